@@ -1,0 +1,1 @@
+"""Command-line entry points with ESPnet's option names."""

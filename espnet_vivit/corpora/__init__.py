@@ -1,0 +1,1 @@
+"""CORPUS → DATA DIRECTORY: one corpus, one file."""

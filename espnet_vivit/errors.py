@@ -1,0 +1,61 @@
+"""Every error that a user can meet. Each message says what was found, what was expected, and what to do.
+
+They derive from the built-in class a caller would think of (`ValueError`, `OSError`, …), so code written
+against those keeps working, and from `EspnetVivitError`, so that all of ours can be caught at once.
+"""
+
+
+class EspnetVivitError(Exception):
+    """Base of all errors of this package.
+
+    `what` alone is a finished sentence; with the keywords, the message reads
+    "<what>: found <found>; expected <expected>. <fix>".
+    """
+
+    def __init__(self, what: str, *, found: object = None, expected: object = None, fix: str | None = None):
+        message = what
+        if found is not None:
+            message += f": found {found}"
+        if expected is not None:
+            message += f"; expected {expected}" if found is not None else f": expected {expected}"
+        if fix is not None:
+            message = message.rstrip(".") + f". {fix}"
+        super().__init__(message)  # one positional argument, so that workers can pickle the error
+
+
+class ConfigError(EspnetVivitError, ValueError):
+    """An option that does not exist, has a bad value, or contradicts another one."""
+
+
+class InputError(EspnetVivitError, ValueError):
+    """A tensor or array with the wrong rank, channels, dtype, lengths or values."""
+
+
+class TooShortError(InputError):
+    """An input of zero frames or fewer samples than one feature step needs."""
+
+
+class WeightsError(EspnetVivitError, OSError):
+    """Pretrained weights that cannot be found, read or matched with the model."""
+
+
+class DataError(EspnetVivitError, ValueError):
+    """A data directory, manifest or list that is missing, empty, inconsistent or badly formed."""
+
+
+class MediaError(EspnetVivitError, OSError):
+    """A video or audio file that cannot be opened, decoded or written."""
+
+
+class MissingDependencyError(EspnetVivitError, ImportError):
+    """An optional package or system library that the requested part needs."""
+
+
+def unknown_name(kind: str, name: object, choices) -> ConfigError:
+    """The error for a misspelt choice, with the nearest existing name as a suggestion."""
+    import difflib
+
+    names = sorted(choices)
+    near = difflib.get_close_matches(str(name), names, n=1)
+    hint = f"Did you mean {near[0]!r}?" if near else "Choose one of these names."
+    return ConfigError(f"unknown {kind}", found=repr(name), expected="one of " + ", ".join(names), fix=hint)

@@ -1,0 +1,1 @@
+"""FILE → FRAMES: decoding and encoding of video and audio files (no torch.nn, no ESPnet)."""

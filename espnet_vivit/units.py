@@ -1,0 +1,22 @@
+"""The rates everything is counted in, each derived once, each with its unit."""
+
+VIDEO_RATE_HZ = 25  # frames per second: the rate of every lip-reading corpus and of all our models
+AUDIO_RATE_HZ = 16_000  # samples per second
+SAMPLES_PER_FRAME = AUDIO_RATE_HZ // VIDEO_RATE_HZ  # 640 audio samples last as long as one video frame
+TUBELET_FRAMES = 2  # video frames per ViViT tubelet ("16x2": 16 pixels by 2 frames)
+TUBELET_RATE_HZ = VIDEO_RATE_HZ / TUBELET_FRAMES  # 12.5 feature steps per second
+
+FEATURE_RATES = {"tubelet": TUBELET_FRAMES, "frame": 1}  # name -> video frames per feature step
+
+
+def tubelet_steps(frames: int) -> int:
+    """Feature steps at 12.5 Hz for `frames` video frames: an odd last frame is dropped, a single frame is repeated."""
+    return max(1, frames // TUBELET_FRAMES)
+
+
+def seconds_of_frames(frames: int) -> float:
+    return frames / VIDEO_RATE_HZ
+
+
+def seconds_of_samples(samples: int) -> float:
+    return samples / AUDIO_RATE_HZ
