@@ -1,0 +1,162 @@
+"""Transcript files in; a line with the word error rate, readable alignments and sclite files out.
+
+    python -m espnet_vivit.score --ref data/test/text --hyp 1best_recog/text --out DIR
+                                 [--missing delete] [--compare OTHER/1best_recog/text] [--seed 0] [--resamples 10000]
+
+prints one line and writes in DIR: result.txt (alignments), wer.json (all counts, the interval, per utterance),
+ref.trn and hyp.trn (for `sclite -r ref.trn trn -h hyp.trn trn -i rm`). Both inputs hold `utterance-id words...` per
+line, and exactly the same ids must occur in both; with `--missing delete` an utterance without hypothesis counts as
+all its words deleted, and how many did is printed and stored. `--compare` adds a line that sets the WER against that
+of another hypothesis file by paired bootstrap. A collapsed model (one answer for everything) is warned of on stderr.
+Exit code 0: scored; 1: an error, which names the utterances or the file.
+"""
+
+import argparse
+import json
+import os
+import sys
+import unicodedata
+from dataclasses import asdict
+from pathlib import Path
+
+import jiwer
+
+from espnet_vivit.bootstrap import LEVEL, RESAMPLES, Interval
+from espnet_vivit.error_rates import MISSING_POLICIES, Counts, Score, score
+from espnet_vivit.errors import DataError, EspnetVivitError
+
+
+def read_transcripts(path) -> dict[str, str]:
+    """`utterance-id words...` per line; an id alone has an empty transcript. White space becomes single spaces."""
+    path = Path(path)
+    if not path.is_file():
+        raise DataError("no transcript file", found=str(path), fix="Check the path, or run the decoding stage first.")
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 ({error})", fix="Convert the file, for example with iconv.") from error
+    transcripts: dict[str, str] = {}
+    for number, line in enumerate(lines, start=1):
+        fields = line.split()
+        if not fields:
+            continue
+        if fields[0] in transcripts:
+            raise DataError(f"{path}:{number}: utterance id {fields[0]!r} occurs twice")
+        transcripts[fields[0]] = " ".join(fields[1:])
+    if not transcripts:
+        raise DataError("empty transcript file", found=str(path), expected="lines of `utterance-id words...`")
+    return transcripts
+
+
+def write_report(scored: Score, folder, *, interval: Interval, resamples: int, seed: int) -> None:
+    """result.txt, wer.json, ref.trn and hyp.trn in `folder`; each is replaced whole, wer.json last."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _replace(folder / "result.txt", render_alignments(scored) + "\n" + scored.summary(interval) + "\n")
+    _replace(folder / "ref.trn", format_trn(scored.references))
+    _replace(folder / "hyp.trn", format_trn(scored.hypotheses))
+    report = {
+        "utterances": len(scored.references),
+        "words": _with_rate(scored.words),
+        "characters": _with_rate(scored.characters),
+        "wer_interval": {**asdict(interval), "level": LEVEL, "resamples": resamples, "seed": seed},
+        "empty_references": [utt for utt, text in scored.references.items() if not text],
+        "missing_hypotheses": list(scored.missing),
+        "collapse": asdict(scored.collapse) if scored.collapse else None,
+        "per_utterance": {
+            utt: dict(zip(("hits", "substitutions", "deletions", "insertions"), counts, strict=True))
+            for utt, counts in zip(scored.utt_ids, scored.word_counts.tolist(), strict=True)
+        },
+    }
+    _replace(folder / "wer.json", json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+
+
+def render_alignments(scored: Score) -> str:
+    """Every utterance as three aligned lines: reference, hypothesis, and S, D or I under what went wrong."""
+    blocks = []
+    for utt, chunks, counts in zip(scored.utt_ids, scored.alignments, scored.word_counts.tolist(), strict=True):
+        hits, subs, dels, ins = counts
+        header = f"{utt}  N {hits + subs + dels} Sub {subs} Del {dels} Ins {ins}"
+        columns = align_words(scored.references[utt].split(), scored.hypotheses[utt].split(), chunks)
+        rows = [("REF:", "HYP:", "    "), *((ref or "*", hyp or "*", mark) for ref, hyp, mark in columns)]
+        widths = [max(_width(cell) for cell in row) for row in rows]
+        lines = (
+            " ".join(row[line] + " " * (width - _width(row[line])) for row, width in zip(rows, widths, strict=True))
+            for line in range(3)
+        )
+        blocks.append("\n".join([header, *(line.rstrip() for line in lines)]) + "\n")
+    return "\n".join(blocks)
+
+
+def align_words(
+    reference: list[str], hypothesis: list[str], chunks: list[jiwer.AlignmentChunk]
+) -> list[tuple[str, str, str]]:
+    """The alignment as columns (reference word or "", hypothesis word or "", mark): mark is "", "S", "D" or "I"."""
+    marks = {"equal": "", "substitute": "S", "delete": "D", "insert": "I"}
+    columns = []
+    for chunk in chunks:
+        refs = reference[chunk.ref_start_idx : chunk.ref_end_idx]
+        hyps = hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx]
+        length = max(len(refs), len(hyps))
+        refs, hyps = refs + [""] * (length - len(refs)), hyps + [""] * (length - len(hyps))
+        columns += [(ref, hyp, marks[chunk.type]) for ref, hyp in zip(refs, hyps, strict=True)]
+    return columns
+
+
+def format_trn(transcripts: dict[str, str]) -> str:
+    """sclite's trn format: the words, then the utterance id in parentheses (sclite takes `{a / b}` as alternatives)."""
+    return "".join(f"{text} ({utt})\n" for utt, text in transcripts.items())
+
+
+def _with_rate(counts: Counts) -> dict[str, int | float]:
+    return {"reference": counts.reference, **asdict(counts), "errors": counts.errors, "rate": counts.rate}
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal: wide East Asian characters take two, combining marks none."""
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+    )
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write beside `path`, then rename: a killed run leaves no half a file."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m espnet_vivit.score",
+        description="Word and character error rate with alignments, a bootstrap interval and sclite files.",
+        epilog="example: python -m espnet_vivit.score --ref data/test/text --hyp 1best_recog/text --out score",
+    )
+    parser.add_argument("--ref", required=True, help="reference file, `utterance-id words...` per line")
+    parser.add_argument("--hyp", required=True, help="hypothesis file, same form")
+    parser.add_argument("--out", required=True, help="folder for result.txt, wer.json, ref.trn, hyp.trn")
+    parser.add_argument("--compare", help="another hypothesis file: paired bootstrap of the WER against it")
+    parser.add_argument("--missing", default="error", choices=MISSING_POLICIES, help="utterances without hypothesis")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
+    parser.add_argument("--resamples", type=int, default=RESAMPLES)
+    options = parser.parse_args(argv)
+    try:
+        references = read_transcripts(options.ref)
+        scored = score(references, read_transcripts(options.hyp), missing=options.missing)
+        drawing = {"resamples": options.resamples, "seed": options.seed}
+        interval = scored.interval(**drawing)
+        write_report(scored, options.out, interval=interval, **drawing)
+        print(scored.summary(interval))
+        if scored.collapse:
+            print(f"warning: {scored.collapse}", file=sys.stderr)
+        if options.compare:
+            other = score(references, read_transcripts(options.compare), missing=options.missing)
+            print(f"against {options.compare}: {scored.compare(other, **drawing)}")
+    except EspnetVivitError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
