@@ -1,0 +1,71 @@
+"""Visual presets: the crop and the grey-value normalisation that belong to each visual frontend.
+
+Preprocessing asks for the crop, the frontend itself normalises; both read the numbers here, so nobody configures them
+twice. A clip larger than the crop is cropped (at random in training, centred in evaluation); a clip that already has
+the crop's size is only shifted in training; a smaller one is an error. Numbers: Auto-AVSR (mpc001/auto_avsr,
+Apache-2.0) for the mouth crops, scenic's `zero_centering` for ViViT.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from espnet_vivit.errors import ConfigError, unknown_name
+
+
+@dataclass(frozen=True)
+class VisualPreset:
+    """Crop and normalisation of one visual frontend; exactly one of `crop` and `crop_ratio` is set.
+
+    `crop` is in pixels, `crop_ratio` a share of the clip's height; `mean` and `std` are of grey values in 0..1.
+    """
+
+    crop: int | None
+    crop_ratio: float | None
+    mean: float
+    std: float
+
+    def __post_init__(self):
+        if (self.crop is None) == (self.crop_ratio is None):
+            raise ConfigError(
+                "a visual preset without one clear crop",
+                found=f"crop={self.crop}, crop_ratio={self.crop_ratio}",
+                expected="exactly one of the two",
+                fix="Leave the other one None.",
+            )
+
+    def crop_size(self, height: int) -> int:
+        """Side in pixels of the square that the frontend sees of a clip `height` pixels high."""
+        return self.crop if self.crop is not None else max(1, round(height * self.crop_ratio))
+
+
+MOUTH_MEAN, MOUTH_STD = 0.421, 0.165  # of gray 96x96 mouth crops in 0..1
+MOUTH_CROP_RATIO = 88 / 96  # 88 pixels of a 96-pixel mouth, 44 of a 48-pixel one
+LINEAR_IMAGE_SIZE = 88  # pixels: the mouth crop that `linear` is built for unless told otherwise
+VIVIT_IMAGE_SIZE = 224  # pixels: what the published ViViT checkpoints were trained on
+
+RESNET_PRESET = VisualPreset(crop=None, crop_ratio=MOUTH_CROP_RATIO, mean=MOUTH_MEAN, std=MOUTH_STD)
+
+
+def linear_preset(image_size: int = LINEAR_IMAGE_SIZE) -> VisualPreset:
+    """`linear` has one weight per pixel, so its crop is the size it was built for, not a share of the clip."""
+    return VisualPreset(crop=image_size, crop_ratio=None, mean=MOUTH_MEAN, std=MOUTH_STD)
+
+
+def vivit_preset(image_size: int = VIVIT_IMAGE_SIZE) -> VisualPreset:
+    """ViViT sees the whole picture it was built for, in [-1, 1]."""
+    return VisualPreset(crop=image_size, crop_ratio=None, mean=0.5, std=0.5)
+
+
+def visual_preset(vision_encoder: str, conf: Mapping) -> VisualPreset:
+    """The preset of the frontend `vision_encoder` built with the constructor fields `conf`.
+
+    ViViT's size is `conf["image_size"]`, else that of `conf["config"]`, else 224.
+    Raises ConfigError for an unknown frontend.
+    """
+    if vision_encoder == "resnet":
+        return RESNET_PRESET
+    if vision_encoder == "linear":
+        return linear_preset(conf.get("image_size") or LINEAR_IMAGE_SIZE)
+    if vision_encoder == "vivit":
+        return vivit_preset(conf.get("image_size") or (conf.get("config") or {}).get("image_size") or VIVIT_IMAGE_SIZE)
+    raise unknown_name("vision_encoder", vision_encoder, ("vivit", "resnet", "linear"))

@@ -1,0 +1,147 @@
+"""ResNet-18 on the raw waveform: the audio frontend, one step of 512 features per 640 samples (25 Hz).
+
+In: speech (B, N) float32 at 16 kHz. Out: (B, N // 640, 512); samples beyond the last full 640 are dropped.
+
+Source: Petridis et al. 2018 (arXiv:1802.06424); sizes and parameter names of Auto-AVSR (mpc001/auto_avsr, Apache-2.0),
+so that its published weights load. Different here: each utterance is normalised over its own samples inside the model
+(Auto-AVSR does it in its data loader), and padding is masked after every normalisation, so that an utterance's features
+do not depend on what it is batched with.
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from espnet_vivit.errors import ConfigError, InputError, TooShortError, unknown_name
+from espnet_vivit.frontend.feature_rate import average_pairs, check_feature_rate, steps_at_rate
+from espnet_vivit.frontend.masking import MaskedBatchNorm1d, check_float, check_lengths, length_mask, zero_padding
+from espnet_vivit.units import SAMPLES_PER_FRAME
+
+WAVEFORM_NORMALIZATIONS = ("utterance", "none")
+STAGE_STRIDES = (1, 2, 2, 2)
+STEM_STRIDE, POOL = 4, 20  # samples per step after the first convolution; stage-4 steps per feature step
+NORMALIZATION_EPS = 1e-8  # Auto-AVSR's: silence stays silence instead of becoming amplified rounding noise
+
+
+class ResNet1d(nn.Module):
+    """`forward(speech (B, N), lengths) -> (features (B, N // 640, 8 * channels), lengths // 640)`.
+
+    waveform_normalization: "utterance" brings every utterance to mean 0 and variance 1 over its valid samples;
+    "none" takes the samples as they are. feature_rate: "frame" (25 Hz), or "tubelet": pairs averaged, 12.5 Hz.
+    channels: width of the first layer; 64 is Auto-AVSR (3,848,576 parameters).
+    Raises InputError, TooShortError (fewer than 640 samples); ConfigError for bad options.
+    """
+
+    def __init__(self, *, feature_rate: str = "frame", channels: int = 64, waveform_normalization: str = "utterance"):
+        super().__init__()
+        if channels < 1:
+            raise ConfigError("resnet1d of no width", found=f"channels={channels}", expected="at least 1")
+        if waveform_normalization not in WAVEFORM_NORMALIZATIONS:
+            raise unknown_name("waveform_normalization", waveform_normalization, WAVEFORM_NORMALIZATIONS)
+        self.feature_rate = check_feature_rate(feature_rate)
+        self.channels = channels
+        self.waveform_normalization = waveform_normalization
+        self.trunk = ResNet1dTrunk(channels)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv1d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out")
+
+    def output_size(self) -> int:
+        return 8 * self.channels
+
+    def output_lengths(self, lengths: Tensor) -> Tensor:
+        """Feature steps of utterances with `lengths` (B,) samples."""
+        return steps_at_rate(lengths // SAMPLES_PER_FRAME, self.feature_rate)
+
+    def forward(self, speech: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        speech, lengths = _check_speech(speech, lengths)
+        if self.waveform_normalization == "utterance":
+            speech = normalize_utterances(speech, lengths)
+        steps = lengths // SAMPLES_PER_FRAME
+        whole = speech.size(1) // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME
+        speech = zero_padding(speech[:, :whole], steps * SAMPLES_PER_FRAME)  # a remainder is nobody's, like padding
+        features = self.trunk(speech.to(self.trunk.conv1.weight.dtype), steps)
+        if self.feature_rate == "tubelet":
+            return average_pairs(features, steps)
+        return features, steps
+
+
+def normalize_utterances(speech: Tensor, lengths: Tensor) -> Tensor:
+    """Mean 0, variance 1 over each row's valid samples: (B, N) -> (B, N), zero in the padding; in float32."""
+    speech = zero_padding(speech.float(), lengths)
+    count = lengths[:, None]
+    centred = zero_padding(speech - speech.sum(1, keepdim=True) / count, lengths)
+    variance = centred.square().sum(1, keepdim=True) / count
+    return centred * (variance + NORMALIZATION_EPS).rsqrt()
+
+
+def _check_speech(speech: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Speech (B, N) with zeroed padding and lengths (B,) int64 on its device, checked."""
+    if not isinstance(speech, Tensor) or speech.dim() != 2:
+        raise InputError(
+            "speech of the wrong rank",
+            found=tuple(speech.shape) if isinstance(speech, Tensor) else type(speech).__name__,
+            expected="a tensor (B, N): one channel, 16 kHz",
+            fix="Add the batch axis with speech[None], or average the channels.",
+        )
+    lengths = check_lengths(lengths, batch=len(speech), size=speech.size(1), kind="speech", unit="samples")
+    lengths = lengths.to(speech.device)
+    if lengths.min() < SAMPLES_PER_FRAME:
+        raise TooShortError(
+            f"speech {lengths.argmin().item()} of the batch is shorter than one feature step",
+            found=f"{lengths.min().item()} samples",
+            expected=f"at least {SAMPLES_PER_FRAME} (40 ms at 16 kHz)",
+            fix="Leave such clips out, or pad them with silence.",
+        )
+    return check_float(speech, lengths, kind="speech", raw="int16 divided by 32768"), lengths
+
+
+class ResNet1dTrunk(nn.Module):
+    """(B, 640 * T) waveform and steps (B,) -> (B, T, 8C); what lies beyond a row's steps is kept at zero."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv1 = nn.Conv1d(1, channels, kernel_size=80, stride=STEM_STRIDE, padding=38, bias=False)
+        self.bn1 = MaskedBatchNorm1d(channels)
+        widths = [channels, channels, 2 * channels, 4 * channels, 8 * channels]
+        for stage, stride in enumerate(STAGE_STRIDES, start=1):
+            blocks = [
+                BasicBlock1d(widths[stage - 1], widths[stage], stride=stride),
+                BasicBlock1d(widths[stage], widths[stage], stride=1),
+            ]
+            setattr(self, f"layer{stage}", nn.ModuleList(blocks))
+
+    def forward(self, speech: Tensor, steps: Tensor) -> Tensor:
+        frames = speech.size(1) // SAMPLES_PER_FRAME
+        padded = bool((steps < frames).any())
+        per_step = SAMPLES_PER_FRAME // STEM_STRIDE  # 160 steps of the first convolution per feature step
+        mask = length_mask(steps * per_step, frames * per_step) if padded else None
+        x = F.silu(self.bn1(self.conv1(speech[:, None]), mask))  # (B, C, 160 T)
+        for stage, stride in enumerate(STAGE_STRIDES, start=1):
+            per_step //= stride
+            mask = length_mask(steps * per_step, frames * per_step) if padded else None
+            for block in getattr(self, f"layer{stage}"):
+                x = block(x, mask)
+        return F.avg_pool1d(x, POOL).transpose(1, 2)  # (B, 8C, 20 T) -> (B, T, 8C)
+
+
+class BasicBlock1d(nn.Module):
+    """Two convolutions of width 3 with a shortcut, SiLU; `mask` (B, T_out) is of the block's output steps."""
+
+    def __init__(self, inputs: int, outputs: int, *, stride: int):
+        super().__init__()
+        self.conv1 = nn.Conv1d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = MaskedBatchNorm1d(outputs)
+        self.conv2 = nn.Conv1d(outputs, outputs, 3, padding=1, bias=False)
+        self.bn2 = MaskedBatchNorm1d(outputs)
+        self.downsample = None
+        if stride != 1 or inputs != outputs:
+            self.downsample = nn.ModuleList(
+                [nn.Conv1d(inputs, outputs, 1, stride=stride, bias=False), MaskedBatchNorm1d(outputs)]
+            )
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        shortcut = x
+        if self.downsample is not None:
+            shortcut = self.downsample[1](self.downsample[0](x), mask)
+        x = F.silu(self.bn1(self.conv1(x), mask))
+        return F.silu(self.bn2(self.conv2(x), mask) + shortcut)
