@@ -1,0 +1,316 @@
+"""E2E: the whole model on one screen. Video and waveform in, hybrid CTC/attention loss or encoder states out.
+
+    video  (B, T, H, W) ─ vision_encoder ─▶ (B, T', D_v) ┐
+                                                        ├ fusion ─▶ (B, T', D) ─ Conformer ─▶ CTC + attention decoder
+    speech (B, N)       ─ audio_encoder  ─▶ (B, T', D_a) ┘
+
+One class serves video, audio and both, and is the `ESPnetASRModel` that the task trains. The default sizes are those of
+Auto-AVSR (Ma et al., ICASSP 2023; github.com/mpc001/auto_avsr). Decoder, CTC and losses are ESPnet2's own.
+"""
+
+import warnings
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from espnet.nets.pytorch_backend.nets_utils import th_accuracy
+from espnet2.asr.ctc import CTC
+from espnet2.asr.espnet_model import ESPnetASRModel
+from espnet2.torch_utils.device_funcs import force_gatherable
+from espnet2.torch_utils.initialize import initialize
+
+from espnet_vivit.errors import ConfigError, InputError, unknown_name
+from espnet_vivit.frontend.feature_rate import average_pairs, check_feature_rate
+from espnet_vivit.fusion import ModalityDropout, build_fusion
+from espnet_vivit.parts import AUDIO_ENCODERS, DECODERS, ENCODERS, VISION_ENCODERS, build_part
+from espnet_vivit.units import SAMPLES_PER_FRAME, seconds_of_frames, seconds_of_samples
+
+MODALITIES = ("video", "audio", "multimodal")
+_DECODER_SIZES = {"attention_heads": 12, "linear_units": 3072, "num_blocks": 6}  # Auto-AVSR's
+_FRAME_LOSS_SMOOTHING = 0.1
+
+
+class E2E(ESPnetASRModel):
+    """Lip reading, speech recognition, or both: see the module's picture.
+
+    Args:
+        odim: size of the vocabulary V; index 0 is the CTC blank, V - 1 both <sos> and <eos>.
+        token_list: the V tokens; left out, numbers stand for them.
+        modality: "video", "audio" or "multimodal"; left out, it follows from the encoders named.
+        vision_encoder: "vivit", "resnet" or "linear"; its options in `vision_encoder_conf`.
+        vision_model_name: shorthand for vision_encoder_conf["model_name"].
+        audio_encoder: "resnet1d"; its options in `audio_encoder_conf`.
+        fusion: "concat", "add" or "gated".
+        feature_rate: "frame" (25 Hz) or "tubelet" (12.5 Hz), of both streams and so of the encoder's output.
+        modality_dropout: {"video": p, "audio": q}: how often training silences a whole stream of an utterance.
+        encoder_conf, decoder_conf, ctc_conf: options of the Conformer and of ESPnet2's decoder and CTC.
+        frame_loss_weight: weight of a cross-entropy on one token label per encoder step (`frame_labels`), added to the
+            hybrid loss; it takes small models off the CTC plateau. 0: off.
+        init: ESPnet's initialisation scheme, for everything but the vision encoder, which may be pretrained.
+        ctc_weight, lsm_weight, interctc_weight, …: as in ESPnet2's `model_conf`.
+
+    Raises:
+        ConfigError: an unknown name or option, or two that contradict each other.
+    """
+
+    def __init__(
+        self,
+        odim: int,
+        *,
+        token_list: list[str] | None = None,
+        modality: str | None = None,
+        vision_encoder: str | None = None,
+        vision_model_name: str | None = None,
+        vision_encoder_conf: Mapping | None = None,
+        audio_encoder: str | None = None,
+        audio_encoder_conf: Mapping | None = None,
+        fusion: str = "concat",
+        feature_rate: str = "frame",
+        modality_dropout: Mapping[str, float] | None = None,
+        encoder: str = "conformer",
+        encoder_conf: Mapping | None = None,
+        decoder: str = "transformer",
+        decoder_conf: Mapping | None = None,
+        ctc_conf: Mapping | None = None,
+        frame_loss_weight: float = 0.0,
+        init: str | None = None,
+        ctc_weight: float = 0.1,
+        lsm_weight: float = 0.1,
+        interctc_weight: float = 0.0,
+        ignore_id: int = -1,
+        length_normalized_loss: bool = False,
+        report_cer: bool = True,
+        report_wer: bool = True,
+        sym_space: str = "<space>",
+        sym_blank: str = "<blank>",
+        sym_sos: str = "<sos/eos>",
+        sym_eos: str = "<sos/eos>",
+        extract_feats_in_collect_stats: bool = False,
+    ):
+        modality = _modality(modality, vision_encoder, audio_encoder)
+        if frame_loss_weight < 0:
+            raise ConfigError("frame_loss_weight is negative", found=frame_loss_weight, expected="0 (off) or more")
+        encoder_conf = dict(encoder_conf or {})
+        width = encoder_conf.get("output_size", 768)
+        conformer = build_part("encoder", encoder, ENCODERS, encoder_conf, input_size=width)
+        decoder_conf = _DECODER_SIZES | dict(decoder_conf or {})
+        sizes = {"vocab_size": odim, "encoder_output_size": width}
+        super().__init__(
+            vocab_size=odim,
+            token_list=_tokens(odim, token_list),
+            frontend=None,
+            specaug=None,
+            normalize=None,
+            preencoder=None,
+            encoder=conformer,
+            postencoder=None,
+            decoder=build_part("decoder", decoder, DECODERS, decoder_conf, **sizes) if ctc_weight < 1 else None,
+            ctc=CTC(odim=odim, encoder_output_size=width, **(ctc_conf or {})),
+            joint_network=None,
+            ctc_weight=float(ctc_weight),
+            lsm_weight=float(lsm_weight),
+            interctc_weight=float(interctc_weight),
+            ignore_id=ignore_id,
+            length_normalized_loss=length_normalized_loss,
+            report_cer=report_cer,
+            report_wer=report_wer,
+            sym_space=sym_space,
+            sym_blank=sym_blank,
+            sym_sos=sym_sos,
+            sym_eos=sym_eos,
+            extract_feats_in_collect_stats=extract_feats_in_collect_stats,
+        )
+        self.modality = modality
+        self.feature_rate = check_feature_rate(feature_rate)
+        self.frame_loss_weight = frame_loss_weight
+        self.frame_head = torch.nn.Linear(width, odim) if frame_loss_weight else None
+        self.audio_encoder = None
+        if modality != "video":
+            self.audio_encoder = build_part("audio_encoder", audio_encoder, AUDIO_ENCODERS, audio_encoder_conf)
+        if init is not None:
+            initialize(self, init)
+        self.vision_encoder = None
+        if modality != "audio":
+            conf = _with_model_name(vision_encoder_conf, vision_model_name)
+            rate = {"feature_rate": feature_rate}
+            self.vision_encoder = build_part("vision_encoder", vision_encoder, VISION_ENCODERS, conf, **rate)
+        self.modality_dropout = ModalityDropout(modality_dropout)
+        self.fusion = build_fusion(
+            fusion,
+            video_size=None if self.vision_encoder is None else self.vision_encoder.output_size(),
+            audio_size=None if self.audio_encoder is None else self.audio_encoder.output_size(),
+            output_size=width,
+        )
+        if self.ctc is not None and getattr(self.vision_encoder, "temporal_pooling", None) == "cls":
+            warnings.warn(
+                'temporal_pooling="cls" gives every step of a window the same vector, from which CTC cannot spell; '
+                'use "mean" or "max" for transcripts',
+                stacklevel=2,
+            )
+
+    def forward(
+        self,
+        text: torch.Tensor,
+        text_lengths: torch.Tensor,
+        speech: torch.Tensor | None = None,
+        speech_lengths: torch.Tensor | None = None,
+        video: torch.Tensor | None = None,
+        video_lengths: torch.Tensor | None = None,
+        frame_labels: torch.Tensor | None = None,
+        frame_labels_lengths: torch.Tensor | None = None,
+        utt_id: list[str] | None = None,
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
+        """Loss of a batch, its statistics and its weight (the batch size): ESPnet2's contract.
+
+        text (B, L) int64 padded with -1; speech (B, N) float32 at 16 kHz; video (B, T, H, W) uint8 or normalised float;
+        frame_labels (B, T') int64, -1 where there is none; utt_id names clips in errors.
+        """
+        text = text[:, : text_lengths.max()]
+        streams = {"speech": speech, "speech_lengths": speech_lengths, "video": video, "video_lengths": video_lengths}
+        states, lengths = self.encode(**streams, utt_id=utt_id)
+        states, intermediate = states if isinstance(states, tuple) else (states, [])
+        stats: dict[str, torch.Tensor | None] = {}
+        loss = states.new_zeros(())
+        if self.ctc_weight > 0:
+            loss_ctc, stats["cer_ctc"] = self._calc_ctc_loss(states, lengths, text, text_lengths)
+            stats["loss_ctc"] = loss_ctc.detach()
+            if intermediate and self.interctc_weight > 0:
+                inner = [self._calc_ctc_loss(x, lengths, text, text_lengths)[0] for _, x in intermediate]
+                loss_interctc = torch.stack(inner).mean()
+                stats["loss_interctc"] = loss_interctc.detach()
+                loss_ctc = (1 - self.interctc_weight) * loss_ctc + self.interctc_weight * loss_interctc
+            loss = loss + self.ctc_weight * loss_ctc
+        if self.ctc_weight < 1:
+            loss_att, *rates = self._calc_att_loss(states, lengths, text, text_lengths)
+            stats |= dict(zip(("acc", "cer", "wer"), rates, strict=True)) | {"loss_att": loss_att.detach()}
+            loss = loss + (1 - self.ctc_weight) * loss_att
+        if self.frame_head is not None:
+            loss_frame, stats["acc_frame"] = self._frame_loss(states, frame_labels)
+            stats["loss_frame"] = loss_frame.detach()
+            loss = loss + self.frame_loss_weight * loss_frame
+        stats["loss"] = loss.detach()
+        return force_gatherable((loss, stats, text.size(0)), loss.device)
+
+    def encode(
+        self,
+        speech: torch.Tensor | None = None,
+        speech_lengths: torch.Tensor | None = None,
+        video: torch.Tensor | None = None,
+        video_lengths: torch.Tensor | None = None,
+        utt_id: list[str] | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Encoder states (B, T', D) and their lengths; with intermediate CTC ((B, T', D), [(block, (B, T', D)), …])."""
+        features, lengths = self._extract_feats(speech, speech_lengths, video, video_lengths, utt_id)
+        conditioning = {"ctc": self.ctc} if self.encoder.interctc_use_conditioning else {}
+        states, lengths, _ = self.encoder(features, lengths, **conditioning)
+        return states, lengths
+
+    def collect_feats(self, text=None, text_lengths=None, utt_id=None, **streams) -> dict[str, torch.Tensor]:
+        """What the encoder would see: {"feats": (B, T', D), "feats_lengths": (B,)}; the arguments are `forward`'s."""
+        streams = {name: value for name, value in streams.items() if not name.startswith("frame_labels")}
+        features, lengths = self._extract_feats(**streams, utt_id=utt_id)
+        return {"feats": features, "feats_lengths": lengths}
+
+    def _extract_feats(self, speech=None, speech_lengths=None, video=None, video_lengths=None, utt_id=None):
+        """Frontends, modality dropout and fusion -> (B, T', D), (B,)."""
+        self._check_streams(speech, video)
+        seen = heard = lengths = None
+        if video is not None:
+            seen, lengths = self.vision_encoder(video, video_lengths)
+        if speech is not None:
+            if video is not None:
+                speech, speech_lengths = _align_audio(speech, speech_lengths, video_lengths, utt_id)
+            heard, heard_lengths = self.audio_encoder(speech, speech_lengths)
+            if self.feature_rate == "tubelet":
+                heard, heard_lengths = average_pairs(heard, heard_lengths)
+            lengths = heard_lengths if lengths is None else lengths
+        if seen is not None and heard is not None:
+            seen, heard = self.modality_dropout(seen, heard)
+        if self.modality == "multimodal":
+            return self.fusion(seen, heard), lengths
+        return self.fusion(heard if seen is None else seen), lengths
+
+    def _check_streams(self, speech, video) -> None:
+        given = [name for name, stream in (("speech", speech), ("video", video)) if stream is not None]
+        takes = {"video": ["video"], "audio": ["speech"], "multimodal": ["speech", "video"]}[self.modality]
+        if not given or not set(given) <= set(takes):
+            raise InputError(
+                f"the model's modality is {self.modality}",
+                found=" and ".join(given) or "no stream at all",
+                expected=" or ".join(takes) if self.modality != "multimodal" else "speech, video, or both",
+                fix="Leave out streams that the model does not take",
+            )
+
+    def _frame_loss(self, states, labels) -> tuple[torch.Tensor, float]:
+        """Cross-entropy of (B, T', D) states against one token label per step (B, T'), and the share that is right."""
+        if labels is None:
+            raise InputError(
+                "frame_loss_weight is set, but the batch has no frame_labels",
+                expected="a token label per encoder step, which the preprocessing makes from word_times",
+                fix="Add word_times to the training and validation data, or set frame_loss_weight: 0",
+            )
+        if labels.shape != states.shape[:2]:
+            found, expected = tuple(labels.shape), tuple(states.shape[:2])
+            raise InputError("frame_labels do not match the encoder's steps", found=found, expected=expected)
+        logits = self.frame_head(states)  # (B, T', V)
+        options = {"ignore_index": -1, "label_smoothing": _FRAME_LOSS_SMOOTHING if self.training else 0.0}
+        loss = F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), **options)
+        return loss, th_accuracy(logits.flatten(0, 1), labels, ignore_label=-1)
+
+
+def _modality(modality: str | None, vision_encoder: str | None, audio_encoder: str | None) -> str:
+    named = {"video": vision_encoder is not None, "audio": audio_encoder is not None}
+    if modality is None:
+        if not any(named.values()):
+            raise ConfigError(
+                "the model has no input",
+                found="neither vision_encoder nor audio_encoder",
+                expected="at least one",
+                fix="Set vision_encoder: vivit for lip reading, audio_encoder: resnet1d for sound, or both",
+            )
+        return "multimodal" if all(named.values()) else "video" if named["video"] else "audio"
+    if modality not in MODALITIES:
+        raise unknown_name("modality", modality, MODALITIES)
+    needs = {"video": {"vision_encoder": vision_encoder}, "audio": {"audio_encoder": audio_encoder}}
+    needs["multimodal"] = needs["video"] | needs["audio"]
+    for option, value in needs[modality].items():
+        if value is None:
+            fix = f"Set {option}, or another modality"
+            raise ConfigError(f"modality {modality} needs a {option}", found="none", fix=fix)
+    return modality
+
+
+def _with_model_name(conf: Mapping | None, model_name: str | None) -> dict:
+    conf = dict(conf or {})
+    if model_name is not None and conf.setdefault("model_name", model_name) != model_name:
+        raise ConfigError(
+            "the vision tower is named twice, differently",
+            found=f"vision_model_name={model_name!r}, vision_encoder_conf['model_name']={conf['model_name']!r}",
+            fix="Keep one of the two",
+        )
+    return conf
+
+
+def _tokens(odim: int, token_list: list[str] | None) -> list[str]:
+    if token_list is None:
+        return ["<blank>", *(str(index) for index in range(1, odim - 1)), "<sos/eos>"]
+    if len(token_list) != odim:
+        raise ConfigError("token_list and odim disagree", found=f"{len(token_list)} tokens", expected=f"odim = {odim}")
+    return list(token_list)
+
+
+def _align_audio(speech, speech_lengths, video_lengths, utt_id) -> tuple[torch.Tensor, torch.Tensor]:
+    """Trim or zero-pad each waveform to its video, 640 samples per frame; more than one frame apart is an error."""
+    wanted = video_lengths.to(speech_lengths.device) * SAMPLES_PER_FRAME
+    for b in ((speech_lengths - wanted).abs() > SAMPLES_PER_FRAME).nonzero().flatten().tolist():
+        heard, seen = seconds_of_samples(int(speech_lengths[b])), seconds_of_frames(int(video_lengths[b]))
+        raise InputError(
+            f"audio and video of {utt_id[b] if utt_id else f'clip {b} of the batch'} differ in length",
+            found=f"{heard:.3f} s of audio, {seen:.3f} s of video",
+            expected="at most one video frame (0.040 s) between them",
+            fix="Check that both streams were cut from the same recording, at 16 kHz and 25 fps",
+        )
+    kept = torch.minimum(speech_lengths, wanted)
+    speech = F.pad(speech, (0, max(0, int(wanted.max()) - speech.size(1))))[:, : int(wanted.max())]
+    beyond = torch.arange(speech.size(1), device=speech.device)[None, :] >= kept[:, None]
+    return speech.masked_fill(beyond, 0.0), wanted

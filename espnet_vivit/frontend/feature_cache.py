@@ -1,0 +1,102 @@
+"""Features of a frozen tower kept on disk, so that epochs after the first cost nothing.
+
+An entry's name is a hash of all that decides its content: the tower's weights, configuration and dtype, how frames
+become steps, and the pixels of the clip. So an entry is never stale; it can only be unused, and the least recently
+used go when the folder outgrows its bound. Each file carries a checksum of its bytes: a damaged one is computed anew.
+"""
+
+import hashlib
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from espnet_vivit.errors import ConfigError
+
+Compute = Callable[[torch.Tensor, list[int], list[int]], list[torch.Tensor]]
+_CHECKSUM_BYTES = 32  # of sha256, in front of the data
+DEFAULT_MAX_BYTES = 20 * 2**30
+
+
+class FeatureCache:
+    """Pooled steps (S, D) float32 of single clips, in `folder`; `fingerprint()` names the tower that computes them."""
+
+    def __init__(self, folder: str, fingerprint: Callable[[], str], *, max_bytes: int = DEFAULT_MAX_BYTES):
+        self.folder = Path(folder)
+        self.fingerprint = fingerprint
+        self.max_bytes = max_bytes
+        self.hits = self.misses = self.damaged = 0
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"feature_cache is not a folder that can be written: {error}") from error
+        self._bytes = sum(entry.stat().st_size for entry in self.folder.glob("*/*.steps"))
+
+    def lookup(self, clips: torch.Tensor, frames: list[int], counts: list[int], compute: Compute) -> list[torch.Tensor]:
+        """The steps of each clip of a batch (B, C, T, H, W): read where known, else computed together and kept."""
+        tower = self.fingerprint()
+        paths = [self._path(tower, clips[b, :, : frames[b]], counts[b]) for b in range(len(frames))]
+        steps = [self._read(path, count) for path, count in zip(paths, counts, strict=True)]
+        absent = [b for b, known in enumerate(steps) if known is None]
+        if absent:
+            computed = compute(clips[absent], [frames[b] for b in absent], [counts[b] for b in absent])
+            for b, new in zip(absent, computed, strict=True):
+                steps[b] = new
+                self._write(paths[b], new)
+            self._evict()
+        self.hits += len(frames) - len(absent)
+        self.misses += len(absent)
+        return [known.to(clips.device) for known in steps]
+
+    def _path(self, tower: str, clip: torch.Tensor, count: int) -> Path:
+        pixels = clip.detach().cpu().contiguous()
+        name = hashlib.sha256(f"{tower} {tuple(pixels.shape)} {pixels.dtype} {count}".encode())
+        name.update(pixels.view(torch.uint8).numpy().data)
+        digest = name.hexdigest()
+        return self.folder / digest[:2] / f"{digest[2:]}.steps"
+
+    def _read(self, path: Path, count: int) -> torch.Tensor | None:
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        checksum, data = content[:_CHECKSUM_BYTES], content[_CHECKSUM_BYTES:]
+        if hashlib.sha256(data).digest() != checksum:
+            self.damaged += 1
+            logging.warning("feature cache: %s is damaged and is computed anew", path)
+            return None
+        os.utime(path)  # the order in which entries go
+        return torch.from_numpy(np.frombuffer(data, dtype=np.float32).reshape(count, -1).copy())
+
+    def _write(self, path: Path, steps: torch.Tensor) -> None:
+        data = steps.detach().float().cpu().contiguous().numpy().tobytes()
+        path.parent.mkdir(exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            file.write(hashlib.sha256(data).digest() + data)
+        self._bytes += len(data) + _CHECKSUM_BYTES - (path.stat().st_size if path.exists() else 0)
+        os.replace(file.name, path)  # workers that write the same entry write the same bytes
+
+    def _evict(self) -> None:
+        if self._bytes <= self.max_bytes:
+            return
+        known = ((entry.stat(), entry) for entry in self.folder.glob("*/*.steps"))
+        entries = sorted((stat.st_mtime_ns, stat.st_size, entry) for stat, entry in known)
+        self._bytes = sum(size for _, size, _ in entries)
+        for _, size, entry in entries:
+            if self._bytes <= self.max_bytes * 0.9:  # room for a while, so that not each batch looks through the folder
+                break
+            entry.unlink(missing_ok=True)
+            self._bytes -= size
+
+
+def fingerprint_of(module: torch.nn.Module, *settings: object) -> str:
+    """A hash of a module's weights (names, dtypes and bytes) and of the settings around it."""
+    digest = hashlib.sha256(repr(settings).encode())
+    for name, value in module.state_dict().items():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,372 @@
+"""BATCH → FEATURES: a Video Vision Transformer over mouth crops of any length.
+
+In: video `(B, T, H, W)` uint8 or normalised float, and each utterance's length in frames. Out: `(B, T', D)` and T'.
+Wraps Hugging Face's `VivitModel` (Arnab et al., "ViViT: A Video Vision Transformer", ICCV 2021; weights of
+google-research/scenic). What differs from calling the library: clips of any length (windows, or sampling to the 32
+frames it expects), each utterance's own length, gray input, any picture size, and no step that is only padding is
+computed.
+"""
+
+import warnings
+from collections import defaultdict
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import VivitModel
+
+from espnet_vivit.errors import ConfigError, InputError, unknown_name
+from espnet_vivit.frontend.feature_cache import FeatureCache, fingerprint_of
+from espnet_vivit.frontend.feature_rate import check_feature_rate, steps_at_rate
+from espnet_vivit.frontend.masking import check_video, zero_padding
+from espnet_vivit.frontend.presets import VisualPreset
+from espnet_vivit.frontend.tubelets import NORMALIZATIONS, embed_tubelets
+from espnet_vivit.frontend.vivit_weights import grid_of, load_vivit, rename_v4_keys
+from espnet_vivit.frontend.windows import check_overlap, plan_windows
+from espnet_vivit.units import TUBELET_FRAMES, tubelet_steps
+
+POOLINGS = ("mean", "max", "cls")
+FRAME_ADJUSTS = ("sample", "window")
+_WINDOWS_PER_PASS = 8  # in inference, where nothing else bounds the memory of a ten-minute clip
+
+
+def vivit_encoder(
+    model_name: str = "google/vivit-b-16x2-kinetics400",
+    *,
+    frozen: bool = False,
+    output_dim: int | None = None,
+    num_frames: int = 32,
+    temporal_pooling: str = "mean",
+    frame_adjust: str = "sample",
+    window_overlap: int = 8,
+    max_windows: int | None = None,
+    feature_rate: str = "tubelet",
+    image_size: int | None = None,
+    normalization: str = "scenic",
+    pretrained: bool = True,
+    config: dict | None = None,
+    dtype: torch.dtype | str | None = None,
+    revision: str | None = None,
+    cache_dir: str | None = None,
+    local_files_only: bool = False,
+    feature_cache: str | None = None,
+    attn_implementation: str = "sdpa",
+    gradient_checkpointing: bool = False,
+) -> "VivitEncoder":
+    """Build a `VivitEncoder`: `encoder(video)` -> features, `encoder(video, lengths)` -> (features, lengths).
+
+    Args:
+        model_name: hub id, local folder, or with `pretrained=False` a size such as "vivit-ti-8x2".
+        frozen: no gradients into the tower, which stays in eval mode; projection and upsampling still train.
+        output_dim: width of the features; None keeps the tower's.
+        num_frames: frames of one window; other than the checkpoint's (32) resizes its position table.
+        temporal_pooling: how a tubelet step's spatial tokens become one vector: "mean", "max", or "cls" (the
+            window's CLS vector, repeated: for labels of whole clips).
+        frame_adjust: "sample" brings every clip to `num_frames` frames; "window" thins nothing (see `windows`).
+        window_overlap: frames shared by neighbouring windows, even.
+        max_windows: windows computed in one pass; None: 8 in inference, no bound in training.
+        feature_rate: "tubelet" (12.5 Hz, max(1, T // 2) steps) or "frame" (25 Hz, T steps).
+        image_size: height and width in pixels; other than the checkpoint's resizes its position table.
+        normalization: of uint8 input: "scenic" is [-1, 1], "huggingface" what its processors give, [-3, 1].
+        pretrained: False builds random weights from `config` (VivitConfig fields) or the size in `model_name`.
+        dtype: of the tower's weights; features come out in float32.
+        revision, cache_dir, local_files_only: as in Hugging Face's `from_pretrained`.
+        feature_cache: folder that keeps a frozen tower's features between epochs.
+        attn_implementation: transformers' name: "sdpa", "eager", "flash_attention_2", …
+        gradient_checkpointing: recompute the tower's layers in the backward pass, to save memory.
+
+    Raises:
+        ConfigError: an option that does not exist or contradicts another.
+        WeightsError: no such weights here, and no network to fetch them.
+    """
+    if isinstance(dtype, str):
+        dtype = _dtype_named(dtype)
+    tower = load_vivit(
+        model_name,
+        pretrained=pretrained,
+        config=config,
+        image_size=image_size,
+        num_frames=num_frames,
+        dtype=dtype,
+        revision=revision,
+        cache_dir=cache_dir,
+        local_files_only=local_files_only,
+        attn_implementation=attn_implementation,
+    )
+    if gradient_checkpointing:
+        tower.gradient_checkpointing_enable()
+    return VivitEncoder(
+        tower,
+        frozen=frozen,
+        output_dim=output_dim,
+        temporal_pooling=temporal_pooling,
+        frame_adjust=frame_adjust,
+        window_overlap=window_overlap,
+        max_windows=max_windows,
+        feature_rate=feature_rate,
+        normalization=normalization,
+        feature_cache=feature_cache,
+    )
+
+
+class VivitEncoder(nn.Module):
+    """A `VivitModel` that takes clips of any length; made by `vivit_encoder`, whose docstring describes the options."""
+
+    def __init__(
+        self,
+        vivit: VivitModel,
+        *,
+        frozen: bool = False,
+        output_dim: int | None = None,
+        temporal_pooling: str = "mean",
+        frame_adjust: str = "sample",
+        window_overlap: int = 8,
+        max_windows: int | None = None,
+        feature_rate: str = "tubelet",
+        normalization: str = "scenic",
+        feature_cache: str | None = None,
+    ):
+        super().__init__()
+        for kind, name, choices in (
+            ("temporal_pooling", temporal_pooling, POOLINGS),
+            ("frame_adjust", frame_adjust, FRAME_ADJUSTS),
+            ("normalization", normalization, NORMALIZATIONS),
+        ):
+            if name not in choices:
+                raise unknown_name(kind, name, choices)
+        if max_windows is not None and max_windows < 1:
+            raise ConfigError("max_windows is too small", found=max_windows, expected="1 or more, or None")
+        self.num_frames = vivit.config.num_frames
+        if frame_adjust == "window":
+            check_overlap(self.num_frames, window_overlap)
+        self.vivit = vivit
+        self.frozen = frozen
+        self.temporal_pooling = temporal_pooling
+        self.frame_adjust = frame_adjust
+        self.window_overlap = window_overlap
+        self.max_windows = max_windows
+        self.feature_rate = check_feature_rate(feature_rate)
+        self.pixel_affine = NORMALIZATIONS[normalization]
+        hidden = vivit.config.hidden_size
+        self.projection = nn.Identity() if output_dim is None else nn.Linear(hidden, output_dim)
+        self._output_size = output_dim or hidden
+        self.upsample = RepeatUpsample(self._output_size) if feature_rate == "frame" else None
+        self._warned_of_thinning = False
+        self._fingerprint = None
+        self.feature_cache = self._open_cache(feature_cache)
+        if frozen:
+            vivit.requires_grad_(False)
+            vivit.eval()
+
+    def _open_cache(self, folder: str | None) -> FeatureCache | None:
+        if folder is None:
+            return None
+        if not self.frozen:
+            raise ConfigError(
+                "feature_cache keeps features that must not change, but the tower trains",
+                found="frozen=False",
+                expected="frozen=True",
+                fix="Set frozen: true, or leave feature_cache out",
+            )
+        return FeatureCache(folder, self._tower_fingerprint)
+
+    def _tower_fingerprint(self) -> str:
+        if self._fingerprint is None:
+            settings = (self.temporal_pooling, self.frame_adjust, self.window_overlap, self.pixel_affine)
+            self._fingerprint = fingerprint_of(self.vivit, self.vivit.config.to_dict(), settings)
+        return self._fingerprint
+
+    def _load_from_state_dict(self, state_dict, prefix, *args):
+        self._fingerprint = None  # other weights, other features
+        rename_v4_keys(state_dict, prefix + "vivit.")
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    @property
+    def preset(self) -> VisualPreset:
+        """The crop that the preprocessing must deliver."""
+        scale, shift = self.pixel_affine
+        white = scale * 255
+        return VisualPreset(crop=self.vivit.config.image_size, crop_ratio=None, mean=-shift / white, std=1 / white)
+
+    def output_size(self) -> int:
+        return self._output_size
+
+    def output_lengths(self, lengths: torch.Tensor) -> torch.Tensor:
+        """Feature steps of clips of `lengths` frames: T at 25 Hz, max(1, T // 2) at 12.5 Hz."""
+        return steps_at_rate(lengths, self.feature_rate)
+
+    def train(self, mode: bool = True) -> "VivitEncoder":
+        super().train(mode)
+        if self.frozen:
+            self.vivit.eval()
+        return self
+
+    def forward(self, video: torch.Tensor, lengths: torch.Tensor | None = None):
+        """Features of a batch of clips.
+
+        Args:
+            video: (B, T, H, W) gray, or (B, C, T, H, W) with C = 1 or 3; uint8 pixels, or float normalised already.
+            lengths: (B,) frames of each clip; None: all of them T, and the features alone are returned.
+
+        Returns:
+            features (B, T', D) float32, zero beyond each clip's end, and their lengths (B,).
+
+        Raises:
+            InputError: wrong rank, channels, size or lengths, NaN or infinity; TooShortError: no frames at all.
+        """
+        clips, clip_lengths = check_video(video, lengths, channels=(1, self.vivit.config.num_channels))
+        self._check_size(clips)
+        frames = clip_lengths.tolist()
+        steps = self._steps(clips, frames)  # one (S_b, hidden) per clip, S_b tubelet steps
+        features = nn.utils.rnn.pad_sequence(steps, batch_first=True)  # (B, S, hidden)
+        features = self.projection(features.to(_dtype_of(self.projection, features)))
+        if self.upsample is not None:
+            features = self.upsample(features)[:, : max(frames)]  # (B, 2S, D) -> (B, T, D)
+        out_lengths = self.output_lengths(clip_lengths)
+        features = zero_padding(features, out_lengths)
+        if features.dtype != torch.float32 and not torch.is_autocast_enabled(features.device.type):
+            features = features.float()
+        return features if lengths is None else (features, out_lengths)
+
+    def _steps(self, clips: torch.Tensor, frames: list[int]) -> list[torch.Tensor]:
+        """Pooled tubelet steps of each clip, at 12.5 Hz: max(1, T // 2), or ceil(T / 2) where 25 Hz are wanted."""
+        counts = [(n + 1) // TUBELET_FRAMES if self.upsample is not None else tubelet_steps(n) for n in frames]
+        compute = self._window_steps if self.frame_adjust == "window" else self._sampled_steps
+        if self.feature_cache is not None:
+            return self.feature_cache.lookup(clips, frames, counts, compute)
+        return compute(clips, frames, counts)
+
+    def _window_steps(self, clips, frames, counts) -> list[torch.Tensor]:
+        groups = defaultdict(list)  # window size in frames -> (clip, window): equal sizes share a pass
+        for b, count in enumerate(counts):
+            plan = plan_windows(count * TUBELET_FRAMES, num_frames=self.num_frames, overlap=self.window_overlap)
+            for window in plan:
+                groups[window.frames].append((b, window))
+        pieces = [[] for _ in counts]  # (first step, steps) of each clip
+        for members in groups.values():
+            for some in self._passes(members):
+                batch = torch.stack([_cut(clips[b], w.start, w.frames, frames[b]) for b, w in some])
+                for (b, w), pooled in zip(some, self._encode(batch), strict=True):
+                    offset = w.start // TUBELET_FRAMES
+                    pieces[b].append((w.first_step, pooled[w.first_step - offset : w.last_step - offset]))
+        return [torch.cat([steps for _, steps in sorted(piece, key=lambda item: item[0])]) for piece in pieces]
+
+    def _sampled_steps(self, clips, frames, counts) -> list[torch.Tensor]:
+        self._warn_of_thinning(max(frames))
+        steps = []
+        for members in self._passes(list(range(len(frames)))):
+            batch = [self._sample(clips[b, :, : frames[b]]) for b in members]
+            if any(clip.is_floating_point() for clip in batch):  # one batch, one dtype
+                batch = [self._normalise(clip) for clip in batch]
+            encoded = self._encode(torch.stack(batch))
+            steps += [_resample_steps(pooled, counts[b]) for b, pooled in zip(members, encoded, strict=True)]
+        return steps
+
+    def _passes(self, members: list) -> list[list]:
+        trains = torch.is_grad_enabled() and not self.frozen
+        at_once = self.max_windows or (max(1, len(members)) if trains else _WINDOWS_PER_PASS)
+        return [members[i : i + at_once] for i in range(0, len(members), at_once)]
+
+    def _sample(self, clip: torch.Tensor) -> torch.Tensor:
+        """A clip (C, T, H, W) brought to `num_frames`: interpolated linearly if shorter, picked uniformly if longer."""
+        frames = clip.size(1)
+        if frames == self.num_frames:
+            return clip
+        if frames > self.num_frames:
+            picks = torch.linspace(0, frames - 1, self.num_frames, device=clip.device).round().long()
+            return clip[:, picks]
+        pixels = self._normalise(clip).flatten(2).transpose(1, 2)  # (C, H*W, T), float: between two grays is no uint8
+        pixels = F.interpolate(pixels, self.num_frames, mode="linear", align_corners=True)
+        return pixels.transpose(1, 2).unflatten(2, clip.shape[2:])
+
+    def _normalise(self, clip: torch.Tensor) -> torch.Tensor:
+        scale, shift = self.pixel_affine
+        return clip * scale + shift if clip.dtype == torch.uint8 else clip
+
+    def _encode(self, windows: torch.Tensor) -> torch.Tensor:
+        """Windows (W, C, n, H, W'), n frames -> pooled steps (W, n / 2, hidden)."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            return self._pool(self._tokens(windows))
+
+    def _tokens(self, windows: torch.Tensor) -> torch.Tensor:
+        embeddings = self.vivit.embeddings
+        tokens = embed_tubelets(windows, embeddings.patch_embeddings.projection, self.pixel_affine)  # (W, N, D)
+        positions = embeddings.position_embeddings[:, : 1 + tokens.size(1)]  # time slowest: fewer frames, fewer rows
+        cls = embeddings.cls_token.expand(tokens.size(0), -1, -1)
+        hidden = embeddings.dropout(torch.cat([cls.to(tokens.dtype), tokens], dim=1) + positions)
+        for layer in self.vivit.layers:
+            hidden = layer(hidden)
+        return self.vivit.layernorm(hidden)  # (W, 1 + N, D), CLS first
+
+    def _pool(self, tokens: torch.Tensor) -> torch.Tensor:
+        _, height, width = grid_of(self.vivit.config)
+        steps = tokens[:, 1:].unflatten(1, (-1, height * width))  # (W, t, h*w, D)
+        if self.temporal_pooling == "mean":
+            return steps.mean(dim=2)
+        if self.temporal_pooling == "max":
+            return steps.amax(dim=2)
+        return tokens[:, :1].expand(-1, steps.size(1), -1)
+
+    def _check_size(self, clips: torch.Tensor) -> None:
+        _, height, width = grid_of(self.vivit.config)
+        expected = (height * self.vivit.config.tubelet_size[1], width * self.vivit.config.tubelet_size[2])
+        if tuple(clips.shape[-2:]) != expected:
+            found = f"{clips.shape[-2]}x{clips.shape[-1]}"
+            raise InputError(
+                "the picture size is not the one this ViViT was built for",
+                found=found + " pixels",
+                expected=f"{expected[0]}x{expected[1]}",
+                fix=f"Crop or resize the video, or build the encoder with image_size={clips.shape[-2]}",
+            )
+
+    def _warn_of_thinning(self, longest: int) -> None:
+        if longest > self.num_frames and not self._warned_of_thinning:
+            self._warned_of_thinning = True
+            warnings.warn(
+                f'frame_adjust="sample" keeps {self.num_frames} of {longest} frames of a clip; '
+                'frame_adjust="window" keeps them all',
+                stacklevel=2,
+            )
+
+
+class RepeatUpsample(nn.Module):
+    """(B, S, D) at 12.5 Hz -> (B, 2S, D) at 25 Hz; a learned layer that starts as plain repetition."""
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.linear = nn.Linear(size, 2 * size)
+        with torch.no_grad():
+            self.linear.weight.copy_(torch.eye(size).repeat(2, 1))
+            self.linear.bias.zero_()
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return self.linear(features).unflatten(2, (2, -1)).flatten(1, 2)
+
+
+def _cut(clip: torch.Tensor, start: int, frames: int, length: int) -> torch.Tensor:
+    """`frames` frames of (C, T, H, W) from `start`; beyond the clip's own end its last frame is repeated."""
+    if start + frames <= length:
+        return clip[:, start : start + frames]
+    index = torch.arange(start, start + frames, device=clip.device).clamp(max=length - 1)
+    return clip[:, index]
+
+
+def _resample_steps(steps: torch.Tensor, count: int) -> torch.Tensor:
+    """(S, D) -> (count, D): area averages where steps become fewer, so that each counts; linear where more."""
+    if count == steps.size(0):
+        return steps
+    tracks = steps.T[None]  # (1, D, S)
+    if count < steps.size(0):
+        return F.adaptive_avg_pool1d(tracks, count)[0].T
+    return F.interpolate(tracks, count, mode="linear", align_corners=False)[0].T
+
+
+def _dtype_of(module: nn.Module, default: torch.Tensor) -> torch.dtype:
+    return next((p.dtype for p in module.parameters()), default.dtype)
+
+
+def _dtype_named(name: str) -> torch.dtype:
+    choices = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    if name not in choices:
+        raise unknown_name("dtype", name, choices)
+    return choices[name]

@@ -1,0 +1,131 @@
+"""video ⊕ audio: two feature streams at one rate become the Conformer's input.
+
+In: features (B, T', D_v) and (B, T', D_a) whose lengths agree, either absent. Out: (B, T', D). With one modality there
+is no fusion, but exactly one linear layer with bias, as in Auto-AVSR, so that its parameters map one to one. A stream
+that is missing or dropped is zeros, never a skipped branch: distributed training waits for the gradients of each.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from espnet_vivit.errors import ConfigError, InputError, unknown_name
+
+STREAMS = ("video", "audio")
+
+
+class Fusion(nn.Module, ABC):
+    """Base: projects what is there to `output_size`; subclasses say how two streams meet."""
+
+    def __init__(self, video_size: int, audio_size: int, output_size: int):
+        super().__init__()
+        self.video_size, self.audio_size, self._output_size = video_size, audio_size, output_size
+
+    def output_size(self) -> int:
+        return self._output_size
+
+    def forward(self, video: torch.Tensor | None, audio: torch.Tensor | None) -> torch.Tensor:
+        """video (B, T', D_v), audio (B, T', D_a), at most one of them None -> (B, T', D)."""
+        if video is None and audio is None:
+            raise InputError("nothing to fuse", found="neither video nor audio", expected="at least one of them")
+        if video is None:
+            video = audio.new_zeros(*audio.shape[:2], self.video_size)
+        if audio is None:
+            audio = video.new_zeros(*video.shape[:2], self.audio_size)
+        if video.shape[:2] != audio.shape[:2]:
+            raise InputError(
+                "video and audio features do not run in step",
+                found=f"(B, T') = {tuple(video.shape[:2])} and {tuple(audio.shape[:2])}",
+                expected="equal batch and number of steps",
+            )
+        return self.fuse(video, audio)
+
+    @abstractmethod
+    def fuse(self, video: torch.Tensor, audio: torch.Tensor) -> torch.Tensor:
+        """Both streams present, in step: (B, T', D_v), (B, T', D_a) -> (B, T', D)."""
+
+
+class ConcatFusion(Fusion):
+    """One linear layer over both vectors side by side."""
+
+    def __init__(self, video_size: int, audio_size: int, output_size: int):
+        super().__init__(video_size, audio_size, output_size)
+        self.linear = nn.Linear(video_size + audio_size, output_size)
+
+    def fuse(self, video, audio):
+        return self.linear(torch.cat([video, audio], dim=-1))
+
+
+class AddFusion(Fusion):
+    """The sum of the two streams, each with its own linear layer."""
+
+    def __init__(self, video_size: int, audio_size: int, output_size: int):
+        super().__init__(video_size, audio_size, output_size)
+        self.video_linear = nn.Linear(video_size, output_size)
+        self.audio_linear = nn.Linear(audio_size, output_size)
+
+    def fuse(self, video, audio):
+        return self.video_linear(video) + self.audio_linear(audio)
+
+
+class GatedFusion(AddFusion):
+    """A gate in (0, 1) for each step and feature decides how much of either stream to trust.
+
+    Gated multimodal unit: Arevalo et al., "Gated Multimodal Units for Information Fusion", ICLR 2017 workshop.
+    """
+
+    def __init__(self, video_size: int, audio_size: int, output_size: int):
+        super().__init__(video_size, audio_size, output_size)
+        self.gate = nn.Linear(video_size + audio_size, output_size)
+
+    def fuse(self, video, audio):
+        gate = torch.sigmoid(self.gate(torch.cat([video, audio], dim=-1)))
+        return gate * self.video_linear(video) + (1 - gate) * self.audio_linear(audio)
+
+
+FUSIONS = {"concat": ConcatFusion, "add": AddFusion, "gated": GatedFusion}
+
+
+def build_fusion(name: str, *, video_size: int | None, audio_size: int | None, output_size: int) -> nn.Module:
+    """A `Fusion` of two streams, or for one stream a plain `nn.Linear` to `output_size`."""
+    if name not in FUSIONS:
+        raise unknown_name("fusion", name, FUSIONS)
+    if video_size is not None and audio_size is not None:
+        return FUSIONS[name](video_size, audio_size, output_size)
+    return nn.Linear(video_size if audio_size is None else audio_size, output_size)
+
+
+class ModalityDropout(nn.Module):
+    """In training, silences one whole stream of an utterance with the given probability, never both.
+
+    probabilities: {"video": p, "audio": q}, p + q <= 1; each utterance draws once.
+    """
+
+    def __init__(self, probabilities: Mapping[str, float] | None = None):
+        super().__init__()
+        probabilities = dict(probabilities or {})
+        for stream in probabilities:
+            if stream not in STREAMS:
+                raise unknown_name("stream in modality_dropout", stream, STREAMS)
+        self.video, self.audio = (float(probabilities.get(stream, 0.0)) for stream in STREAMS)
+        if min(self.video, self.audio) < 0 or self.video + self.audio > 1:
+            raise ConfigError(
+                "modality_dropout holds probabilities that cannot be",
+                found=f"video {self.video}, audio {self.audio}",
+                expected="two numbers from 0, together at most 1",
+                fix="{video: 0.25, audio: 0.25} leaves half of the utterances with both streams",
+            )
+
+    def forward(self, video: torch.Tensor, audio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, T', D_v), (B, T', D_a) -> the same, some utterances of one of them multiplied by zero."""
+        if not self.training or self.video + self.audio == 0:
+            return video, audio
+        draw = torch.rand(video.size(0), 1, 1, device=video.device)
+        keep_video = draw >= self.video
+        keep_audio = draw < 1 - self.audio
+        return video * keep_video, audio * keep_audio
+
+    def extra_repr(self) -> str:
+        return f"video={self.video}, audio={self.audio}"

@@ -1,0 +1,48 @@
+"""The parts that a recipe's YAML names, and how one is built from its name and its `*_conf`.
+
+A constructor's signature is the schema: a key that it does not have is an error that suggests the nearest one.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from importlib import import_module
+
+from espnet_vivit.errors import ConfigError, unknown_name
+
+# name -> "module:callable"; imported when built, so that a ResNet does not pay for importing transformers
+VISION_ENCODERS = {
+    "vivit": "espnet_vivit.frontend.vivit_encoder:vivit_encoder",
+    "resnet": "espnet_vivit.frontend.resnet:ResNetFrontend",
+    "linear": "espnet_vivit.frontend.linear:LinearFrontend",
+}
+AUDIO_ENCODERS = {"resnet1d": "espnet_vivit.frontend.resnet1d:ResNet1d"}
+ENCODERS = {"conformer": "espnet_vivit.conformer:Conformer"}
+DECODERS = {"transformer": "espnet2.asr.decoder.transformer_decoder:TransformerDecoder"}
+
+
+def build_part(kind: str, name: str, table: Mapping[str, str], conf: Mapping | None, **given):
+    """Build the part `name` of `table` from `conf` and from what the model itself decides (`given`).
+
+    Raises:
+        ConfigError: no part of that name, no option of that name, or an option in `conf` that contradicts `given`.
+    """
+    if name not in table:
+        raise unknown_name(kind, name, table)
+    build = _load(table[name])
+    conf = dict(conf or {})
+    known = inspect.signature(build).parameters
+    for option in conf:
+        if option not in known:
+            raise unknown_name(f"option in {kind}_conf for {kind}: {name}", option, known)
+        if option in given and conf[option] != given[option]:
+            raise ConfigError(
+                f"{kind}_conf contradicts the model's own {option}",
+                found=f"{option}={conf[option]!r} against {given[option]!r}",
+                fix=f"Set {option} in one place only, at the top level",
+            )
+    return build(**{**conf, **given})
+
+
+def _load(path: str) -> Callable:
+    module, _, attribute = path.partition(":")
+    return getattr(import_module(module), attribute)
