@@ -1,0 +1,85 @@
+"""Before training: a data directory and a token list in; what CTC can align, and the list of utterances to keep, out.
+
+    python -m espnet_vivit.bin.avsr_feasibility --text dump/raw/train/text --num_frames dump/raw/train/utt2num_frames \\
+        --token_type char --token_list data/token_list/char/tokens.txt --feature_rate frame \\
+        [--bpemodel data/token_list/bpe/bpe.model] [--word_times dump/raw/train/word_times] \\
+        [--max_excluded 0.05] --out dump/raw/train/feasible_ids
+
+Prints the report; `--out` gets the ids that fit, one per line, in the order of their names. Exit code 0: at most the
+share `--max_excluded` does not fit; 1: more does not fit (nothing is written), or the input is wrong.
+Without `--word_times`, or where that file does not exist, the spoken span is reported as unknown.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from espnet_vivit.bin.avsr_tokens import tokenizer
+from espnet_vivit.bin.command import exit_status, write_lines
+from espnet_vivit.corpora.data_dir import parse_word_times
+from espnet_vivit.errors import DataError
+from espnet_vivit.feasibility import check_feasibility
+from espnet_vivit.score import read_transcripts
+
+UNKNOWN = "<unk>"
+
+
+def read_labels(text: Path, *, token_type: str, token_list: Path, bpemodel: Path | None) -> dict[str, list[str]]:
+    """`utterance -> tokens` as training will see them: what the list lacks is `<unk>`, so that two of it are equal."""
+    split = tokenizer(token_type, bpemodel)
+    if not Path(token_list).is_file():
+        raise DataError("no token list", found=f"no file {token_list}", fix="Make it first (stage 5).")
+    known = set(Path(token_list).read_text(encoding="utf-8").splitlines())
+    return {
+        utt: [token if token in known else UNKNOWN for token in split(transcript)]
+        for utt, transcript in read_transcripts(text).items()
+    }
+
+
+def read_num_frames(path: Path) -> dict[str, int]:
+    """`utterance number` per line."""
+    numbers = {}
+    for utt, number in read_transcripts(path).items():
+        if not number.isdecimal():
+            raise DataError(f"{path}: number of frames of {utt}", found=repr(number), expected="a whole number")
+        numbers[utt] = int(number)
+    return numbers
+
+
+def read_spans(path: Path) -> dict[str, tuple[float, float]]:
+    """`utterance -> (start of the first word, end of the last)` in seconds, of the utterances that have word times."""
+    times = {utt: parse_word_times(line) for utt, line in read_transcripts(path).items() if line}
+    return {utt: (words[0].start_s, words[-1].end_s) for utt, words in times.items()}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m espnet_vivit.bin.avsr_feasibility",
+        description="Check that CTC can align every training utterance, and list those that it can.",
+        epilog="example: python -m espnet_vivit.bin.avsr_feasibility --text dump/raw/train/text --num_frames "
+        "dump/raw/train/utt2num_frames --token_type word --token_list data/token_list/word/tokens.txt --out keep",
+    )
+    parser.add_argument("--text", type=Path, required=True, help="transcripts, `utterance words...`")
+    parser.add_argument("--num_frames", type=Path, required=True, help="utt2num_frames, video frames at 25 per second")
+    parser.add_argument("--token_type", default="word", help="char, word or bpe")
+    parser.add_argument("--token_list", type=Path, required=True, help="tokens.txt of the training set")
+    parser.add_argument("--bpemodel", type=Path, help="sentencepiece model, for token_type bpe")
+    parser.add_argument("--feature_rate", default="frame", help="frame (25 Hz) or tubelet (12.5 Hz)")
+    parser.add_argument("--word_times", type=Path, help="word times, `utterance start:end:word ...` in seconds")
+    parser.add_argument("--max_excluded", type=float, default=0.05, help="largest share that may be left out")
+    parser.add_argument("--out", type=Path, required=True, help="file for the ids that fit")
+    args = parser.parse_args(argv)
+    report = check_feasibility(
+        read_labels(args.text, token_type=args.token_type, token_list=args.token_list, bpemodel=args.bpemodel),
+        read_num_frames(args.num_frames),
+        feature_rate=args.feature_rate,
+        spans=read_spans(args.word_times) if args.word_times and args.word_times.is_file() else None,
+    )
+    print(report.summary())
+    report.require_share(args.max_excluded)
+    write_lines(args.out, report.kept_ids)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main))
