@@ -13,7 +13,7 @@ TOKENS = ["<blank>", "<unk>", "a", "b", "<space>", "<sos/eos>"]
 @pytest.fixture
 def data(tmp_path):
     (tmp_path / "text").write_text("u1 ab ba\nu2 bb\nu3 xy a\n")
-    (tmp_path / "utt2num_frames").write_text("u1 5\nu2 2\nu3 5\n")
+    (tmp_path / "utt2num_frames").write_text("u1 5\nu2 2\nu3 4\n")
     (tmp_path / "word_times").write_text("u1 0.000:0.080:ab 0.080:0.200:ba\n")
     (tmp_path / "tokens.txt").write_text("\n".join(TOKENS) + "\n")
     return tmp_path
