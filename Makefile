@@ -1,0 +1,55 @@
+# Each target sets up .venv first, once. `make help` lists them.
+
+.DEFAULT_GOAL := help
+.PHONY: help install test quick recipe slow lint format types demo wheel clean distclean
+
+PYTHON_VENV := .venv/bin/python
+WORKERS ?= 2
+# One thread per worker: more of them on the same cores only wait for each other.
+PYTEST = OMP_NUM_THREADS=1 $(PYTHON_VENV) -m pytest --durations=10 -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+install:  ## .venv with the package and all it needs; nothing on a second call
+	@tools/setup_venv.sh
+
+test: install lint  ## everything that guards a change: lint, quick suite, recipe smoke run
+	@echo "== tests: the quick suite and the recipe smoke run, $(WORKERS) at a time"
+	@$(PYTEST) -m "not slow"
+
+quick: install  ## the quick suite alone
+	@$(PYTEST) -m "not slow and not recipe"
+
+recipe: install  ## every stage of the recipe on a handful of clips
+	@$(PYTEST) -m "recipe and not slow"
+
+slow: install  ## the tests that `make test` leaves out
+	@$(PYTEST) -m slow
+
+lint: install  ## ruff: rules and format
+	@echo "== lint: ruff"
+	@$(PYTHON_VENV) -m ruff check .
+	@$(PYTHON_VENV) -m ruff format --check .
+
+format: install  ## ruff: mend what can be mended
+	@$(PYTHON_VENV) -m ruff check --fix .
+	@$(PYTHON_VENV) -m ruff format .
+
+types: install  ## pyright, basic (needs Node.js or the network)
+	@$(PYTHON_VENV) -m pyright
+
+demo: install  ## render the synthetic corpus, train, decode, print word error rates (under 30 minutes on two cores)
+	@started=$$(date +%s); \
+	(cd egs/mini_av/avsr1 && PATH="$(CURDIR)/.venv/bin:$$PATH" ./run.sh $(DEMO_ARGS)); status=$$?; \
+	echo "== demo: $$(( $$(date +%s) - started )) s"; exit $$status
+
+wheel: install  ## dist/*.whl
+	@$(PYTHON_VENV) -m pip wheel --no-deps --wheel-dir dist .
+
+clean:  ## remove build products and caches; .venv, data and experiments stay
+	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	@find espnet_vivit tests egs tools -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean  ## also remove .venv
+	@rm -rf .venv
