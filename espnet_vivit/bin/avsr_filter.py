@@ -1,0 +1,71 @@
+"""Stage 4: a formatted data directory in, the clips between two durations out, the others counted and named.
+
+    python -m espnet_vivit.bin.avsr_filter --data dump/raw/org/train --out dump/raw/train --max_duration 20
+
+Only what is trained on is filtered; test sets are scored whole. Whether the labels fit CTC is checked in stage 10,
+where tokens and feature rate are known.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from espnet_vivit.bin.avsr_format import SHAPE_FILES
+from espnet_vivit.bin.command import exit_status, write_lines
+from espnet_vivit.corpora.data_dir import Utterance, read_data_dir, read_scp, write_data_dir
+from espnet_vivit.errors import ConfigError, DataError
+from espnet_vivit.units import seconds_of_frames, seconds_of_samples
+
+SHOWN_IDS = 5
+
+
+def duration_s(utterance: Utterance) -> float:
+    """Seconds of the clip: of its video, or of its sound where there is no video."""
+    if utterance.video is not None:
+        return seconds_of_frames(utterance.num_frames)
+    return seconds_of_samples(utterance.num_samples)
+
+
+def filter_data_dir(data: Path, out: Path, *, min_duration: float, max_duration: float) -> tuple[list[str], list[str]]:
+    """Write to `out` the clips of `data` with min_duration <= seconds <= max_duration; return kept and dropped ids."""
+    if not 0 <= min_duration < max_duration:
+        raise ConfigError("durations", found=f"{min_duration} to {max_duration} s", expected="0 <= shortest < longest")
+    data, out = Path(data), Path(out)
+    utterances = read_data_dir(data)
+    kept = [utterance for utterance in utterances if min_duration <= duration_s(utterance) <= max_duration]
+    dropped = [
+        utterance.utt_id for utterance in utterances if not min_duration <= duration_s(utterance) <= max_duration
+    ]
+    if not kept:
+        raise DataError(
+            f"no clip of {data} is between {min_duration:g} and {max_duration:g} s",
+            fix="Change --min_wav_duration and --max_wav_duration.",
+        )
+    (out / "text").unlink(missing_ok=True)  # until it is back, `out` does not pass for a data directory
+    for name in SHAPE_FILES:
+        (out / name).unlink(missing_ok=True)
+        if (data / name).is_file():
+            shapes = read_scp(data / name)
+            write_lines(out / name, [f"{utterance.utt_id} {shapes[utterance.utt_id]}" for utterance in kept])
+    write_data_dir(out, kept)
+    return [utterance.utt_id for utterance in kept], dropped
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description="Keep the clips of a data directory that are neither too short nor too long.",
+        epilog="example: python -m espnet_vivit.bin.avsr_filter --data dump/raw/org/train --out dump/raw/train",
+    )
+    parser.add_argument("--data", type=Path, required=True, help="data directory that stage 3 has written")
+    parser.add_argument("--out", type=Path, required=True, help="where to write what is kept")
+    parser.add_argument("--min_duration", type=float, default=0.1, help="seconds")
+    parser.add_argument("--max_duration", type=float, default=20.0, help="seconds")
+    args = parser.parse_args(argv)
+    kept, dropped = filter_data_dir(args.data, args.out, min_duration=args.min_duration, max_duration=args.max_duration)
+    print(f"{args.data.name}: {len(kept)} clips kept, {len(dropped)} left out", end="")
+    print(f": {' '.join(dropped[:SHOWN_IDS])}{' ...' if len(dropped) > SHOWN_IDS else ''}" if dropped else "")
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main))

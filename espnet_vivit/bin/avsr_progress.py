@@ -1,0 +1,75 @@
+"""ESPnet's training log in (stdin), one line per epoch out (terminal), with the time that is left.
+
+    python -m espnet_vivit.bin.avsr_train ... 2>&1 | tee -a train.log | python -m espnet_vivit.bin.avsr_progress
+
+    epoch  3/40  train loss 41.2 acc 0.312 | valid loss 38.0 acc 0.355 | 21 s, 12 min left
+
+Inside long epochs it prints one line a minute. Reads the log lines of `espnet2.train.trainer` (202511); lines that it
+does not know are dropped here and stay in the log.
+"""
+
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+STARTED = re.compile(r"(\d+)/(\d+)epoch started")
+RESULTS = re.compile(r"(\d+)epoch results: (.*)")
+BATCHES = re.compile(r"(\d+)epoch:train:\d+-(\d+)batch: (.*)")
+SECTION = re.compile(r"\[(\w+)\] ([^\[]*)")
+SHOWN = ("loss", "acc", "cer_ctc")  # what a section shows of itself, in this order
+INTERIM_S = 60.0  # seconds between two lines inside one epoch
+
+
+def duration(seconds: float) -> str:
+    """`47 s`, `12 min`, `3 h 05 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def scores(section: str) -> str:
+    """`loss 41.2 acc 0.312` from `loss_ctc=50.1, acc=0.312, loss=41.2, time=21 seconds`."""
+    values = dict(re.findall(r"(\w+)=([-+.\deE]+|nan|inf)", section))
+    return " ".join(f"{name} {values[name]}" for name in SHOWN if name in values)
+
+
+def progress_lines(log: Iterable[str], *, clock: Callable[[], float] = time.monotonic) -> Iterator[str]:
+    """Yield the terminal's lines for the log's; `clock` gives seconds and is read when a line arrives."""
+    first_epoch, last_epoch = 0, 0
+    begun_s = epoch_begun_s = shown_s = clock()
+    for line in log:
+        now_s = clock()
+        if match := STARTED.search(line):
+            epoch, last_epoch = int(match[1]), int(match[2])
+            epoch_begun_s = shown_s = now_s
+            if not first_epoch:
+                first_epoch, begun_s = epoch, now_s
+                if epoch > 1:
+                    yield f"continuing after epoch {epoch - 1}"
+        elif (match := BATCHES.search(line)) and now_s - shown_s >= INTERIM_S:
+            shown_s = now_s
+            yield f"epoch {match[1]:>2}/{last_epoch}  {match[2]} batches, train {scores(match[3])}"
+        elif match := RESULTS.search(line):
+            epoch = int(match[1])
+            parts = [f"{name} {scores(text)}" for name, text in SECTION.findall(match[2]) if name in ("train", "valid")]
+            left_s = (now_s - begun_s) / (epoch - first_epoch + 1) * (last_epoch - epoch)
+            parts.append(f"{duration(now_s - epoch_begun_s)}, {duration(left_s)} left")
+            yield f"epoch {epoch:>2}/{last_epoch}  " + " | ".join(parts)
+        elif "already reached at max_epoch" in line:
+            yield "nothing to do: the training has reached its last epoch before"
+        elif "Early stopping" in line:
+            yield line.rstrip().split("INFO: ")[-1]
+
+
+def main() -> None:
+    for line in progress_lines(iter(sys.stdin.readline, "")):
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,115 @@
+"""Stage 10: filtered data directories and a token list in, ESPnet's shape files out, nothing decoded.
+
+    python -m espnet_vivit.bin.avsr_shapes --train dump/raw/train --valid dump/raw/dev --out exp/avsr_stats_word \\
+        --token_list data/token_list/word/tokens.txt --token_type word [--feature_rate frame] [--bpemodel bpe.model]
+
+ESPnet's own `--collect_stats true` reads every clip to learn its length; those are known since stage 3. Out, in
+`train/` and `valid/`: `video_shape` (T,H,W), `speech_shape` (N), `text_shape.<type>` (L,V). Training takes its
+utterances from these files, so one that CTC cannot align (`espnet_vivit.feasibility`) is left out of them: counted, printed, and more
+than `--max_infeasible` of them is an error.
+"""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from espnet_vivit.bin.avsr_feasibility import UNKNOWN, read_labels, read_num_frames, read_spans
+from espnet_vivit.bin.avsr_format import SHAPE_FILES
+from espnet_vivit.bin.command import exit_status, write_lines
+from espnet_vivit.corpora.data_dir import read_scp
+from espnet_vivit.errors import DataError
+from espnet_vivit.feasibility import check_feasibility
+from espnet_vivit.units import SAMPLES_PER_FRAME
+
+
+def read_lengths(data: Path) -> dict[str, int]:
+    """Video frames of every utterance; of a set without video, the frames that its sound lasts."""
+    if (data / "utt2num_frames").is_file():
+        return read_num_frames(data / "utt2num_frames")
+    return {
+        utt_id: samples // SAMPLES_PER_FRAME for utt_id, samples in read_num_frames(data / "utt2num_samples").items()
+    }
+
+
+def write_shapes(
+    data: Path, out: Path, labels: dict[str, list[str]], *, kept: Sequence[str], label_file: str, size: int
+):
+    """Write the shape files of one set for the utterances `kept`; `size` is the number of tokens V."""
+    out.mkdir(parents=True, exist_ok=True)
+    found = [name for name in SHAPE_FILES if (data / name).is_file()]
+    if not found:
+        raise DataError(f"{data} has neither video_shape nor speech_shape", fix="Run stages 3 and 4.")
+    for name in found:
+        shapes = read_scp(data / name)
+        missing = [utt_id for utt_id in kept if utt_id not in shapes]
+        if missing:
+            raise DataError(
+                f"{data / name} lacks {len(missing)} utterances, as {missing[0]}", fix="Run stages 3 and 4."
+            )
+        write_lines(out / name, [f"{utt_id} {shapes[utt_id]}" for utt_id in kept])
+    write_lines(out / label_file, [f"{utt_id} {len(labels[utt_id])},{size}" for utt_id in kept])
+
+
+def shapes_of_set(
+    data: Path,
+    out: Path,
+    *,
+    token_list: Path,
+    token_type: str,
+    bpemodel: Path | None,
+    feature_rate: str,
+    max_infeasible: float,
+) -> None:
+    """Check the set's labels against CTC, write its shape files to `out`, print what was found."""
+    labels = read_labels(data / "text", token_type=token_type, token_list=token_list, bpemodel=bpemodel)
+    times = data / "word_times"
+    report = check_feasibility(
+        labels, read_lengths(data), feature_rate=feature_rate, spans=read_spans(times) if times.is_file() else None
+    )
+    tokens = [token for label in labels.values() for token in label]
+    unknown = tokens.count(UNKNOWN)
+    print(f"{data.name}: {len(labels)} utterances, {len(tokens)} {token_type} tokens, {unknown} not in the token list")
+    print(report.summary())
+    report.require_share(max_infeasible)
+    size = len(Path(token_list).read_text(encoding="utf-8").splitlines())
+    write_shapes(data, out, labels, kept=report.kept_ids, label_file=f"text_shape.{token_type}", size=size)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description="Write the lengths of all utterances, from which ESPnet makes batches.",
+        epilog="example: python -m espnet_vivit.bin.avsr_shapes --train dump/raw/train --valid dump/raw/dev "
+        "--out exp/avsr_stats_word --token_list data/token_list/word/tokens.txt --token_type word",
+    )
+    parser.add_argument("--train", type=Path, required=True, help="training set")
+    parser.add_argument("--valid", type=Path, required=True, help="validation set")
+    parser.add_argument("--out", type=Path, required=True, help="folder for train/ and valid/")
+    parser.add_argument("--token_list", type=Path, required=True, help="tokens.txt")
+    parser.add_argument("--token_type", default="word", help="char, word or bpe")
+    parser.add_argument("--bpemodel", type=Path, help="sentencepiece model, for token_type bpe")
+    parser.add_argument("--feature_rate", default="frame", help="frame (25 Hz) or tubelet (12.5 Hz), as in the YAML")
+    parser.add_argument("--max_infeasible", type=float, default=0.05, help="largest share that CTC may not align")
+    args = parser.parse_args(argv)
+    partial = args.out.with_name(f".{args.out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    for name, data in (("train", args.train), ("valid", args.valid)):
+        shapes_of_set(
+            data,
+            partial / name,
+            token_list=args.token_list,
+            token_type=args.token_type,
+            bpemodel=args.bpemodel,
+            feature_rate=args.feature_rate,
+            max_infeasible=args.max_infeasible,
+        )
+    for name in ("train", "valid"):
+        shutil.rmtree(args.out / name, ignore_errors=True)
+        args.out.mkdir(parents=True, exist_ok=True)
+        (partial / name).rename(args.out / name)
+    partial.rmdir()
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main))
