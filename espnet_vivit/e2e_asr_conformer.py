@@ -20,7 +20,7 @@ from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.torch_utils.initialize import initialize
 
 from espnet_vivit.errors import ConfigError, InputError, unknown_name
-from espnet_vivit.frontend.feature_rate import average_pairs, check_feature_rate
+from espnet_vivit.frontend.feature_rate import check_feature_rate
 from espnet_vivit.fusion import ModalityDropout, build_fusion
 from espnet_vivit.parts import AUDIO_ENCODERS, DECODERS, ENCODERS, VISION_ENCODERS, build_part
 from espnet_vivit.units import SAMPLES_PER_FRAME, seconds_of_frames, seconds_of_samples
@@ -126,7 +126,8 @@ class E2E(ESPnetASRModel):
         self.frame_head = torch.nn.Linear(width, odim) if frame_loss_weight else None
         self.audio_encoder = None
         if modality != "video":
-            self.audio_encoder = build_part("audio_encoder", audio_encoder, AUDIO_ENCODERS, audio_encoder_conf)
+            rate = {"feature_rate": feature_rate}
+            self.audio_encoder = build_part("audio_encoder", audio_encoder, AUDIO_ENCODERS, audio_encoder_conf, **rate)
         if init is not None:
             initialize(self, init)
         self.vision_encoder = None
@@ -221,8 +222,6 @@ class E2E(ESPnetASRModel):
             if video is not None:
                 speech, speech_lengths = _align_audio(speech, speech_lengths, video_lengths, utt_id)
             heard, heard_lengths = self.audio_encoder(speech, speech_lengths)
-            if self.feature_rate == "tubelet":
-                heard, heard_lengths = average_pairs(heard, heard_lengths)
             lengths = heard_lengths if lengths is None else lengths
         if seen is not None and heard is not None:
             seen, heard = self.modality_dropout(seen, heard)
