@@ -14,8 +14,8 @@ import pytest
 import torch
 
 SEED = 7
-LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1", "0.0.0.0", "", None}
-SHARED_DIR = Path(__file__).resolve().parents[1].parent / "shared"
+LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1", "0.0.0.0", "", None, socket.gethostname()}
+SHARED_DIR = Path(__file__).resolve().parents[2] / "shared"
 
 torch.set_num_threads(min(2, torch.get_num_threads()))
 
@@ -41,7 +41,7 @@ def fixed_seeds():
 
 @pytest.fixture(autouse=True, scope="session")
 def no_network():
-    """Sockets reach this machine only: localhost and files. Child processes get HF_HUB_OFFLINE through the environment."""
+    """Sockets reach this machine only: localhost and files. Child processes inherit HF_HUB_OFFLINE."""
     patch = pytest.MonkeyPatch()
     connect, connect_ex, resolve = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
 

@@ -1,0 +1,355 @@
+"""One behaviour suite over every part that maps (values, lengths) to (values, lengths).
+
+`SUBJECTS` is the registry: a part added there is held to every contract. `test_each_check_can_fail` first proves, with
+modules that are broken on purpose, that a check fails where it must.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from espnet_vivit.conformer import Conformer
+from espnet_vivit.errors import InputError, TooShortError
+from espnet_vivit.frontend.linear import LinearFrontend
+from espnet_vivit.frontend.resnet import ResNetFrontend
+from espnet_vivit.frontend.resnet1d import ResNet1d
+from espnet_vivit.units import SAMPLES_PER_FRAME, tubelet_steps
+
+PIXELS, WIDTH = 16, 8
+RAGGED = (9, 1, 4, 7)  # frames per clip of a padded batch: odd and even, the shortest and the longest there is
+TOLERANCE = 1e-5
+
+
+def gray_clip(frames: int) -> Tensor:
+    return torch.randn(frames, PIXELS, PIXELS)
+
+
+def raw_clip(frames: int) -> Tensor:
+    return torch.randint(0, 256, (frames, PIXELS, PIXELS), dtype=torch.uint8)
+
+
+def waveform(frames: int) -> Tensor:
+    return torch.randn(SAMPLES_PER_FRAME * frames + 37 * frames % SAMPLES_PER_FRAME)  # a remainder that must not count
+
+
+def feature_steps(steps: int) -> Tensor:
+    return torch.randn(steps, WIDTH)
+
+
+BAD_VIDEO = {  # what is wrong -> (batch, lengths, error)
+    "rank": (torch.zeros(9, 16, 16), [9], InputError),
+    "channels": (torch.zeros(1, 2, 9, 16, 16), [9], InputError),
+    "time and channels swapped": (torch.zeros(1, 9, 3, 16, 16), [9], InputError),
+    "dtype": (torch.zeros(1, 9, 16, 16, dtype=torch.int64), [9], InputError),
+    "NaN": (torch.full((1, 9, 16, 16), torch.nan), [9], InputError),
+    "T = 0": (torch.zeros(1, 0, 16, 16), [0], TooShortError),
+    "length 0": (torch.zeros(2, 9, 16, 16), [9, 0], TooShortError),
+    "length beyond the tensor": (torch.zeros(1, 9, 16, 16), [10], InputError),
+    "a length too many": (torch.zeros(1, 9, 16, 16), [9, 9], InputError),
+    "lengths in seconds": (torch.zeros(1, 9, 16, 16), [0.36], InputError),
+}
+BAD_SPEECH = {
+    "rank": (torch.zeros(2, 6400, 1), [6400, 6400], InputError),
+    "dtype": (torch.zeros(1, 6400, dtype=torch.int16), [6400], InputError),
+    "NaN": (torch.full((1, 6400), torch.nan), [6400], InputError),
+    "N = 0": (torch.zeros(1, 0), [0], TooShortError),
+    "shorter than a step": (torch.zeros(2, 6400), [6400, 639], TooShortError),
+    "length beyond the tensor": (torch.zeros(1, 6400), [6401], InputError),
+    "lengths in seconds": (torch.zeros(1, 6400), [0.4], InputError),
+}
+BAD_FEATURES = {  # NaN is not refused here: under AMP the gradient scaler skips a step that overflowed
+    "rank": (torch.zeros(9, WIDTH), [9], InputError),
+    "width": (torch.zeros(1, 9, WIDTH + 1), [9], InputError),
+    "T = 0": (torch.zeros(1, 0, WIDTH), [0], TooShortError),
+    "length 0": (torch.zeros(2, 9, WIDTH), [9, 0], TooShortError),
+    "length beyond the tensor": (torch.zeros(1, 9, WIDTH), [10], InputError),
+    "lengths in seconds": (torch.zeros(1, 9, WIDTH), [0.36], InputError),
+}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A part under contract: how to build it, one clip of a given number of frames, and its length law."""
+
+    name: str
+    build: Callable[..., nn.Module]  # build(dropout=...) -> module; parts without dropout ignore it
+    clip: Callable[[int], Tensor]  # frames -> one unbatched clip, its valid length on axis 0
+    steps: Callable[[int], int] = int  # frames -> output steps
+    bad_inputs: dict = field(default_factory=dict)
+    longest: int = 200  # frames up to which the length law is run
+
+
+def without_dropout(build: Callable[..., nn.Module], **options) -> Callable[..., nn.Module]:
+    return lambda dropout: build(**options)
+
+
+def small_conformer(dropout: float, **options) -> nn.Module:
+    rates = dict(dropout_rate=dropout, positional_dropout_rate=dropout, attention_dropout_rate=dropout)
+    sizes = dict(output_size=WIDTH, attention_heads=2, linear_units=16, num_blocks=2, cnn_module_kernel=7)
+    return Conformer(WIDTH, **sizes, **rates, **options)
+
+
+RESNET, LINEAR = partial(ResNetFrontend, channels=2), partial(LinearFrontend, image_size=PIXELS, output_dim=WIDTH)
+SUBJECTS = [
+    Subject("resnet-frame", without_dropout(RESNET), gray_clip, bad_inputs=BAD_VIDEO),
+    Subject("resnet-tubelet", without_dropout(RESNET, feature_rate="tubelet"), gray_clip, tubelet_steps),
+    Subject("resnet-raw", without_dropout(RESNET), raw_clip),
+    Subject("linear-frame", without_dropout(LINEAR), gray_clip, bad_inputs=BAD_VIDEO),
+    Subject("linear-tubelet", without_dropout(LINEAR, feature_rate="tubelet"), gray_clip, tubelet_steps),
+    Subject("linear-raw", without_dropout(LINEAR), raw_clip),
+    Subject("resnet1d-frame", without_dropout(ResNet1d, channels=2), waveform, bad_inputs=BAD_SPEECH),
+    Subject("resnet1d-tubelet", without_dropout(ResNet1d, channels=2, feature_rate="tubelet"), waveform, tubelet_steps),
+    Subject("resnet1d-as-is", without_dropout(ResNet1d, channels=2, waveform_normalization="none"), waveform),
+    Subject("conformer", small_conformer, feature_steps, bad_inputs=BAD_FEATURES),
+    Subject("conformer-depth", partial(small_conformer, stochastic_depth_rate=0.5), feature_steps),
+]
+
+
+def run(module: nn.Module, values: Tensor, lengths) -> tuple[Tensor, Tensor]:
+    """The first two results: a Conformer returns a third one, None, as ESPnet wants it."""
+    torch.manual_seed(3)  # equal draws (stochastic depth) in runs that are compared
+    return module(values, torch.as_tensor(lengths))[:2]
+
+
+def pad(clips: list[Tensor], size: int) -> Tensor:
+    """(B, size, ...) with the worst possible padding: NaN, or white in uint8."""
+    fill = torch.nan if clips[0].is_floating_point() else 255
+    batch = clips[0].new_full((len(clips), size, *clips[0].shape[1:]), fill)
+    for row, clip in zip(batch, clips, strict=True):
+        row[: len(clip)] = clip
+    return batch
+
+
+def ragged_batch(subject: Subject, *, extra: int = 0) -> tuple[Tensor, list[int], list[Tensor]]:
+    clips = [subject.clip(frames) for frames in RAGGED]
+    lengths = [len(clip) for clip in clips]
+    return pad(clips, max(lengths) + extra), lengths, clips
+
+
+# the contracts ---------------------------------------------------------------------------------------------------
+
+
+def check_length_law(subject: Subject) -> None:
+    module = subject.build(dropout=0.0).eval()
+    with torch.no_grad():
+        for frames in range(1, subject.longest + 1):
+            clip = subject.clip(frames)
+            features, lengths = run(module, clip[None], [len(clip)])
+            expected = subject.steps(frames)
+            assert features.shape[:2] == (1, expected) and lengths.tolist() == [expected], f"{frames} frames"
+            assert features.size(2) == module.output_size()
+        values, given, _ = ragged_batch(subject)
+        lengths = run(module, values, given)[1]
+    assert lengths.tolist() == [subject.steps(frames) for frames in RAGGED]
+    if hasattr(module, "output_lengths"):
+        assert module.output_lengths(torch.tensor(given)).tolist() == lengths.tolist()
+
+
+def check_padding_in_eval(subject: Subject) -> None:
+    module = subject.build(dropout=0.0).eval()
+    randomize_statistics(module)
+    values, given, clips = ragged_batch(subject)
+    with torch.no_grad():
+        features, lengths = run(module, values, given)
+        for row, steps, clip in zip(features, lengths, clips, strict=True):
+            alone, _ = run(module, clip[None], [len(clip)])
+            torch.testing.assert_close(row[:steps], alone[0], atol=TOLERANCE, rtol=TOLERANCE)
+            assert not row[steps:].any(), "a padded step is not zero"
+
+
+def check_padding_in_training(subject: Subject) -> None:
+    """More padding changes neither features, nor running statistics, nor any gradient."""
+    values, given, clips = ragged_batch(subject)
+    wider = pad(clips, values.size(1) + 5 * len(clips[1]))  # five times the shortest clip more
+    results = []
+    for batch in (values, wider):
+        torch.manual_seed(11)
+        module = subject.build(dropout=0.0).train()
+        features, lengths = run(module, batch, given)
+        valid = torch.cat([row[:steps] for row, steps in zip(features, lengths, strict=True)])
+        valid.square().mean().backward()
+        gradients = {f"gradient of {name}": p.grad for name, p in module.named_parameters()}
+        results.append({"features": valid.detach(), **gradients, **module.state_dict()})
+    torch.testing.assert_close(results[0], results[1], atol=TOLERANCE, rtol=TOLERANCE)
+
+
+def check_determinism(subject: Subject) -> None:
+    module = subject.build(dropout=0.5).eval()
+    values, given, _ = ragged_batch(subject)
+    with torch.no_grad():
+        first, _ = module(values, torch.tensor(given))[:2]
+        second, _ = module(values, torch.tensor(given))[:2]
+    assert torch.equal(first, second)
+
+
+def check_gradients(subject: Subject) -> None:
+    module = subject.build(dropout=0.0)
+    frozen = [name for name, _ in module.named_parameters()][::2]
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(name not in frozen)
+    values, given, _ = ragged_batch(subject)
+    if values.is_floating_point():
+        values.requires_grad_()
+    run(module, values, given)[0].square().sum().backward()
+    for name, parameter in module.named_parameters():
+        assert (parameter.grad is None) == (name in frozen), name
+        assert name in frozen or torch.isfinite(parameter.grad).all(), name
+    if values.is_floating_point():
+        for row, length in zip(values.grad, given, strict=True):
+            assert not row[length:].any(), "padding has a gradient"
+            assert torch.isfinite(row[:length]).all()
+        assert values.grad[0, : given[0]].any(), "no gradient reaches the input"
+
+
+def check_save_and_load(subject: Subject, tmp_path) -> None:
+    module = subject.build(dropout=0.0).eval()
+    randomize_statistics(module)
+    torch.save(module.state_dict(), tmp_path / "part.pth")
+    state = torch.load(tmp_path / "part.pth", weights_only=True)
+    loaded = subject.build(dropout=0.0).eval()
+    loaded.load_state_dict(state)
+    values, given, _ = ragged_batch(subject)
+    with torch.no_grad():
+        assert torch.equal(run(module, values, given)[0], run(loaded, values, given)[0])
+    gone = next(iter(state))
+    with pytest.raises(RuntimeError, match=gone.replace(".", r"\.")):
+        loaded.load_state_dict({name: value for name, value in state.items() if name != gone})
+    with pytest.raises(RuntimeError, match=r"conv9\.weight"):
+        loaded.load_state_dict({**state, "conv9.weight": torch.zeros(1)})
+
+
+def check_bad_inputs(subject: Subject) -> None:
+    module = subject.build(dropout=0.0).eval()
+    assert subject.bad_inputs
+    for what, (values, lengths, error) in subject.bad_inputs.items():
+        try:
+            run(module, values, lengths)
+        except error as raised:
+            message = str(raised)
+            assert "found" in message and "expected" in message, f"{what}: {message}"
+            assert message.count(". ") >= 1 and message.endswith("."), f"{what}: says nothing to do: {message}"
+        except Exception as other:
+            raise AssertionError(f"{what}: {other!r} in place of {error.__name__}") from other
+        else:
+            raise AssertionError(f"{what}: accepted")
+
+
+def randomize_statistics(module: nn.Module) -> None:
+    """Running statistics as after training: with those of a fresh BatchNorm a leak could hide behind zeros."""
+    for layer in module.modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            layer.running_mean.normal_()
+            layer.running_var.uniform_(0.5, 2.0)
+            layer.bias.data.normal_()
+
+
+EVERY_SUBJECT = pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.name)
+
+
+@EVERY_SUBJECT
+def test_length_law(subject):
+    check_length_law(subject)
+
+
+@EVERY_SUBJECT
+def test_padding_never_changes_an_answer_in_eval(subject):
+    check_padding_in_eval(subject)
+
+
+@EVERY_SUBJECT
+def test_padding_never_changes_an_answer_in_training(subject):
+    check_padding_in_training(subject)
+
+
+@EVERY_SUBJECT
+def test_two_eval_passes_are_equal(subject):
+    check_determinism(subject)
+
+
+@EVERY_SUBJECT
+def test_gradients_reach_trainable_parameters_and_valid_input_only(subject):
+    check_gradients(subject)
+
+
+@EVERY_SUBJECT
+def test_saved_and_loaded_it_is_equal_and_wrong_keys_are_named(subject, tmp_path):
+    check_save_and_load(subject, tmp_path)
+
+
+@pytest.mark.parametrize("subject", [s for s in SUBJECTS if s.bad_inputs], ids=lambda subject: subject.name)
+def test_bad_input_is_an_error_that_says_found_expected_and_what_to_do(subject):
+    check_bad_inputs(subject)
+
+
+# the checks can fail -----------------------------------------------------------------------------------------------
+
+
+class Broken(nn.Module):
+    """(B, T, 8) -> (B, T, 8), right in everything but the one `fault`."""
+
+    def __init__(self, fault: str):
+        super().__init__()
+        self.fault = fault
+        self.conv1 = nn.Conv1d(WIDTH, WIDTH, 3, padding=1)
+        self.conv2 = nn.Conv1d(WIDTH, WIDTH, 3, padding=1)
+        self.norm = nn.BatchNorm1d(WIDTH) if fault == "padding in BatchNorm" else nn.Identity()
+        self.unsaved = torch.randn(WIDTH)
+
+    def output_size(self) -> int:
+        return WIDTH
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        mask = torch.arange(x.size(1)) < lengths[:, None]
+        x = x.masked_fill(~mask[..., None], 0).transpose(1, 2)
+        x = self.conv1(x)
+        if self.fault != "bias leaks into padding":
+            x = x.masked_fill(~mask[:, None], 0)
+        if self.fault == "gradient cut":
+            x = x.detach()
+        x = self.norm(self.conv2(x))
+        if self.fault == "dropout in eval":
+            x = F.dropout(x, 0.5, training=True)
+        if self.fault == "state outside the state dict":
+            x = x + self.unsaved[:, None]
+        x = x.transpose(1, 2).masked_fill(~mask[..., None], 0)
+        return x, torch.full_like(lengths, x.size(1)) if self.fault == "padded lengths" else lengths
+
+
+FAULTS = [
+    ("padded lengths", check_length_law),
+    ("bias leaks into padding", check_padding_in_eval),
+    ("bias leaks into padding", check_padding_in_training),
+    ("padding in BatchNorm", check_padding_in_training),
+    ("dropout in eval", check_determinism),
+    ("gradient cut", check_gradients),
+    ("accepts everything", check_bad_inputs),
+]
+
+
+def broken_subject(fault: str) -> Subject:
+    return Subject(fault, without_dropout(Broken, fault=fault), feature_steps, bad_inputs=BAD_FEATURES, longest=3)
+
+
+@pytest.mark.parametrize(("fault", "check"), FAULTS, ids=lambda value: getattr(value, "__name__", value))
+def test_each_check_can_fail(fault, check):
+    with pytest.raises(AssertionError):
+        check(broken_subject(fault))
+
+
+def test_the_check_of_saving_can_fail(tmp_path):
+    with pytest.raises(AssertionError):
+        check_save_and_load(broken_subject("state outside the state dict"), tmp_path)
+
+
+SOUND = [check_length_law, check_padding_in_eval, check_padding_in_training, check_determinism, check_gradients]
+
+
+@pytest.mark.parametrize("check", SOUND, ids=lambda check: check.__name__)
+def test_the_module_without_a_fault_passes(check):
+    """So it is the fault that the checks above see, not the toy around it."""
+    check(broken_subject("none"))
