@@ -1,0 +1,61 @@
+"""The command `espnet-vivit`: a name for each public function that is useful in a terminal, and nothing more.
+
+Exit codes: 0 done; 1 an error, printed as one sentence; 2 a command line that cannot be understood.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from espnet_vivit import __version__
+from espnet_vivit.errors import EspnetVivitError, unknown_name
+
+# command -> (module whose main(argv) it is, what it does); imported when called, so that --help answers at once
+COMMANDS = {
+    "doctor": ("espnet_vivit.doctor", "what works on this machine, what is missing, and what to type"),
+    "score": ("espnet_vivit.score", "word and character error rates of a hypothesis file against a reference"),
+}
+
+EXAMPLES = """examples:
+  espnet-vivit doctor
+  espnet-vivit score --ref data/test/text --hyp 1best_recog/text --out score
+  espnet-vivit score --help
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    commands = "\n".join(f"  {name:8} {purpose}" for name, (_, purpose) in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="espnet-vivit",
+        description=f"Lip reading and audio-visual speech recognition for ESPnet.\n\ncommands:\n{commands}",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"espnet-vivit {__version__}")
+    parser.add_argument("command", help="one of the commands above")
+    parser.add_argument(
+        "arguments", nargs=argparse.REMAINDER, help="its own options; see `espnet-vivit COMMAND --help`"
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = build_parser()
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv:
+        parser.print_help(sys.stderr)
+        return 2
+    options = parser.parse_args(argv)
+    if options.command not in COMMANDS:
+        parser.error(str(unknown_name("command", options.command, COMMANDS)))
+    module, _ = COMMANDS[options.command]
+    try:
+        return import_module(module).main(options.arguments)
+    except EspnetVivitError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,177 @@
+"""What works on this machine, what is missing, and what to type about it.
+
+    espnet-vivit doctor
+
+Versions are compared with what the installed package itself asks for (its metadata), so nothing is said twice. The
+parts that fail in ways a version does not show are tried: torch is imported and asked for devices, PyAV for codecs, and
+espeak-ng is loaded with its data. ESPnet is looked up, not imported: that takes ten seconds and more.
+Exit code 0: everything that is needed works, whatever optional parts are missing; 1: something needed does not.
+"""
+
+import argparse
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+
+from espnet_vivit import __version__
+from espnet_vivit.errors import EspnetVivitError
+
+DISTRIBUTION = "espnet-vivit"
+PYTHONS = ((3, 10), (3, 12))  # first and last that are supported
+VIVIT = "google/vivit-b-16x2-kinetics400"
+EXTRAS = {  # extra -> what it is for; the development tools are left out
+    "qlora": "4-bit towers with LoRA",
+    "mini_av": "speech of the synthetic corpus",
+}
+OK, ABSENT, BROKEN = "ok", "absent", "BROKEN"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report. `state` is OK, ABSENT (most things work without it) or BROKEN (nothing does)."""
+
+    state: str
+    name: str
+    found: str
+    fix: str = ""
+
+
+def installed_version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def check_python(version: tuple[int, int]) -> Finding:
+    first, last = ("{}.{}".format(*v) for v in PYTHONS)
+    found = "{}.{}".format(*version)
+    if PYTHONS[0] <= version <= PYTHONS[1]:
+        return Finding(OK, "Python", found)
+    return Finding(BROKEN, "Python", found, f"use a Python from {first} to {last}")
+
+
+def check_requirements(
+    requirements: Sequence[str], version_of: Callable[[str], str | None] = installed_version
+) -> Iterator[Finding]:
+    """One finding per requirement (PEP 508, as in a package's metadata) of this Python, the needed ones first."""
+    from packaging.requirements import Requirement
+
+    parsed = [Requirement(text) for text in requirements]
+    for extra in ("", *EXTRAS):
+        for requirement in parsed:
+            if _belongs_to(requirement, extra):
+                yield _check_requirement(requirement, version_of(requirement.name), extra)
+
+
+def _belongs_to(requirement, extra: str) -> bool:
+    """Whether `extra` ("" is the package itself) asks for the requirement; what is needed anyway is no extra's."""
+    if requirement.marker is None:
+        return extra == ""
+    needed = requirement.marker.evaluate({"extra": ""})
+    return needed if extra == "" else not needed and requirement.marker.evaluate({"extra": extra})
+
+
+def _check_requirement(requirement, found: str | None, extra: str) -> Finding:
+    wanted = f"{requirement.name}{requirement.specifier}"
+    name = f"{requirement.name} ({EXTRAS[extra]})" if extra else requirement.name
+    if found is not None and requirement.specifier.contains(found, prereleases=True):
+        return Finding(OK, name, found)
+    state = ABSENT if extra else BROKEN
+    return Finding(state, name, found or "not installed", f"pip install '{wanted}'")
+
+
+def check_devices() -> Finding:
+    """Whether torch loads, and what it can compute on."""
+    try:
+        import torch
+    except (ImportError, OSError) as error:  # OSError: one of its libraries cannot be loaded
+        return Finding(
+            BROKEN, "torch loads", str(error).splitlines()[0], "pip install --force-reinstall torch torchaudio"
+        )
+    if not torch.cuda.is_available():
+        return Finding(OK, "torch computes on", f"CPU, {torch.get_num_threads()} threads (no CUDA device)")
+    devices = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+    listed = ", ".join(f"{device.name} ({device.total_memory / 2**30:.0f} GiB)" for device in devices)
+    return Finding(OK, "torch computes on", listed)
+
+
+def check_video() -> Finding:
+    """Whether the codecs are there that corpora are read from (h264) and drawn to (ffv1)."""
+    try:
+        import av
+
+        for codec, mode in (("h264", "r"), ("ffv1", "w")):
+            av.codec.Codec(codec, mode)
+    except (ImportError, OSError, ValueError) as error:  # PyAV: an unknown codec is a ValueError
+        return Finding(BROKEN, "video codecs", str(error).splitlines()[0], "pip install --force-reinstall av")
+    return Finding(OK, "video codecs", "h264, ffv1")
+
+
+def check_espeak() -> Finding:
+    """Whether espeak-ng, wherever it comes from, can be loaded."""
+    try:
+        from espnet_vivit.corpora.mini_av_speech import espeak_version
+
+        return Finding(OK, "espeak-ng", espeak_version())
+    except (EspnetVivitError, ImportError) as error:
+        return Finding(ABSENT, "espeak-ng", "cannot be loaded", str(error))
+
+
+def check_weights() -> Finding:
+    """Whether ViViT's published weights are in the local cache; without network nothing else can bring them."""
+    try:
+        from huggingface_hub import try_to_load_from_cache
+    except ImportError as error:
+        return Finding(BROKEN, "Hugging Face hub", str(error), "pip install huggingface-hub")
+    files = ("model.safetensors", "pytorch_model.bin")
+    if any(isinstance(try_to_load_from_cache(VIVIT, name), str) for name in files):
+        return Finding(OK, "ViViT weights", f"{VIVIT}, cached")
+    return Finding(ABSENT, "ViViT weights", "not cached", f"with network: hf download {VIVIT}; else pretrained=False")
+
+
+def examine() -> list[Finding]:
+    """Every check, in the order of the report."""
+    findings = [check_python(sys.version_info[:2])]
+    try:
+        requirements = metadata.requires(DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:
+        fix = "in the repository's folder: make install (or pip install -e .)"
+        findings.append(Finding(BROKEN, DISTRIBUTION, "imported from a folder, not installed", fix))
+        requirements = []
+    findings += check_requirements(requirements)
+    return [*findings, check_devices(), check_video(), check_espeak(), check_weights()]
+
+
+def report(findings: Sequence[Finding]) -> str:
+    """The findings as aligned lines, each fix below its line, and a closing sentence."""
+    width = max(len(finding.name) for finding in findings)
+    lines = []
+    for finding in findings:
+        lines.append(f"  {finding.state:8}  {finding.name:{width}}  {finding.found}")
+        if finding.fix:
+            lines.append(f"            -> {finding.fix}")
+    broken = [finding.name for finding in findings if finding.state == BROKEN]
+    verdict = f"{len(broken)} needed and not working: {', '.join(broken)}" if broken else "everything needed works"
+    return "\n".join([*lines, verdict])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="espnet-vivit doctor",
+        description="What works on this machine, what is missing, and what to type. Exit code 1: something needed fails.",
+        epilog="example: espnet-vivit doctor",
+    )
+    parser.parse_args(argv)
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    print(f"espnet-vivit {__version__}, Python {platform.python_version()} on {machine}")
+    findings = examine()
+    print(report(findings))
+    return int(any(finding.state == BROKEN for finding in findings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
