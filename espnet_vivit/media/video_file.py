@@ -1,6 +1,7 @@
 """Video files in and out, as gray pictures.
 
-In: any file FFmpeg can decode (through PyAV), or a `.npy` with (T, H, W) uint8. Out: (T, H, W) uint8, full range (0 black, 255 white).
+In: any file FFmpeg can decode (through PyAV), or a `.npy` with (T, H, W) uint8. Out: (T, H, W) uint8, full range:
+0 is black, 255 white.
 
 Range is the trap here: most camera files store luma as 16..235 ("limited") and say so, or say nothing; mouth crops are
 stored as 0..255 and say so. Taking one for the other shifts gray levels by several units, so the flag of each frame is
@@ -42,7 +43,7 @@ class VideoInfo:
 
 
 def read_video(path: str | os.PathLike) -> np.ndarray:
-    """Decode every frame of a file to gray, (T, H, W) uint8 in 0..255, T >= 1. Raises MediaError, which names the file."""
+    """Decode every frame of a file to gray, (T >= 1, H, W) uint8. Raises MediaError, which names the file."""
     path = Path(path)
     if path.suffix == ".npy":
         return np.ascontiguousarray(_open_npy(path))
@@ -56,7 +57,7 @@ def read_video(path: str | os.PathLike) -> np.ndarray:
 
 
 def probe_video(path: str | os.PathLike) -> VideoInfo:
-    """Size, rate and counted frames of a file without decoding its pictures. Raises MediaError, which names the file."""
+    """Size, rate and counted frames, without decoding pictures. Raises MediaError, which names the file."""
     path = Path(path)
     if path.suffix == ".npy":
         num_frames, height, width = _open_npy(path).shape
@@ -177,9 +178,7 @@ def _encode(path: Path, frames: np.ndarray, *, codec: str, crf: int, rate_hz: in
                 container.mux(stream.encode(_to_frame(picture, pixel_format)))
             container.mux(stream.encode(None))
     except av.FFmpegError as error:
-        raise MediaError(
-            f"cannot write {path} ({error.strerror})", fix="Check the folder and the free space."
-        ) from error
+        raise MediaError(f"cannot write {path} ({error.strerror})", fix="Check folder and free space.") from error
 
 
 def _to_frame(picture: np.ndarray, pixel_format: str):

@@ -1,0 +1,258 @@
+"""`mini_av`: an audio-visual corpus that is rendered on the spot, so that everything can be tried without a download.
+
+Out: four data directories (train, dev, test_seen, test_unseen) with their clips. Drawn mouths (mini_av_mouth.py) move
+to the phonemes of espeak-ng's speech (mini_av_speech.py); what they say is in mini_av_grammar.py. Same versions and
+seed, same frames and samples, for any number of jobs.
+
+    python -m espnet_vivit.corpora.mini_av --out data --nj 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import soundfile
+from tqdm import tqdm
+
+from espnet_vivit.corpora.data_dir import Utterance, check_disjoint, read_data_dir, validate_data_dir, write_data_dir
+from espnet_vivit.corpora.mini_av_clip import ClipPlan, draw_clip, speak_clip
+from espnet_vivit.corpora.mini_av_grammar import draw_sentences
+from espnet_vivit.corpora.mini_av_speakers import SEEN_SPEAKERS, UNSEEN_SPEAKERS
+from espnet_vivit.corpora.mini_av_speech import espeak_version
+from espnet_vivit.corpora.noise import write_wav
+from espnet_vivit.corpora.random_state import rng_for
+from espnet_vivit.errors import ConfigError, EspnetVivitError, MediaError, unknown_name
+from espnet_vivit.media.video_file import probe_video, write_gray_video
+from espnet_vivit.units import seconds_of_frames
+
+RECIPE_VERSION = 1  # raise it when the same options give other clips
+SPLITS = ("train", "dev", "test_seen", "test_unseen")
+SIZES = (48, 64, 96)
+VIDEO_FORMATS = {"npy": ".npy", "ffv1": ".mkv", "h264": ".mp4"}  # npy is read 20 times faster than the other two
+_CONFIG_NAME = "mini_av.json"
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the clips depend on; kept beside them, so that a re-run with other options is noticed."""
+
+    seed: int
+    num_train: int
+    num_dev: int
+    num_test_seen: int
+    num_test_unseen: int
+    size: int
+    video_format: str
+    espeak: str
+    version: int = RECIPE_VERSION
+
+
+def prepare(
+    out_dir: str | os.PathLike,
+    *,
+    seed: int = 0,
+    num_train: int = 1200,
+    num_dev: int = 60,
+    num_test_seen: int = 150,
+    num_test_unseen: int = 100,
+    size: int = 48,
+    nj: int = 2,
+    video_format: str = "npy",
+    media_dir: str | os.PathLike | None = None,
+    progress: bool = True,
+) -> dict[str, Path]:
+    """Render the corpus; returns split -> data directory `out_dir`/split. Clips go to `media_dir` (`out_dir`/clips).
+
+    A run that was stopped is finished by the same call; clips that are there are kept. Raises ConfigError for options
+    that differ from those of the clips in `media_dir`, MissingDependencyError without espeak-ng.
+    """
+    out_dir = Path(out_dir)
+    media_dir = (Path(media_dir) if media_dir is not None else out_dir / "clips").resolve()
+    _check_options(size=size, nj=nj, video_format=video_format)
+    config = Config(
+        seed, num_train, num_dev, num_test_seen, num_test_unseen, size, video_format, espeak=espeak_version()
+    )
+    plans = plan_clips(config)
+    media_dir.mkdir(parents=True, exist_ok=True)
+    _claim(media_dir, config)
+    directories = {split: out_dir / split for split in plans}
+    bar = tqdm(total=sum(map(len, plans.values())), desc="mini_av", unit="clip", disable=not progress)
+    with bar:
+        for split, utterances in _make_all(plans, media_dir, video_format, nj, bar):
+            write_data_dir(directories[split], utterances)
+    for directory in directories.values():
+        validate_data_dir(directory)
+    check_disjoint(directories, texts=True)
+    return directories
+
+
+def plan_clips(config: Config) -> dict[str, list[ClipPlan]]:
+    """Who says what in which split. Utterance ids are numbers and tell nothing of the text."""
+    counts = {
+        "train": config.num_train,
+        "dev": config.num_dev,
+        "test_seen": config.num_test_seen,
+        "test_unseen": config.num_test_unseen,
+    }
+    for split, count in counts.items():
+        if count < 1:
+            raise ConfigError(f"num_{split} must be positive", found=count, expected="at least 1")
+    sentences = draw_sentences(counts.values(), rng_for(config.seed, "sentences"))
+    plans = {}
+    for split, texts in zip(counts, sentences, strict=True):
+        speakers = UNSEEN_SPEAKERS if split == "test_unseen" else SEEN_SPEAKERS
+        plans[split] = [
+            ClipPlan(f"{speaker}_{split}_{number:05d}", speaker, text, config.seed, config.size)
+            for number, text in enumerate(texts)
+            for speaker in [speakers[number % len(speakers)]]
+        ]
+    return plans
+
+
+def corpus_hash(directories: dict[str, Path]) -> str:
+    """A short hash over ids, texts, times, samples and pictures: equal hashes, equal corpora."""
+    digest = hashlib.sha256()
+    for split, directory in sorted(directories.items()):
+        for utterance in validate_data_dir(directory):
+            digest.update(repr((split, utterance.utt_id, utterance.text, utterance.word_times)).encode())
+            digest.update(Path(utterance.wav).read_bytes())
+            digest.update(Path(utterance.video).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _check_options(*, size: int, nj: int, video_format: str) -> None:
+    if size not in SIZES:
+        raise ConfigError("bad size", found=size, expected=f"one of {', '.join(map(str, SIZES))} pixels")
+    if nj < 1:
+        raise ConfigError("bad number of jobs", found=nj, expected="at least 1")
+    if video_format not in VIDEO_FORMATS:
+        raise unknown_name("video format", video_format, VIDEO_FORMATS)
+
+
+def _claim(media_dir: Path, config: Config) -> None:
+    """Note the options beside the clips, or compare with those noted there."""
+    path = media_dir / _CONFIG_NAME
+    wanted = asdict(config)
+    if path.exists():
+        noted = json.loads(path.read_text(encoding="utf-8"))
+        changed = sorted(key for key in wanted.keys() | noted.keys() if wanted.get(key) != noted.get(key))
+        if changed:
+            raise ConfigError(
+                f"{media_dir} holds clips made with other options",
+                found=", ".join(f"{key}={noted.get(key)}" for key in changed),
+                expected=", ".join(f"{key}={wanted.get(key)}" for key in changed),
+                fix="Remove that folder, or write to another one.",
+            )
+        return
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _make_all(plans, media_dir: Path, video_format: str, nj: int, bar: tqdm) -> Iterator[tuple[str, list[Utterance]]]:
+    jobs = []
+    for split, split_plans in plans.items():
+        (media_dir / split).mkdir(exist_ok=True)
+        jobs += [(plan, media_dir / split, video_format) for plan in split_plans]
+    results = _run(jobs, nj)
+    for split, split_plans in plans.items():
+        utterances = []
+        for _ in split_plans:
+            utterances.append(next(results))
+            bar.update()
+        yield split, utterances
+
+
+def _run(jobs: list, nj: int) -> Iterator[Utterance]:
+    """`_make_clip` over the jobs, in their order. Processes are spawned, so nothing is inherited."""
+    if nj == 1:
+        yield from map(_make_clip, jobs)
+        return
+    with ProcessPoolExecutor(nj, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            yield from pool.map(_make_clip, jobs, chunksize=4)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _make_clip(job: tuple[ClipPlan, Path, str]) -> Utterance:
+    """Write what is missing of one clip; speech is always made again, because it carries the times and costs little."""
+    plan, folder, video_format = job
+    spoken = speak_clip(plan)
+    wav = folder / f"{plan.utt_id}.flac"
+    video = folder / f"{plan.utt_id}{VIDEO_FORMATS[video_format]}"
+    if not _has_samples(wav, len(spoken.samples)):
+        write_wav(wav, spoken.samples)
+    if not _has_frames(video, spoken.num_frames):
+        write_gray_video(video, draw_clip(plan, spoken), codec="h264" if video_format == "h264" else "ffv1")
+    return Utterance(
+        utt_id=plan.utt_id,
+        speaker=plan.speaker,
+        text=plan.text,
+        wav=str(wav),
+        video=str(video),
+        num_frames=spoken.num_frames,
+        num_samples=len(spoken.samples),
+        word_times=spoken.word_times,
+    )
+
+
+def _has_samples(path: Path, num_samples: int) -> bool:
+    try:
+        return path.exists() and soundfile.info(path).frames == num_samples
+    except RuntimeError:  # soundfile's error for a file it cannot read: it is made again
+        return False
+
+
+def _has_frames(path: Path, num_frames: int) -> bool:
+    try:
+        return path.exists() and probe_video(path).num_frames == num_frames
+    except MediaError:  # unreadable: it is made again
+        return False
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m espnet_vivit.corpora.mini_av",
+        description="Render the synthetic audio-visual corpus mini_av into data directories.",
+        epilog="Example: python -m espnet_vivit.corpora.mini_av --out data --nj 2",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--out", required=True, help="folder for train, dev, test_seen and test_unseen")
+    parser.add_argument("--media-dir", help="folder for the clips; default: OUT/clips")
+    parser.add_argument("--seed", type=int, default=0, help="another seed makes other people and sentences")
+    for split, count in (("train", 1200), ("dev", 60), ("test-seen", 150), ("test-unseen", 100)):
+        parser.add_argument(f"--num-{split}", type=int, default=count, help="number of clips")
+    parser.add_argument("--size", type=int, default=48, choices=SIZES, help="pixels of a picture's side")
+    parser.add_argument("--nj", type=int, default=2, help="processes")
+    parser.add_argument("--video-format", default="npy", choices=VIDEO_FORMATS, help="npy is the fastest to train from")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = vars(get_parser().parse_args(arguments))
+    try:
+        directories = prepare(options.pop("out"), **options)
+    except EspnetVivitError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    for split, directory in directories.items():
+        utterances = read_data_dir(directory)
+        minutes = seconds_of_frames(sum(utterance.num_frames for utterance in utterances)) / 60
+        sys.stdout.write(f"{split}: {len(utterances)} clips, {minutes:.1f} minutes, in {directory}\n")
+    sys.stdout.write(f"data hash {corpus_hash(directories)}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""Noise at a chosen signal-to-noise ratio, and babble made of other people's sentences.
+
+The ratio is that of mean powers over the whole utterance: 0 dB is 0 dB, not "no noise asked for".
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from tqdm import tqdm
+
+from espnet_vivit.corpora.data_dir import Utterance, read_data_dir, write_data_dir
+from espnet_vivit.corpora.random_state import rng_for
+from espnet_vivit.errors import DataError, InputError, MediaError
+from espnet_vivit.media.video_file import replacing
+from espnet_vivit.units import AUDIO_RATE_HZ
+
+MIN_TALKERS = 6  # fewer are heard as single voices
+_PEAK = 0.98  # of full scale: a louder mixture is turned down as a whole, which leaves its ratio alone
+
+
+def mix_at_snr(speech: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
+    """`speech` (N,) plus `noise` scaled to the ratio, (N,) float32. Noise that is shorter is looped, longer is cut.
+
+    Both are waveforms in the same unit. Raises InputError for other ranks, values that are not finite, or silence on
+    either side, because then no ratio exists.
+    """
+    speech, noise = _waveform("speech", speech), _waveform("noise", noise)
+    if not np.isfinite(snr_db):
+        raise InputError("bad signal-to-noise ratio", found=snr_db, expected="a finite number of dB")
+    noise = np.resize(noise, len(speech))  # repeats as often as needed
+    speech_power, noise_power = np.mean(speech**2), np.mean(noise**2)
+    for name, power in (("speech", speech_power), ("noise", noise_power)):
+        if power == 0:
+            raise InputError(f"the {name} is silent", fix="No signal-to-noise ratio exists; leave the clip clean.")
+    scale = np.sqrt(speech_power / noise_power * 10 ** (-snr_db / 10))
+    return (speech + scale * noise).astype(np.float32)
+
+
+def make_babble(voices: Sequence[np.ndarray], num_samples: int, rng: np.random.Generator) -> np.ndarray:
+    """(num_samples,) float32: the voices at equal power, each looped from a random point. Raises for silent voices."""
+    babble = np.zeros(num_samples)
+    for voice in voices:
+        voice = _waveform("voice", voice)
+        power = np.mean(voice**2)
+        if power == 0:
+            raise InputError("a voice of the babble is silent", fix="Leave that utterance out.")
+        babble += np.resize(np.roll(voice, -int(rng.integers(len(voice)))), num_samples) / np.sqrt(power)
+    return (babble / np.sqrt(len(voices))).astype(np.float32)
+
+
+def add_babble(
+    source_dir: str | os.PathLike,
+    train_dir: str | os.PathLike,
+    out_dir: str | os.PathLike,
+    *,
+    snr_db: float = 0.0,
+    seed: int = 0,
+    num_talkers: int = MIN_TALKERS,
+    wav_dir: str | os.PathLike | None = None,
+    progress: bool = True,
+) -> None:
+    """Write the data directory `out_dir`: `source_dir` with babble of `train_dir`'s talkers under every wav.
+
+    Videos, texts and times stay the same files and words. New waveforms go to `wav_dir` (default `out_dir`/wav). The
+    noise of an utterance depends on the seed and its id alone; a talker never babbles under their own sentence where
+    enough others exist.
+    """
+    source, train = read_data_dir(source_dir), read_data_dir(train_dir)
+    by_speaker: dict[str, list[Utterance]] = {}
+    for utterance in train:
+        by_speaker.setdefault(utterance.speaker, []).append(utterance)
+    if num_talkers < 1 or len(by_speaker) < num_talkers:
+        raise DataError(
+            f"{train_dir} cannot give babble", found=f"{len(by_speaker)} speakers", expected=f"at least {num_talkers}"
+        )
+    wav_dir = Path(wav_dir) if wav_dir is not None else Path(out_dir) / "wav"
+    wav_dir.mkdir(parents=True, exist_ok=True)
+    noisy = []
+    for utterance in tqdm(source, desc=f"babble {snr_db:g} dB", unit="clip", disable=not progress):
+        if utterance.wav is None:
+            raise DataError(f"{source_dir}: utterance {utterance.utt_id} has no audio to add noise to")
+        rng = rng_for(seed, "babble", f"{snr_db:g}", utterance.utt_id)
+        others = sorted(set(by_speaker) - {utterance.speaker})
+        names = others if len(others) >= num_talkers else sorted(by_speaker)
+        talkers = [by_speaker[names[index]] for index in rng.permutation(len(names))[:num_talkers]]
+        voices = [read_wav(lines[int(rng.integers(len(lines)))].wav) for lines in talkers]
+        speech = read_wav(utterance.wav)
+        mixture = mix_at_snr(speech, make_babble(voices, len(speech), rng), snr_db)
+        path = wav_dir / f"{utterance.utt_id}.flac"
+        write_wav(path, mixture * min(1.0, _PEAK / np.abs(mixture).max()))
+        noisy.append(replace(utterance, wav=str(path.resolve())))
+    write_data_dir(out_dir, noisy)
+
+
+def read_wav(path: str | os.PathLike) -> np.ndarray:
+    """(N,) float32 in -1..1 from a mono file at 16 kHz. Raises MediaError, which names the file."""
+    try:
+        samples, rate_hz = soundfile.read(path, dtype="float32")
+    except (OSError, RuntimeError) as error:  # soundfile's own error is a RuntimeError
+        raise MediaError(f"cannot read {path} ({error})") from error
+    if rate_hz != AUDIO_RATE_HZ or samples.ndim != 1:
+        channels = 1 if samples.ndim == 1 else samples.shape[1]
+        raise MediaError(
+            f"{path} has the wrong format", found=f"{rate_hz} Hz, {channels} channels", expected="16000 Hz, 1 channel"
+        )
+    return samples
+
+
+def write_wav(path: str | os.PathLike, samples: np.ndarray) -> None:
+    """Write (N,) float in -1..1 as 16-bit mono at 16 kHz, FLAC or WAV by the suffix; complete or not at all."""
+    with replacing(Path(path)) as temporary:
+        soundfile.write(temporary, samples, AUDIO_RATE_HZ, subtype="PCM_16")
+
+
+def _waveform(name: str, samples: np.ndarray) -> np.ndarray:
+    samples = np.asarray(samples, dtype=np.float64)
+    if samples.ndim != 1 or not len(samples):
+        raise InputError(f"bad {name}", found=f"shape {samples.shape}", expected="a waveform (N,), N >= 1")
+    if not np.isfinite(samples).all():
+        raise InputError(f"the {name} holds NaN or infinite samples")
+    return samples
