@@ -16,14 +16,15 @@ def resize_positions(table: torch.Tensor, old: Grid, new: Grid) -> torch.Tensor:
     if tuple(old) == tuple(new):
         return table
     (t, h, w), (new_t, new_h, new_w) = old, new
-    cls, grid = table[:, :1], table[0, 1:].unflatten(0, (t, h, w))  # (t, h, w, D)
+    cls = table[:, :1]
+    grid = table[0, 1:].double().unflatten(0, (t, h, w))  # (t, h, w, D); in float32 constants would not stay constant
     if (h, w) != (new_h, new_w):
-        pictures = grid.permute(0, 3, 1, 2).float()  # (t, D, h, w)
+        pictures = grid.permute(0, 3, 1, 2)  # (t, D, h, w)
         shrinks = new_h < h or new_w < w
         pictures = F.interpolate(pictures, (new_h, new_w), mode="bicubic", align_corners=False, antialias=shrinks)
         grid = pictures.permute(0, 2, 3, 1)  # (t, new_h, new_w, D)
     if t != new_t:
-        tracks = grid.permute(1, 2, 3, 0).flatten(0, 1).float()  # (new_h * new_w, D, t)
+        tracks = grid.permute(1, 2, 3, 0).flatten(0, 1)  # (new_h * new_w, D, t)
         tracks = F.interpolate(tracks, new_t, mode="linear", align_corners=False)
         grid = tracks.unflatten(0, (new_h, new_w)).permute(3, 0, 1, 2)  # (new_t, new_h, new_w, D)
     rows = grid.reshape(1, new_t * new_h * new_w, -1).to(table.dtype)
