@@ -1,0 +1,208 @@
+"""The one place that knows where ESPnet keeps things, and what importing it costs.
+
+`from espnet_vivit.espnet_compat import ASRTask` imports ESPnet quietly. Written for release 202511; its successor moves
+`espnet.*` to `espnet2.legacy.*`. Measured on one core: `import espnet2.tasks.asr` 12.5 s, through here 6 s, because
+  * `g2p_en` (phonemes, unused by us) tries to download nltk data in every process; it is loaded on first use only;
+  * typeguard parses the source of every checked function at import; here each is instrumented at its first call;
+  * ESPnet's "Failed to import Flash Attention" line goes to stderr, not into the output of `--print_config > file`.
+"""
+
+import functools
+import importlib
+import importlib.util
+import sys
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from importlib.machinery import ModuleSpec, PathFinder
+
+_WHERE = {  # name -> ESPnet's module that defines it
+    "ASRTask": "espnet2.tasks.asr",
+    "AbsPreprocessor": "espnet2.train.preprocessor",
+    "AbsTask": "espnet2.tasks.abs_task",
+    "AbsBatchStepScheduler": "espnet2.schedulers.abs_scheduler",
+    "ClassChoices": "espnet2.train.class_choices",
+    "ConfigArgumentParser": "espnet2.utils.config_argparse",
+    "DatadirWriter": "espnet2.fileio.datadir_writer",
+    "ESPnetDataset": "espnet2.train.dataset",
+    "Hypothesis": "espnet.nets.beam_search",
+    "IterableESPnetDataset": "espnet2.train.iterable_dataset",
+    "NestedDictAction": "espnet2.utils.nested_dict_action",
+    "Speech2Text": "espnet2.bin.asr_inference",
+    "TokenIDConverter": "espnet2.text.token_id_converter",
+    "build_tokenizer": "espnet2.text.build_tokenizer",
+    "get_default_kwargs": "espnet2.utils.get_default_kwargs",
+    "set_all_random_seed": "espnet2.torch_utils.set_all_random_seed",
+    "str2bool": "espnet2.utils.types",
+    "str2triple_str": "espnet2.utils.types",
+    "str_or_none": "espnet2.utils.types",
+}
+_RENAMED = {"ConfigArgumentParser": "ArgumentParser"}  # where our name says more than ESPnet's
+_DATA_TYPE_TABLES = ("espnet2.train.dataset", "espnet2.train.iterable_dataset")
+_SCHEDULER_TABLE = "espnet2.tasks.abs_task"
+_INFERENCE = "espnet2.bin.asr_inference"
+
+_ALIASES = {  # the names under which scripts written for an ESPnet fork import our modules -> ours
+    "espnet.nets.pytorch_backend.frontend.vivit_encoder": "espnet_vivit.frontend.vivit_encoder",
+    "espnet.nets.pytorch_backend.e2e_asr_conformer": "espnet_vivit.e2e_asr_conformer",
+}
+_ALIAS_PACKAGES = ("espnet.nets.pytorch_backend.frontend",)  # a package that the release does not have
+
+
+def __getattr__(name: str):
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    with quiet_espnet_import():
+        module = importlib.import_module(_WHERE[name])
+    value = globals()[name] = getattr(module, _RENAMED.get(name, name))
+    return value
+
+
+# --- importing without its costs ---
+
+
+@contextmanager
+def quiet_espnet_import() -> Iterator[None]:
+    """ESPnet modules imported inside the block load fast, print to stderr and download nothing; re-entrant."""
+    import typeguard
+
+    _defer("g2p_en")
+    checked = typeguard.typechecked
+    try:
+        typeguard.typechecked = functools.partial(_check_from_first_call, checked)
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        typeguard.typechecked = checked
+
+
+def _check_from_first_call(typechecked: Callable, target=None, **options):
+    """As `typeguard.typechecked`, but a function's source is parsed when it is first called."""
+    if target is None:
+        return functools.partial(_check_from_first_call, typechecked, **options)
+    if not isinstance(target, types.FunctionType):
+        return typechecked(target, **options)
+    checked = None
+
+    @functools.wraps(target)
+    def call(*args, **kwargs):
+        nonlocal checked
+        if checked is None:
+            checked = typechecked(target, **options)
+        return checked(*args, **kwargs)
+
+    return call
+
+
+class _DeferredModule(types.ModuleType):
+    """Stands for a module until someone asks for one of its names."""
+
+    def __getattr__(self, name: str):
+        if name.startswith("__"):  # what import machinery and `inspect` look at: no reason to load
+            raise AttributeError(name)
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+def _defer(name: str) -> None:
+    if name in sys.modules:
+        return
+    spec = importlib.util.find_spec(name)
+    if spec is None:  # not installed: ESPnet's own import shall say so
+        return
+    module = _DeferredModule(name)
+    module.__spec__ = spec  # transformers asks for it to see whether the package is installed
+    module.__path__ = spec.submodule_search_locations
+    sys.modules[name] = module
+
+
+# --- ESPnet's tables ---
+
+
+def add_data_type(name: str, *, read_scp: Callable, read_value: Callable, help_text: str) -> None:
+    """Make `name` a type of `--train_data_path_and_name_and_type`.
+
+    `read_scp(path)` gives a mapping utterance -> array, `read_value(value)` the array of one line's value. It goes into
+    ESPnet's map-style and its iterable table: registered in only one, an utterance would be preprocessed twice.
+    """
+    map_style, iterable = (_espnet_module(module).DATA_TYPES for module in _DATA_TYPE_TABLES)
+    map_style[name] = {"func": read_scp, "kwargs": [], "help": help_text}
+    iterable[name] = read_value
+
+
+def add_scheduler(name: str, scheduler: type) -> None:
+    """Make `name` a choice of `--scheduler`."""
+    _espnet_module(_SCHEDULER_TABLE).scheduler_classes[name] = scheduler
+
+
+@contextmanager
+def inference_with_task(task: type) -> Iterator[None]:
+    """Inside the block, ESPnet's inference module builds models with `task` where it names ASRTask."""
+    module = _espnet_module(_INFERENCE)
+    original = module.ASRTask
+    module.ASRTask = task
+    try:
+        yield
+    finally:
+        module.ASRTask = original
+
+
+def _espnet_module(name: str):
+    with quiet_espnet_import():
+        return importlib.import_module(name)
+
+
+# --- our modules under ESPnet's names ---
+
+
+def register() -> None:
+    """Make the two import lines of existing scripts work; calling it again changes nothing.
+
+        from espnet.nets.pytorch_backend.frontend.vivit_encoder import vivit_encoder
+        from espnet.nets.pytorch_backend.e2e_asr_conformer import E2E
+
+    The modules are the very same objects as `espnet_vivit.frontend.vivit_encoder` and `espnet_vivit.e2e_asr_conformer`,
+    loaded when such a line runs. The released ESPnet has no module of the first name, and its own of the second needs
+    Chainer.
+    """
+    for alias in _ALIASES:
+        loaded = sys.modules.get(alias)
+        if loaded is not None and loaded.__name__ == alias:  # ESPnet's own module: the next import shall be ours
+            del sys.modules[alias]
+    if not any(isinstance(finder, _AliasFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _AliasFinder())
+
+
+class _AliasFinder:
+    """Finds our modules under the names in `_ALIASES`; importlib then puts them into `sys.modules`."""
+
+    def __init__(self):
+        self.own_specs = {}  # alias -> the spec of the module it stands for
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname in _ALIASES:
+            return ModuleSpec(fullname, self)
+        if fullname in _ALIAS_PACKAGES and PathFinder.find_spec(fullname, path) is None:
+            return ModuleSpec(fullname, self, is_package=True)
+        return None
+
+    def create_module(self, spec):
+        if spec.name not in _ALIASES:
+            return None  # an ordinary empty package
+        with quiet_espnet_import():
+            module = importlib.import_module(_ALIASES[spec.name])
+        self.own_specs[spec.name] = module.__spec__
+        return module
+
+    def exec_module(self, module):
+        alias = module.__spec__.name
+        if alias in self.own_specs:
+            module.__spec__ = self.own_specs[alias]  # importlib has just replaced it with the alias's
+
+
+def register_espnetez(name: str = "avsr") -> None:
+    """Let `espnetez.Trainer(task=name, …)` and `espnetez.from_yaml(name, …)` find AVSRTask."""
+    with quiet_espnet_import():
+        table = importlib.import_module("espnetez.task").TASK_CLASSES
+    table[name] = importlib.import_module("espnet_vivit.tasks.avsr").AVSRTask

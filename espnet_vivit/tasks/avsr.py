@@ -1,0 +1,291 @@
+"""AVSRTask: audio-visual speech recognition as ESPnet2's trainer sees it.
+
+In: ESPnet's options and a recipe's YAML (`vision_encoder: vivit`, `audio_encoder: resnet1d`, …). Out: the model, the
+datasets, the preprocessing; training itself is ESPnet2's own Trainer. Importing this module registers the `video` data
+type and our scheduler, also in the processes that multi-GPU training starts.
+"""
+
+import argparse
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from espnet_vivit import parts
+from espnet_vivit.errors import ConfigError, DataError, WeightsError, unknown_name
+from espnet_vivit.espnet_compat import (
+    ASRTask,
+    ClassChoices,
+    NestedDictAction,
+    get_default_kwargs,
+    str2bool,
+    str_or_none,
+)
+from espnet_vivit.frontend.presets import visual_preset
+from espnet_vivit.fusion import FUSIONS
+from espnet_vivit.tasks.data_check import STREAMS, check_training_data
+from espnet_vivit.tasks.dataset import AVSRDataset, AVSRIterableDataset
+from espnet_vivit.tasks.options import PartChoices, adapt_parser, add_choice, read_config, refused
+from espnet_vivit.tasks.preprocess import AVSRPreprocessor, check_preprocessor_conf
+from espnet_vivit.tasks.schedule import CosineWithWarmup  # noqa: F401 (importing it adds the scheduler)
+from espnet_vivit.units import FEATURE_RATES
+
+TOKEN_TYPES = ("bpe", "char", "word")
+_PART_KINDS = ("vision_encoder", "audio_encoder", "encoder", "decoder")
+INITS = ("chainer", "xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal", "normal")
+
+
+class AVSRTask(ASRTask):
+    """`AVSRTask.main(cmd=[…])` trains; `AVSRTask.build_model_from_file(config, weights)` loads what was trained."""
+
+    class_choices_list = [
+        PartChoices("vision_encoder", parts.VISION_ENCODERS),
+        PartChoices("audio_encoder", parts.AUDIO_ENCODERS),
+        PartChoices("encoder", parts.ENCODERS, default="conformer"),
+        PartChoices("decoder", parts.DECODERS, default="transformer"),
+        ClassChoices("preprocessor", {"avsr": AVSRPreprocessor}, default="avsr"),
+    ]
+
+    # --- options ---
+
+    @classmethod
+    def get_parser(cls):
+        return adapt_parser(super().get_parser())
+
+    @classmethod
+    def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        parser.get_default("required").append("token_list")
+        group = parser.add_argument_group("Audio-visual model")
+        add_choice(group, "modality", STREAMS, help_text="streams of the model; follows from the encoders named")
+        add_choice(group, "fusion", FUSIONS, default="concat", help_text="how video and audio features are joined")
+        add_choice(
+            group, "feature_rate", FEATURE_RATES, default="frame", help_text="25 Hz (frame) or 12.5 Hz (tubelet)"
+        )
+        add_choice(group, "init", INITS, help_text="initialisation of all but the vision encoder")
+        for name, what in (
+            ("modality_dropout", "how often training silences a stream, as {video: 0.25, audio: 0.25}"),
+            ("model_conf", "loss weights and reports, as {ctc_weight: 0.1, lsm_weight: 0.1, frame_loss_weight: 0}"),
+            ("ctc_conf", "options of ESPnet's CTC"),
+        ):
+            group.add_argument(f"--{name}", action=NestedDictAction, default={}, help=what)
+        group = parser.add_argument_group("Text and preprocessing")
+        group.add_argument("--token_list", type=str_or_none, default=None, help="one token per line, <blank> first")
+        group.add_argument("--token_type", default="bpe", choices=TOKEN_TYPES, help="what a token is")
+        group.add_argument("--bpemodel", type=str_or_none, default=None, help="sentencepiece model, for token_type bpe")
+        group.add_argument("--use_preprocessor", type=str2bool, default=True, help="off: the data are arrays already")
+        for choices in cls.class_choices_list:
+            choices.add_arguments(group)
+
+    @classmethod
+    def get_default_config(cls) -> dict:
+        """What `--print_config` shows: every option with the value it has if nothing is said."""
+        config = super().get_default_config()
+        config["model_conf"] = {**_model_conf_defaults(), **config["model_conf"]}
+        config["decoder_conf"] = {**config["decoder_conf"], **_model_module()._DECODER_SIZES}
+        return config
+
+    @classmethod
+    def check_required_command_args(cls, args: argparse.Namespace) -> None:
+        """All that can be known to be wrong before anything is built, for the command line and for Python callers."""
+        missing = [name for name in args.required if getattr(args, name, None) in (None, "")]
+        if missing:
+            raise ConfigError(
+                "missing option", found="no " + ", no ".join(f"--{name}" for name in missing), fix="Give it"
+            )
+        check_model_options(args)
+        if args.max_cache_size:
+            raise ConfigError(
+                "max_cache_size keeps preprocessed samples, so augmentation would be drawn once and never again",
+                found=args.max_cache_size,
+                fix="Leave it out",
+            )
+        if args.train_data_path_and_name_and_type or args.valid_data_path_and_name_and_type:
+            check_training_data(args)  # else espnetez gives datasets of its own
+        # Nothing normalises by corpus statistics here, so collecting shapes needs no model unless it is asked for.
+        args.model_conf.setdefault("extract_feats_in_collect_stats", False)
+
+    # --- data ---
+
+    @classmethod
+    def required_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
+        return () if inference else ("text",)
+
+    @classmethod
+    def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
+        return ("speech", "video", "text", "word_times", "frame_labels")  # which streams: modality, see check_streams
+
+    @classmethod
+    def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> AVSRPreprocessor | None:
+        if not args.use_preprocessor:
+            return None
+        check_preprocessor_conf(args.preprocessor_conf)
+        preset = None
+        if args.modality != "audio" and args.vision_encoder is not None:
+            preset = visual_preset(args.vision_encoder, args.vision_encoder_conf)
+        return AVSRPreprocessor(
+            train,
+            token_type=args.token_type,
+            token_list=args.token_list,
+            bpemodel=args.bpemodel,
+            preset=preset,
+            feature_rate=args.feature_rate,
+            **args.preprocessor_conf,
+        )
+
+    @classmethod
+    def build_dataset(cls, args: argparse.Namespace, iter_options, keys_to_load=None) -> AVSRDataset:
+        dataset = AVSRDataset(
+            iter_options.data_path_and_name_and_type,
+            preprocess=iter_options.preprocess_fn,
+            float_dtype=args.train_dtype,
+            max_cache_size=iter_options.max_cache_size,
+            max_cache_fd=iter_options.max_cache_fd,
+            keys_to_load=keys_to_load,
+        )
+        cls.check_task_requirements(dataset, args.allow_variable_data_keys, train=iter_options.train)
+        return dataset
+
+    @classmethod
+    def build_streaming_iterator(
+        cls,
+        data_path_and_name_and_type,
+        preprocess_fn,
+        collate_fn,
+        key_file: str | None = None,
+        batch_size: int = 1,
+        dtype: str = np.float32,
+        num_workers: int = 1,
+        allow_variable_data_keys: bool = False,
+        ngpu: int = 0,
+        inference: bool = False,
+        mode: str | None = None,
+        multi_task_dataset: bool = False,
+    ) -> DataLoader:
+        """The loader of `collect_stats` and of inference; the arguments are those that ESPnet passes."""
+        paths = data_path_and_name_and_type
+        dataset = AVSRIterableDataset(paths, preprocess=preprocess_fn, float_dtype=dtype, key_file=key_file)
+        cls.check_task_requirements(dataset, allow_variable_data_keys, train=False, inference=inference)
+        workers = {"num_workers": num_workers, "pin_memory": ngpu > 0}
+        return DataLoader(dataset, batch_size=batch_size, collate_fn=collate_fn, **workers)
+
+    # --- model ---
+
+    @classmethod
+    def build_model(cls, args: argparse.Namespace):
+        """E2E as configured. Writes into `args`, and so into the experiment's config.yaml, what loading it will need."""
+        check_model_options(args)
+        args.token_list = read_token_list(args.token_list)
+        model = _model_module().E2E(
+            len(args.token_list),
+            token_list=args.token_list,
+            modality=args.modality,
+            vision_encoder=args.vision_encoder,
+            vision_encoder_conf=args.vision_encoder_conf,
+            audio_encoder=args.audio_encoder,
+            audio_encoder_conf=args.audio_encoder_conf,
+            fusion=args.fusion,
+            feature_rate=args.feature_rate,
+            modality_dropout=args.modality_dropout,
+            encoder=args.encoder,
+            encoder_conf=args.encoder_conf,
+            decoder=args.decoder,
+            decoder_conf=args.decoder_conf,
+            ctc_conf=args.ctc_conf,
+            init=args.init,
+            **args.model_conf,
+        )
+        tower = getattr(model.vision_encoder, "vivit", None)
+        if tower is not None:  # so that decoding needs neither the hub nor its cache
+            args.vision_tower = tower.config.to_diff_dict()
+        return model
+
+    @classmethod
+    def build_model_from_file(
+        cls, config_file: str | Path | None = None, model_file: str | Path | None = None, device: str = "cpu"
+    ):
+        """(model, its training arguments) from an experiment's config.yaml and weights.
+
+        Raises WeightsError if a weight is missing, unknown or of another shape: ESPnet's own loading ignores the first two.
+        """
+        if config_file is None and model_file is None:
+            raise ConfigError("nothing to load", found="neither a configuration nor a model file")
+        config_file = Path(config_file) if config_file is not None else Path(model_file).parent / "config.yaml"
+        args = argparse.Namespace(**read_config(config_file))
+        conf = args.vision_encoder_conf
+        tower = getattr(args, "vision_tower", None)
+        if tower is not None:
+            args.vision_encoder_conf = {**conf, "pretrained": False, "config": tower}
+        model = cls.build_model(args)
+        args.vision_encoder_conf = conf
+        if model_file is not None:
+            load_strictly(model, model_file)
+        return model.to(device), args
+
+
+def check_model_options(args: argparse.Namespace) -> None:
+    """Raise ConfigError for options that no model can have; fill in the modality that follows from the encoders."""
+    known = _model_conf_defaults()
+    for option in args.model_conf:
+        if option not in known:
+            raise unknown_name("option in model_conf", option, known)
+    if getattr(args, "use_adapter", False):
+        raise refused("use_adapter", "in the configuration")
+    args.modality = _model_module()._modality(args.modality, args.vision_encoder, args.audio_encoder)
+
+
+def read_token_list(token_list: str | list[str] | None) -> list[str]:
+    """The tokens of a file, or the list itself. Raises DataError for a missing file or tokens that cannot be used."""
+    if isinstance(token_list, str | Path):
+        path = Path(token_list)
+        if not path.is_file():
+            raise DataError(f"the token list {path} does not exist", fix="Make it with espnet_vivit.bin.avsr_tokens")
+        token_list = [line.rstrip("\n") for line in path.read_text(encoding="utf-8").splitlines()]
+    tokens = list(token_list or ())
+    if len(tokens) < 3 or tokens[0] != "<blank>" or tokens[-1] != "<sos/eos>" or "<unk>" not in tokens:
+        raise DataError(
+            "the token list is not in ESPnet's order",
+            found=f"{len(tokens)} tokens, {tokens[:2]} … {tokens[-1:]}",
+            expected="<blank>, <unk>, the tokens, <sos/eos>",
+            fix="Make it with espnet_vivit.bin.avsr_tokens",
+        )
+    if len(set(tokens)) < len(tokens):
+        twice = next(token for token in tokens if tokens.count(token) > 1)
+        raise DataError(f"the token {twice!r} stands twice in the token list")
+    return tokens
+
+
+def load_strictly(model: torch.nn.Module, model_file: str | Path) -> None:
+    """Load a state dict that fits the model exactly; raise WeightsError, which names what does not fit."""
+    try:
+        state = torch.load(model_file, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise WeightsError(f"the model file {model_file} does not exist", fix="Has the training ended?") from None
+    try:
+        missing, unexpected = model.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise WeightsError(f"{model_file} does not fit its configuration: {error}") from error
+    if missing or unexpected:
+        raise WeightsError(
+            f"{model_file} does not fit its configuration",
+            found=f"{len(missing)} weights missing {_some(missing)}, {len(unexpected)} unknown {_some(unexpected)}",
+            expected="exactly the model's weights",
+            fix="Is it the config.yaml of the same experiment and the same version of the package?",
+        )
+
+
+def _some(names: list[str]) -> str:
+    return "(" + ", ".join(names[:3]) + (", …)" if len(names) > 3 else ")")
+
+
+def _model_module():
+    """Late, because building the options needs no model."""
+    return import_module("espnet_vivit.e2e_asr_conformer")
+
+
+def _model_conf_defaults() -> dict:
+    """The options of `model_conf`: what E2E takes beside the keys that the YAML has at its top level."""
+    top_level = {"odim", "token_list", "modality", "vision_model_name", "fusion", "feature_rate", "modality_dropout"}
+    top_level |= {"init", "ctc_conf"} | {name for kind in _PART_KINDS for name in (kind, f"{kind}_conf")}
+    return {k: v for k, v in get_default_kwargs(_model_module().E2E).items() if k not in top_level}

@@ -1,0 +1,125 @@
+"""ESPnet's datasets for uint8 video: decoded frames reach the model as bytes, a quarter of the memory of floats.
+
+In: `--*_data_path_and_name_and_type path,name,type` with our type `video` (a media file or a `.npy` per utterance).
+Out: `(utterance id, {name: array})`, floats and integers in ESPnet's precision, uint8 as it is.
+
+ESPnet's own datasets refuse uint8; its iterable one needs every list in the same order, ours only the same utterances.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from torch.utils.data import get_worker_info
+
+from espnet_vivit.corpora.data_dir import read_scp
+from espnet_vivit.errors import ConfigError, DataError
+from espnet_vivit.espnet_compat import ESPnetDataset, IterableESPnetDataset, add_data_type
+from espnet_vivit.media.video_file import read_video
+from espnet_vivit.units import AUDIO_RATE_HZ
+
+
+class VideoScp(Mapping):
+    """utterance -> (T, H, W) uint8, decoded when asked for; made from a `video.scp`."""
+
+    def __init__(self, path: str):
+        self.paths = read_scp(path)
+
+    def __getitem__(self, utt_id: str) -> np.ndarray:
+        return read_video(self.paths[utt_id])
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.paths)
+
+    def __repr__(self) -> str:
+        return f"VideoScp({len(self)} utterances)"
+
+
+add_data_type(
+    "video",
+    read_scp=VideoScp,
+    read_value=read_video,
+    help_text="Gray video at 25 frames per second: a media file, or a .npy with (T, H, W) uint8."
+    "\n\n   utterance_id_a a.mkv\n   utterance_id_b b.npy\n   ...",
+)
+
+
+class AVSRDataset(ESPnetDataset):
+    """The map-style dataset: `dataset["utterance"]` is `("utterance", {name: array})`."""
+
+    def __init__(self, path_name_type_list, *, max_cache_size: float = 0.0, **options):
+        if max_cache_size:
+            raise ConfigError(
+                "max_cache_size keeps preprocessed samples, so augmentation would be drawn once and never again",
+                found=f"max_cache_size={max_cache_size}",
+                fix="Leave it out; keep the data on a fast disk, or videos as .npy, instead.",
+            )
+        super().__init__(path_name_type_list, **options)
+
+    def __getitem__(self, uid: str | int) -> tuple[str, dict[str, np.ndarray]]:
+        if isinstance(uid, int):
+            uid = list(self)[uid]
+        data = {name: self._load(name, uid) for name in self.loader_dict}
+        if self.preprocess is not None:
+            data = self.preprocess(uid, data)
+        return uid, {name: self._in_precision(name, uid, value) for name, value in data.items()}
+
+    def _load(self, name: str, uid: str):
+        loader = self.loader_dict[name]
+        path, _ = self.debug_info[name]
+        try:
+            value = loader[uid]
+        except KeyError:
+            raise DataError(
+                f"utterance {uid!r} has no {name}: it is not in {path}", fix="Validate the data directory."
+            ) from None
+        rate_hz = getattr(loader, "rate", None)  # ESPnet's sound loader remembers the rate of what it has read
+        if rate_hz not in (None, AUDIO_RATE_HZ):
+            raise DataError(
+                f"utterance {uid!r} of {path} has the wrong sampling rate",
+                found=f"{rate_hz} Hz",
+                expected=f"{AUDIO_RATE_HZ} Hz",
+                fix="Resample it at data preparation.",
+            )
+        return value
+
+    def _in_precision(self, name: str, uid: str, value) -> np.ndarray:
+        kind = value.dtype.kind if isinstance(value, np.ndarray) else None
+        if kind == "f":
+            return value.astype(self.float_dtype)
+        if kind == "i":
+            return value.astype(self.int_dtype)
+        if kind == "u" and value.dtype == np.uint8:
+            return np.ascontiguousarray(value)  # torch takes no negative strides (a flipped view)
+        raise DataError(
+            f"{name} of utterance {uid!r} cannot go into a batch",
+            found=f"{value.dtype} array" if kind else type(value).__name__,
+            expected="a float, integer or uint8 array",
+            fix="Is its type in --*_data_path_and_name_and_type right, and is use_preprocessor on?",
+        )
+
+
+class AVSRIterableDataset(IterableESPnetDataset):
+    """The streaming dataset of `collect_stats` and inference: yields `(utterance, {name: array})` in the key file's order."""
+
+    def __init__(self, path_name_type_list, *, float_dtype="float32", preprocess=None, key_file: str | None = None):
+        super().__init__(path_name_type_list, preprocess=preprocess, float_dtype=float_dtype, key_file=key_file)
+        self.by_utterance = AVSRDataset(path_name_type_list, preprocess=preprocess, float_dtype=float_dtype)
+
+    def __iter__(self) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+        keys = list(self.by_utterance) if self.key_file is None else _read_keys(self.key_file)
+        worker = get_worker_info()
+        if worker is not None:
+            keys = keys[worker.id :: worker.num_workers]
+        for key in keys:
+            yield self.by_utterance[key]
+
+
+def _read_keys(key_file: str) -> list[str]:
+    with open(key_file, encoding="utf-8") as lines:
+        keys = [line.split(maxsplit=1)[0] for line in lines if line.strip()]
+    if not keys:
+        raise DataError(f"{key_file} lists no utterance", expected="one utterance id per line")
+    return keys

@@ -1,0 +1,164 @@
+"""What a recipe's YAML and command line may say, and what is said about everything else.
+
+In: ESPnet's parser. Out: the same parser with our options, without those that cannot work here, and with errors that
+name the wrong key and the nearest right one. ESPnet takes YAML values as they are, unchecked against an option's choices,
+and accepts and ignores its own `adapter`.
+"""
+
+import argparse
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from pkgutil import resolve_name
+
+import yaml
+
+from espnet_vivit.errors import ConfigError, unknown_name
+from espnet_vivit.espnet_compat import ClassChoices, ConfigArgumentParser, NestedDictAction, str_or_none
+
+_PREPROCESSOR = "Noise is mixed at a chosen SNR by preprocessor_conf: {noise_scp: …, noise_snr_db: […], noise_prob: …}"
+_ADAPTER = "ESPnet's adapters would be ignored by our towers; ours will be named tower_adapters, in a later version"
+REFUSED = {  # options of ESPnet's recognition task that cannot work here -> what to do instead
+    "input_size": "The frontends know their own sizes: leave it out",
+    "frontend": "Name vision_encoder (vivit, resnet, linear) and audio_encoder (resnet1d) instead",
+    "frontend_conf": "Put the options into vision_encoder_conf or audio_encoder_conf",
+    "specaug": "It masks spectrograms; the video's time masks are in preprocessor_conf: {time_masks_per_s: …}",
+    "specaug_conf": "It masks spectrograms; the video's time masks are in preprocessor_conf: {time_masks_per_s: …}",
+    "normalize": "Each visual preset normalises its own input: leave it out",
+    "normalize_conf": "Each visual preset normalises its own input: leave it out",
+    "adapter": _ADAPTER,
+    "use_adapter": _ADAPTER,
+    "adapter_conf": _ADAPTER,
+    "save_strategy": _ADAPTER,
+    "model": "There is one model class here; its options are in model_conf",
+    "noise_scp": _PREPROCESSOR,
+    "noise_apply_prob": _PREPROCESSOR,
+    "noise_db_range": _PREPROCESSOR,
+    "multi_task_dataset": "Give the lists of one data directory in train_data_path_and_name_and_type",
+}
+_WITHDRAWN = ("adapter", "use_adapter", "adapter_conf", "save_strategy", "multi_task_dataset")  # but ESPnet reads them
+_ITERATORS = ("sequence",)  # chunks would cut video, sound and text at the same number of elements
+
+
+class PartChoices(ClassChoices):
+    """`--<kind>` and `--<kind>_conf` for one of the tables in `espnet_vivit.parts`; a part is imported when built."""
+
+    def __init__(self, kind: str, table: Mapping[str, str], default: str | None = None):
+        super().__init__(kind, {}, default=default, optional=True)
+        self.table = table
+
+    def choices(self) -> tuple[str | None, ...]:
+        return (*self.table, None)
+
+    def get_class(self, name: str | None):
+        if name is None:
+            return None
+        if name not in self.table:
+            raise unknown_name(self.name, name, self.table)
+        return resolve_name(self.table[name])
+
+
+class AVSRArgumentParser(ConfigArgumentParser):
+    """ESPnet's parser whose errors are ConfigErrors of one sentence, and which reads YAML as strictly as the command line."""
+
+    def parse_known_args(self, args=None, namespace=None):
+        finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        finder.add_argument("--config")
+        found, others = finder.parse_known_args(args)
+        for option in others:
+            name = option.partition("=")[0]
+            if name.startswith("--") and name[2:] in REFUSED:
+                raise refused(name[2:], "on the command line")
+        if found.config is not None:
+            check_config_file(found.config, self)
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str):
+        options = [option for action in self._actions for option in action.option_strings]
+        unknown = [word.partition("=")[0] for word in message.split() if word.startswith("--")]
+        near = difflib.get_close_matches(unknown[0], options, n=1) if "unrecognized" in message and unknown else []
+        raise ConfigError(message, fix=f"Did you mean {near[0]}?" if near else "See --help.")
+
+
+def adapt_parser(parser: ConfigArgumentParser) -> ConfigArgumentParser:
+    """Turn the parser that ESPnet built into ours, in place."""
+    parser.__class__ = AVSRArgumentParser  # ESPnet's factory gives no way to say which class it shall build
+    parser.allow_abbrev = False  # `--encoder_con` shall be a typo, not `--encoder_conf`
+    for name in _WITHDRAWN:
+        _withdraw(parser, name)
+    for action in parser._actions:
+        if action.dest == "iterator_type":
+            action.choices = list(_ITERATORS)
+        elif action.dest == "valid_iterator_type":
+            action.choices = [*_ITERATORS, None]
+    return parser
+
+
+def _withdraw(parser: argparse.ArgumentParser, name: str) -> None:
+    """Take an option away; its default stays in the namespace, where ESPnet's trainer looks for it."""
+    for action in [action for action in parser._actions if action.dest == name]:
+        parser._actions.remove(action)
+        for group in parser._action_groups:
+            if action in group._group_actions:
+                group._group_actions.remove(action)
+        for option in action.option_strings:
+            del parser._option_string_actions[option]
+        parser.set_defaults(**{name: action.default})
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML in which a key that occurs twice is an error instead of a silent choice of the last."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} occurs twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def read_config(path: str | Path) -> dict:
+    """A YAML file as a dict. Raises ConfigError for a missing or malformed file, and for a key that occurs twice."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path} ({error.strerror})") from error
+    try:
+        config = yaml.load(text, Loader=_StrictLoader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(config, dict):
+        raise ConfigError(f"{path} holds no options", found=type(config).__name__, expected="lines like `key: value`")
+    return config
+
+
+def check_config_file(path: str | Path, parser: argparse.ArgumentParser) -> None:
+    """Raise ConfigError for a key of the file that is no option of the parser, or a value outside an option's choices."""
+    check_options(read_config(path), parser, where=f"in {path}")
+
+
+def check_options(config: Mapping, parser: argparse.ArgumentParser, *, where: str) -> None:
+    actions = {action.dest: action for action in parser._actions if action.dest != "help"}
+    for key, value in config.items():
+        if key in REFUSED:
+            raise refused(key, where)
+        if key not in actions:
+            raise unknown_name(f"key {where}", key, actions)
+        action = actions[key]
+        if isinstance(action, NestedDictAction) and not isinstance(value, dict | None):
+            raise ConfigError(f"{key} {where}", found=repr(value), expected="a mapping such as {name: value}")
+        if action.choices is not None:
+            if isinstance(value, str) and action.type is not None:
+                value = action.type(value)
+            if value not in action.choices and not (value is None and action.default is None):
+                raise unknown_name(f"{key} {where}", value, [name for name in action.choices if name is not None])
+
+
+def refused(key: str, where: str) -> ConfigError:
+    """The error for one of ESPnet's options that cannot work here."""
+    return ConfigError(f"{key} {where} has no meaning for this task", fix=REFUSED[key])
+
+
+def add_choice(group, name: str, choices, *, default=None, help_text: str) -> None:
+    """An option whose value is one of `choices`, or none."""
+    group.add_argument(f"--{name}", type=str_or_none, default=default, choices=[*choices, None], help=help_text)

@@ -1,0 +1,196 @@
+"""AVSRPreprocessor: one utterance as loaded in, the arrays of a batch out.
+
+In:  video (T, H, W) uint8, speech (N,) or (N, channels), text and word_times as strings; any of them may be absent.
+Out: video (T, S, S) uint8, cropped for the vision encoder; speech (N,) float32; text (L,) int64; frame_labels (T',) int64.
+
+Augmentation is drawn once per sample and anew each epoch. ESPnet seeds numpy's global generator with seed + epoch, and
+with seed + epoch + worker in each loader process; every sample takes one draw of it and mixes its utterance id in.
+"""
+
+import inspect
+import zlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from espnet_vivit.corpora.data_dir import WordTime, parse_word_times, read_scp
+from espnet_vivit.corpora.noise import make_babble, mix_at_snr, read_wav
+from espnet_vivit.errors import ConfigError, DataError, EspnetVivitError, InputError, unknown_name
+from espnet_vivit.espnet_compat import AbsPreprocessor, TokenIDConverter, build_tokenizer
+from espnet_vivit.frontend.presets import VisualPreset
+from espnet_vivit.tasks.augment import change_speed, crop, crop_to_words, flip, mask_time
+from espnet_vivit.tasks.frame_labels import check_words, frame_labels
+from espnet_vivit.units import SAMPLES_PER_FRAME
+
+NOISE_SNR_DB = (-5, 0, 5, 10, 15, 20, None)  # None: clean. Ma et al., "Auto-AVSR", ICASSP 2023
+
+
+class AVSRPreprocessor(AbsPreprocessor):
+    """`preprocessor(utterance id, data) -> data`, an ESPnet preprocessor.
+
+    `preset`, `modality` and `feature_rate` come from the model's configuration, the rest from `preprocessor_conf`:
+
+        flip_prob: how often a clip is mirrored.
+        time_masks_per_s, time_mask_max_s: masks per started second of video, longest mask in seconds; 0 switches it off.
+        speed_prob, speed_range: how often a clip is played faster or slower, and between which speeds.
+        word_crop_prob, word_crop_min: how often only a run of words is kept, and at least how many (needs word_times).
+        noise_scp: sounds to mix in (a `wav.scp`; that of the training set makes babble of it).
+        noise_prob, noise_snr_db: how often, and the ratios in dB to choose from; null among them is clean.
+        noise_talkers: how many entries of `noise_scp` speak at once: 1 for recorded noise, 6 or more for babble.
+    """
+
+    def __init__(
+        self,
+        train: bool,
+        *,
+        token_type: str,
+        token_list: str | Sequence[str],
+        preset: VisualPreset | None,
+        feature_rate: str,
+        bpemodel: str | None = None,
+        flip_prob: float = 0.5,
+        time_masks_per_s: float = 1.0,
+        time_mask_max_s: float = 0.4,
+        speed_prob: float = 0.0,
+        speed_range: Sequence[float] = (0.9, 1.1),
+        word_crop_prob: float = 0.0,
+        word_crop_min: int = 2,
+        noise_scp: str | None = None,
+        noise_prob: float = 1.0,
+        noise_snr_db: Sequence[float | None] = NOISE_SNR_DB,
+        noise_talkers: int = 1,
+    ):
+        super().__init__(train)
+        for name in ("flip_prob", "speed_prob", "word_crop_prob", "noise_prob"):
+            _check(name, locals()[name], 0 <= locals()[name] <= 1, "0 to 1")
+        _check("time_masks_per_s", time_masks_per_s, time_masks_per_s >= 0, "0 (off) or more")
+        _check("time_mask_max_s", time_mask_max_s, time_mask_max_s >= 0, "0 (off) or more")
+        ordered = len(speed_range) == 2 and 0 < speed_range[0] <= speed_range[1]
+        _check("speed_range", speed_range, ordered, "[slowest, fastest], such as [0.9, 1.1]")
+        _check("word_crop_min", word_crop_min, word_crop_min >= 1, "1 or more words")
+        _check("noise_snr_db", noise_snr_db, len(noise_snr_db) > 0, "at least one ratio in dB, or null for clean")
+        self.tokenizer = build_tokenizer(token_type=token_type, bpemodel=bpemodel)
+        self.token_ids = TokenIDConverter(token_list=token_list)
+        self.preset, self.feature_rate = preset, feature_rate
+        self.flip_prob = flip_prob
+        self.time_masks_per_s, self.time_mask_max_s = time_masks_per_s, time_mask_max_s
+        self.speed_prob, self.speed_range = speed_prob, tuple(speed_range)
+        self.word_crop_prob, self.word_crop_min = word_crop_prob, word_crop_min
+        self.noises = read_scp(noise_scp) if train and noise_scp is not None else {}
+        self.noise_prob, self.noise_snr_db, self.noise_talkers = noise_prob, tuple(noise_snr_db), noise_talkers
+        if self.noises and not 1 <= noise_talkers < len(self.noises):
+            raise ConfigError(
+                "noise_talkers does not fit noise_scp",
+                found=f"{noise_talkers} of {len(self.noises)} sounds in {noise_scp}",
+                expected="at least 1, and fewer than there are sounds",
+            )
+
+    def __call__(self, uid: str, data: Mapping[str, np.ndarray | str]) -> dict[str, np.ndarray]:
+        try:
+            return self._process(uid, dict(data))
+        except InputError as error:
+            raise DataError(f"utterance {uid!r}: {error}") from error
+
+    def _process(self, uid: str, data: dict) -> dict[str, np.ndarray]:
+        rng = self._generator(uid) if self.train else None
+        video, speech, text = data.pop("video", None), data.pop("speech", None), data.pop("text", None)
+        times = self._word_times(uid, data.pop("word_times", None), text)
+        if video is not None:
+            video = _checked_video(video)
+        if speech is not None:
+            speech = _mono(speech)
+        if rng is not None:
+            video, speech, times, text = self._cut_and_speed(uid, video, speech, times, text, rng)
+        out = dict(data)  # names that we know nothing of (allow_variable_data_keys) pass through
+        if times is not None:
+            frames = len(video) if video is not None else len(speech) // SAMPLES_PER_FRAME
+            rate = {"frames": frames, "feature_rate": self.feature_rate}
+            out["frame_labels"] = frame_labels(times, encode=self._encode, **rate)
+        if video is not None:
+            out["video"] = self._look(video, rng)
+        if speech is not None:
+            out["speech"] = self._mix_noise(uid, speech, rng)
+        if text is not None:
+            out["text"] = np.array(self._encode(text), dtype=np.int64)
+        return out
+
+    def _generator(self, uid: str) -> np.random.Generator:
+        return np.random.default_rng([np.random.randint(2**31), zlib.crc32(uid.encode())])
+
+    def _encode(self, text: str) -> list[int]:
+        return self.token_ids.tokens2ids(self.tokenizer.text2tokens(text))
+
+    def _word_times(self, uid: str, line: str | None, text: str | None) -> list[WordTime] | None:
+        if line is None:
+            return None
+        try:
+            times = list(parse_word_times(line))
+        except EspnetVivitError as error:
+            raise DataError(f"word_times of utterance {uid!r}: {error}") from error
+        if text is not None:
+            check_words(uid, times, text)
+        return times
+
+    def _cut_and_speed(self, uid, video, speech, times, text, rng):
+        """Temporal augmentation of both streams, the word times and, where words are cut away, the text."""
+        if rng.random() < self.word_crop_prob:
+            if times is None:
+                raise ConfigError(
+                    "word_crop_prob cuts clips between words, so it needs word_times",
+                    found=f"none for utterance {uid!r}",
+                    fix="Add the data directory's word_times (name word_times, type text), or set word_crop_prob: 0.",
+                )
+            video, speech, times = crop_to_words(video, speech, times, min_words=self.word_crop_min, rng=rng)
+            text = " ".join(time.word for time in times)
+        if rng.random() < self.speed_prob:
+            video, speech, times = change_speed(video, speech, times, speed=rng.uniform(*self.speed_range))
+        return video, speech, times, text
+
+    def _look(self, video: np.ndarray, rng) -> np.ndarray:
+        if self.preset is not None:
+            video = crop(video, self.preset, rng=rng)
+        if rng is not None:
+            if rng.random() < self.flip_prob:
+                video = flip(video)
+            video = mask_time(video, masks_per_s=self.time_masks_per_s, max_s=self.time_mask_max_s, rng=rng)
+        return np.ascontiguousarray(video)
+
+    def _mix_noise(self, uid: str, speech: np.ndarray, rng) -> np.ndarray:
+        if rng is None or not self.noises or rng.random() >= self.noise_prob:
+            return speech
+        snr_db = self.noise_snr_db[rng.integers(len(self.noise_snr_db))]
+        if snr_db is None:  # not `if not snr_db`: 0 dB is a ratio like any other
+            return speech
+        others = [path for key, path in self.noises.items() if key != uid]
+        chosen = rng.permutation(len(others))[: self.noise_talkers]
+        noise = make_babble([read_wav(others[index]) for index in chosen], len(speech), rng)
+        return mix_at_snr(speech, noise, float(snr_db))
+
+
+def check_preprocessor_conf(conf: Mapping) -> None:
+    """Raise ConfigError for an option that AVSRPreprocessor does not have, or that the task sets itself."""
+    given = ("self", "train", "token_type", "token_list", "bpemodel", "preset", "feature_rate")
+    known = [name for name in inspect.signature(AVSRPreprocessor).parameters if name not in given]
+    for option in conf:
+        if option not in known:
+            raise unknown_name("option in preprocessor_conf", option, known)
+
+
+def _check(name: str, value, right: bool, expected: str) -> None:
+    if not right:
+        raise ConfigError(f"{name} in preprocessor_conf", found=value, expected=expected)
+
+
+def _checked_video(video: np.ndarray) -> np.ndarray:
+    if video.ndim != 3 or video.dtype != np.uint8 or 0 in video.shape:
+        raise InputError("the video is no gray clip", found=f"{video.dtype} {video.shape}", expected="uint8 (T, H, W)")
+    return video
+
+
+def _mono(speech: np.ndarray) -> np.ndarray:
+    """(N,) float32 of a waveform with one or several channels."""
+    if speech.ndim == 2:
+        speech = speech.mean(axis=1)
+    if speech.ndim != 1 or not len(speech):
+        raise InputError("the speech is no waveform", found=f"shape {speech.shape}", expected="(N,) with N >= 1")
+    return speech.astype(np.float32)
