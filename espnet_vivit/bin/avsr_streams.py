@@ -1,0 +1,128 @@
+"""What the recipe driver must know of a training YAML: which streams the model takes, and at which feature rate.
+
+    python -m espnet_vivit.bin.avsr_streams --config conf/train_avsr_vivit.yaml --ask feature_rate
+    python -m espnet_vivit.bin.avsr_streams --config conf/train_avsr_vivit.yaml --ask train_options \\
+        --train dump/raw/train --valid dump/raw/dev --stats exp/avsr_stats_word [--modality video]
+
+`train_options` prints, one word per line, the options that tell avsr_train where its data are. A stream that the model
+does not take is not read at all; `word_times`, which the frame-level loss learns from, are given where both sets have
+them. `preprocessor_conf: {noise_scp: train}` in the YAML becomes the training set's own wav.scp, that is, babble.
+`--modality`, `--feature_rate` and the encoders may be given as on avsr_train's command line and win over the YAML.
+
+The first shape file is the one that `batch_type: length` and `numel` count: of the video alone where there is one, so
+that `batch_bins` is a number of video frames (length) or of pixels (numel), and not a sum of frames and samples.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import yaml
+
+from espnet_vivit.bin.command import exit_status
+from espnet_vivit.errors import ConfigError, DataError, unknown_name
+from espnet_vivit.units import FEATURE_RATES
+
+STREAMS = {"video": ("video",), "audio": ("speech",), "multimodal": ("speech", "video")}  # modality -> data names
+FILES = {  # data name -> (file of the data directory, ESPnet's type)
+    "speech": ("wav.scp", "sound"),
+    "video": ("video.scp", "video"),
+    "text": ("text", "text"),
+    "word_times": ("word_times", "text"),
+}
+OVERRIDES = ("modality", "feature_rate", "vision_encoder", "audio_encoder")
+
+
+def read_yaml(path: Path) -> dict:
+    """The YAML's mapping; raises ConfigError, which names the file, where there is none."""
+    try:
+        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot read the configuration {path} ({error})") from error
+    if not isinstance(config, dict):
+        raise ConfigError(f"the configuration {path} holds no options", expected="lines like `key: value`")
+    return config
+
+
+def modality_of(config: Mapping) -> str:
+    """The model's modality; where the YAML does not say it, it follows from the encoders that it names."""
+    modality = config.get("modality")
+    if modality is None:
+        named = [name for name in ("vision_encoder", "audio_encoder") if config.get(name) is not None]
+        modality = {1: {"vision_encoder": "video", "audio_encoder": "audio"}.get("".join(named)), 2: "multimodal"}.get(
+            len(named)
+        )
+    if modality is None:
+        raise ConfigError("the model has no input", fix="Name a vision_encoder, an audio_encoder, or both.")
+    if modality not in STREAMS:
+        raise unknown_name("modality", modality, STREAMS)
+    return modality
+
+
+def feature_rate_of(config: Mapping) -> str:
+    rate = config.get("feature_rate") or "frame"
+    if rate not in FEATURE_RATES:
+        raise unknown_name("feature_rate", rate, FEATURE_RATES)
+    return rate
+
+
+def data_option(data: Path, name: str) -> str:
+    """ESPnet's `path,name,type` of one stream; a path with a comma cannot be written that way."""
+    file, kind = FILES[name]
+    path = Path(data) / file
+    if not path.is_file():
+        raise DataError(f"the model takes {name}, but {data} has no {file}", fix="Choose another modality, or data.")
+    if "," in str(path):
+        raise ConfigError(
+            f"ESPnet cannot read from a folder with a comma in its name: {path}", fix="Rename the folder."
+        )
+    return f"{path},{name},{kind}"
+
+
+def train_options(config: Mapping, *, train: Path, valid: Path, stats: Path) -> list[str]:
+    """avsr_train's options for the data of the model that `config` describes."""
+    streams = STREAMS[modality_of(config)]
+    names = [*streams, "text"]
+    if all((Path(data) / FILES["word_times"][0]).is_file() for data in (train, valid)):
+        names.append("word_times")
+    shape = "video_shape" if "video" in streams else "speech_shape"
+    options = []
+    for split, data in (("train", train), ("valid", valid)):
+        for name in names:
+            options += [f"--{split}_data_path_and_name_and_type", data_option(data, name)]
+        path = Path(stats) / split / shape
+        if not path.is_file():
+            raise DataError(f"no shapes of the {split} set", found=f"no {path}", fix="Run stage 10 first.")
+        options += [f"--{split}_shape_file", str(path)]
+    if (config.get("preprocessor_conf") or {}).get("noise_scp") == "train" and "speech" in streams:
+        options += ["--preprocessor_conf", f"noise_scp={Path(train) / FILES['speech'][0]}"]
+    return options
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description="Tell which streams a training configuration needs.",
+        epilog="example: python -m espnet_vivit.bin.avsr_streams --config conf/train_avsr_vivit.yaml --ask modality",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", type=Path, required=True, help="training YAML")
+    parser.add_argument("--ask", choices=["modality", "feature_rate", "train_options"], required=True)
+    for name in ("train", "valid", "stats"):
+        parser.add_argument(f"--{name}", type=Path, help="data directory, or folder of stage 10")
+    for name in OVERRIDES:
+        parser.add_argument(f"--{name}", help=f"wins over the YAML's {name}")
+    args, _ = parser.parse_known_args(argv)  # the rest are other options of avsr_train
+    config = read_yaml(args.config)
+    config.update({name: value for name in OVERRIDES if (value := getattr(args, name)) is not None})
+    if args.ask == "modality":
+        print(modality_of(config))
+    elif args.ask == "feature_rate":
+        print(feature_rate_of(config))
+    else:
+        options = train_options(config, train=args.train, valid=args.valid, stats=args.stats)
+        print("\n".join(options))
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main))
