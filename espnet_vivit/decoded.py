@@ -3,7 +3,8 @@
 A decode folder is `<test set>_<modality>[_<condition>]` with the hypotheses in `1best_recog/text`; the references are
 `<data>/<test set>/text`. Modality: video, audio, both (or multimodal). Condition: none for clean; `0db`, `-5db`,
 `babble0db` for noise; `zeroed` (or zero, blank) and `shuffled` (or shuffle, exchanged) for videos spoiled as a control;
-any other word is shown as it is. A test set may carry the noise in its own name (`test_seen_0db` beside `test_seen`).
+any other word is shown as it is. A test set may carry noise or control in its own name (`test_seen_0db` beside
+`test_seen`): `test_seen_0db_audio` is shown in the same row as `test_seen_audio_0db` would be.
 """
 
 import re
@@ -46,10 +47,10 @@ def parse_decode_name(name: str, test_sets: Sequence[str]) -> tuple[str, str, st
         modality, _, suffix = name[len(folder) + 1 :].partition("_")
         if modality not in MODALITIES:
             continue
-        for clean_set in longest_first:  # a set whose own name says the noise
-            noise = folder.removeprefix(f"{clean_set}_")
-            if noise != folder and NOISE.fullmatch(noise) and not suffix:
-                return folder, clean_set, MODALITIES[modality], condition_name(noise)
+        for original in longest_first:  # a set whose own name says what was done to another one
+            spoiled = folder.removeprefix(f"{original}_")
+            if spoiled != folder and (NOISE.fullmatch(spoiled) or spoiled in CONTROLS) and not suffix:
+                return folder, original, MODALITIES[modality], condition_name(spoiled)
         return folder, folder, MODALITIES[modality], condition_name(suffix)
     return None
 

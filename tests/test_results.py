@@ -209,6 +209,8 @@ def test_folder_names_are_understood():
     assert parse_decode_name("test_seen_video", sets) == ("test_seen", "test_seen", "video", "clean")
     assert parse_decode_name("test_seen_multimodal_babble_-5dB", sets)[2:] == ("both", "-5 dB babble")
     assert parse_decode_name("test_seen_0db_both", sets) == ("test_seen_0db", "test_seen", "both", "0 dB")
+    blank = parse_decode_name("test_seen_zeroed_video", [*sets, "test_seen_zeroed"])
+    assert blank == ("test_seen_zeroed", "test_seen", "video", "video zeroed")
     assert parse_decode_name("test_audio_zeroed", sets) == ("test", "test", "audio", "video zeroed")
     assert parse_decode_name("logs", sets) is None and parse_decode_name("test_seen_lips", sets) is None
     assert condition_name("half_size") == "half size"
