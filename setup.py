@@ -42,7 +42,7 @@ REQUIRED = [
 EXTRAS = {
     "qlora": ["peft>=0.17", "bitsandbytes>=0.46"],  # 4-bit towers with LoRA on top
     "mini_av": ["espeakng-loader>=0.2.4"],  # the speech of the synthetic corpus; loads espeak-ng (GPL-3) at run time
-    "test": ["pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6"],
+    "test": ["pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "wheel"],
 }
 # The formatter's verdict changes between releases, so its version is fixed; .pre-commit-config.yaml names the same one.
 EXTRAS["dev"] = [*EXTRAS["test"], *EXTRAS["mini_av"], "ruff==0.17.5", "pyright>=1.1.380"]

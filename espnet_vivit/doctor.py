@@ -162,7 +162,7 @@ def report(findings: Sequence[Finding]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="espnet-vivit doctor",
-        description="What works on this machine, what is missing, and what to type. Exit code 1: something needed fails.",
+        description="What works on this machine, what is missing, what to type. Exit code 1: something needed fails.",
         epilog="example: espnet-vivit doctor",
     )
     parser.parse_args(argv)

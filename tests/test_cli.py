@@ -1,0 +1,89 @@
+"""The command `espnet-vivit`: its exit codes, what it prints, and that asking for help costs nothing."""
+
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import jiwer
+import pytest
+
+from espnet_vivit import __version__, cli
+from espnet_vivit.errors import DataError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_help_shows_every_command_and_an_example(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--help"])
+    assert stop.value.code == 0
+    printed = capsys.readouterr().out
+    for name in cli.COMMANDS:
+        assert f"\n  {name} " in printed
+        assert f"\n  espnet-vivit {name}" in printed, f"no example of {name}"
+
+
+def test_version_is_the_packages(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"espnet-vivit {__version__}\n"
+
+
+def test_no_command_is_a_usage_error_with_the_help(capsys):
+    assert cli.main([]) == 2
+    assert "examples:" in capsys.readouterr().err
+
+
+def test_a_misspelt_command_is_corrected(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["scor"])
+    assert stop.value.code == 2
+    assert "Did you mean 'score'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_a_command_gets_its_own_help(name, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([name, "--help"])
+    assert stop.value.code == 0
+    assert "example:" in capsys.readouterr().out
+
+
+def test_help_and_version_import_nothing_heavy():
+    code = (
+        "import sys; from espnet_vivit import cli; cli.build_parser().format_help(); "
+        "print(*[name for name in ('torch', 'transformers', 'espnet2', 'jiwer', 'numpy') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == ""
+
+
+def test_score_prints_the_rate_that_jiwer_gives(tmp_path, capsys):
+    reference, hypothesis = "bin blue at f two now", "bin blue at s two now"
+    (tmp_path / "ref").write_text(f"clip-1 {reference}\n")
+    (tmp_path / "hyp").write_text(f"clip-1 {hypothesis}\n")
+    status = cli.main(
+        ["score", "--ref", str(tmp_path / "ref"), "--hyp", str(tmp_path / "hyp"), "--out", str(tmp_path / "score")]
+    )
+    assert status == 0
+    assert f"{100 * jiwer.wer(reference, hypothesis):.2f}" in capsys.readouterr().out
+
+
+def test_an_error_of_ours_is_one_sentence_and_status_1(tmp_path, capsys):
+    absent = tmp_path / "absent"
+    assert cli.main(["score", "--ref", str(absent), "--hyp", str(absent), "--out", str(tmp_path / "score")]) == 1
+    printed = capsys.readouterr().err
+    assert str(absent) in printed and "Traceback" not in printed
+
+
+def test_an_error_that_a_command_lets_through_is_caught_here(monkeypatch, capsys):
+    def fails(argv):
+        raise DataError("no clips", fix="Prepare some.")
+
+    monkeypatch.setattr(import_module("espnet_vivit.doctor"), "main", fails)
+    assert cli.main(["doctor"]) == 1
+    assert capsys.readouterr().err == "error: no clips. Prepare some.\n"

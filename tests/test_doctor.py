@@ -1,0 +1,93 @@
+"""What `espnet-vivit doctor` finds: judged against faked surroundings, and once against this machine."""
+
+import sys
+
+import pytest
+import torch
+
+from espnet_vivit import doctor
+from espnet_vivit.doctor import ABSENT, BROKEN, OK, Finding
+
+REQUIREMENTS = [
+    "torch==2.11.0",
+    "transformers<6,>=5.10",
+    'tomli; python_version < "3.0"',
+    'peft>=0.17; extra == "qlora"',
+    'espeakng-loader>=0.2.4; extra == "mini-av"',
+    'pytest>=8; extra == "dev"',
+]
+
+
+def states(versions: dict[str, str]) -> dict[str, str]:
+    findings = doctor.check_requirements(REQUIREMENTS, versions.get)
+    return {finding.name.split(" ")[0]: finding.state for finding in findings}
+
+
+def test_needed_parts_are_broken_when_absent_and_extras_merely_absent():
+    assert states({}) == {"torch": BROKEN, "transformers": BROKEN, "peft": ABSENT, "espeakng-loader": ABSENT}
+
+
+def test_a_local_build_of_the_right_version_is_the_right_version():
+    found = states({"torch": "2.11.0+cu130", "transformers": "5.23.0", "peft": "0.21.2"})
+    assert found == {"torch": OK, "transformers": OK, "peft": OK, "espeakng-loader": ABSENT}
+
+
+@pytest.mark.parametrize("version", ["5.9.1", "6.0.0"])
+def test_a_version_out_of_bounds_is_broken_and_the_fix_names_the_bounds(version):
+    (finding,) = doctor.check_requirements(["transformers<6,>=5.10"], lambda name: version)
+    assert (finding.state, finding.found) == (BROKEN, version)
+    assert finding.fix == "pip install 'transformers<6,>=5.10'"
+
+
+@pytest.mark.parametrize(("version", "state"), [((3, 9), BROKEN), ((3, 10), OK), ((3, 12), OK), ((3, 13), BROKEN)])
+def test_supported_pythons(version, state):
+    assert doctor.check_python(version).state == state
+
+
+def test_a_torch_that_does_not_load_is_broken(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    finding = doctor.check_devices()
+    assert finding.state == BROKEN and "pip install" in finding.fix
+
+
+def test_devices_are_what_torch_sees():
+    finding = doctor.check_devices()
+    assert finding.state == OK
+    assert finding.found.startswith("CPU") != torch.cuda.is_available()
+
+
+def test_video_codecs_work_here_and_their_absence_is_seen(monkeypatch):
+    assert doctor.check_video().state == OK
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert doctor.check_video().state == BROKEN
+
+
+def test_a_missing_espeak_is_absent_and_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "espeakng_loader", None)
+    monkeypatch.setattr("ctypes.util.find_library", lambda name: None)
+    finding = doctor.check_espeak()
+    assert finding.state == ABSENT and "pip install espeakng-loader" in finding.fix
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_weights_count_only_when_cached(monkeypatch, cached):
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: "/cache/file" if cached else None)
+    assert doctor.check_weights().state == (OK if cached else ABSENT)
+
+
+def test_a_package_that_is_not_installed_says_how_to_install_it(monkeypatch):
+    def absent(name):
+        raise doctor.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor.metadata, "requires", absent)
+    findings = {finding.name: finding for finding in doctor.examine()}
+    assert findings["espnet-vivit"].state == BROKEN and "make install" in findings["espnet-vivit"].fix
+
+
+@pytest.mark.parametrize(("state", "status"), [(OK, 0), (ABSENT, 0), (BROKEN, 1)])
+def test_only_what_is_needed_decides_the_exit_code(monkeypatch, capsys, state, status):
+    monkeypatch.setattr(doctor, "examine", lambda: [Finding(state, "thing", "found", "type this")])
+    assert doctor.main([]) == status
+    printed = capsys.readouterr().out
+    assert "-> type this" in printed
+    assert ("1 needed and not working: thing" in printed) == (status == 1)

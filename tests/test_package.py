@@ -1,0 +1,234 @@
+"""The package as a whole: what importing it costs, who imports whom, what its wheel and its metadata say."""
+
+import ast
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+import espnet_vivit
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "espnet_vivit"
+HEAVY = ("torch", "transformers", "espnet", "espnet2", "cv2", "numpy")
+IMPORT_LIMIT_S = 0.3
+
+# Who may import which parts of ours; a part is a module or a folder right under the package. Parts not named here may
+# import any but the command line. A part may always import itself.
+BASE = {"errors", "units"}
+MODEL = {"frontend", "adapters", "fusion", "conformer", "parts", "e2e_asr_conformer"}
+MAY_IMPORT = {
+    "errors": set(),
+    "units": set(),
+    "media": BASE,
+    "frontend": BASE,
+    "adapters": BASE,
+    "fusion": BASE,
+    "corpora": BASE | {"media"},
+    "conformer": BASE | {"frontend"},
+    "parts": BASE | {"frontend", "adapters", "fusion", "conformer"},
+    "e2e_asr_conformer": BASE | MODEL,
+    "tasks": BASE | MODEL | {"media", "corpora", "espnet_compat", "feasibility"},
+}
+ESPNET = {"espnet", "espnet2", "espnetez"}
+# `parts` names ESPnet's decoder as text, to be imported when a model is built
+MAY_IMPORT_ESPNET = {"conformer", "parts", "e2e_asr_conformer", "tasks", "decode", "bin", "espnet_compat"}
+MODULE_NAME = re.compile(r"(espnet2?|espnetez|espnet_vivit)(\.\w+)+(:\w+)?")
+
+
+def imports_of(source: str) -> Iterator[str]:
+    """Full names of all that a module imports, at its top or inside, and module names it holds as text ("a.b:c")."""
+    tree = ast.parse(source)
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    prose = {
+        id(node.body[0].value) for node in ast.walk(tree) if isinstance(node, documented) and ast.get_docstring(node)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute here (ruff's TID252)"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose:
+            if MODULE_NAME.fullmatch(node.value):
+                yield node.value.replace(":", ".")
+
+
+def part_of(module: str) -> str | None:
+    """ "espnet_vivit.frontend.resnet.ResNet" -> "frontend"; None for the package's own names and for other packages."""
+    names = module.split(".")
+    if names[0] != "espnet_vivit" or len(names) == 1:
+        return None
+    return names[1] if (PACKAGE / names[1]).is_dir() or (PACKAGE / f"{names[1]}.py").is_file() else None
+
+
+def violations(path: str, source: str) -> list[str]:
+    """What the module at `path` (relative to the package) imports and may not."""
+    part = path.split("/")[0].removesuffix(".py")
+    found = []
+    for module in imports_of(source):
+        target = part_of(module)
+        if module.split(".")[0] in ESPNET and part not in MAY_IMPORT_ESPNET:
+            found.append(f"{path} imports {module}")
+        if target in (None, part):
+            continue
+        if target == "cli" or target not in MAY_IMPORT.get(part, {target}):
+            found.append(f"{path} imports {module}")
+    return found
+
+
+def modules() -> dict[str, str]:
+    return {str(path.relative_to(PACKAGE)): path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def python(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = (
+        "import sys, espnet_vivit, espnet_vivit.errors, espnet_vivit.units; "
+        f"print(*[name for name in {HEAVY} if name in sys.modules])"
+    )
+    assert python("-c", code).stdout.strip() == ""
+
+
+def test_importing_the_package_is_quick():
+    """Python's own count of the time inside the import, best of three: a busy machine must not decide."""
+
+    def seconds() -> float:
+        report = python("-X", "importtime", "-c", "import espnet_vivit").stderr
+        cumulative = re.search(r"\|\s*(\d+)\s*\|\s*espnet_vivit$", report, flags=re.MULTILINE)
+        return int(cumulative.group(1)) / 1e6
+
+    assert min(seconds() for _ in range(3)) < IMPORT_LIMIT_S
+
+
+@pytest.mark.parametrize("name", espnet_vivit.__all__)
+def test_public_names_resolve_to_what_their_module_defines(name):
+    value = getattr(espnet_vivit, name)
+    assert name in dir(espnet_vivit)
+    if name != "__version__":
+        assert getattr(sys.modules[espnet_vivit._PUBLIC[name]], name) is value
+
+
+def test_an_unknown_public_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'vivit_encodr'"):
+        _ = espnet_vivit.vivit_encodr
+
+
+def test_modules_import_only_what_their_layer_may():
+    assert [
+        line for path, source in modules().items() if path != "__init__.py" for line in violations(path, source)
+    ] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("media/planted.py", "from espnet_vivit.frontend import presets"),
+        ("frontend/planted.py", "def f():\n    import espnet_vivit.corpora.data_dir"),
+        ("fusion.py", "from espnet_vivit.frontend.masking import length_mask"),
+        ("corpora/planted.py", "from espnet_vivit import tasks"),
+        ("tasks/planted.py", "from espnet_vivit.bin import command"),
+        ("score.py", "from espnet_vivit.cli import main"),
+        ("score.py", "import espnet2.tasks.asr"),
+        ("frontend/planted.py", "from espnet.nets import beam_search"),
+        ("media/planted.py", "load('espnet2.train.dataset:ESPnetDataset')"),
+    ],
+)
+def test_a_planted_violation_is_seen(path, source):
+    assert len(violations(path, source)) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("media/planted.py", "from espnet_vivit.errors import MediaError\nfrom espnet_vivit.media import video_file"),
+        (
+            "corpora/planted.py",
+            "from espnet_vivit import __version__\nfrom espnet_vivit.media.video_file import read_video",
+        ),
+        ("tasks/planted.py", "from espnet2.tasks.asr import ASRTask"),
+        ("score.py", '"""espnet2.tasks.asr"""\nimport espnet_models'),
+    ],
+)
+def test_what_is_allowed_is_not_reported(path, source):
+    assert violations(path, source) == []
+
+
+def test_every_module_says_what_it_is():
+    assert [path for path, source in modules().items() if not ast.get_docstring(ast.parse(source))] == []
+
+
+@pytest.fixture(scope="module")
+def metadata() -> dict:
+    """The arguments that setup.py gives to setuptools."""
+    import setuptools
+
+    given = {}
+    patch = pytest.MonkeyPatch()
+    patch.setattr(setuptools, "setup", lambda **arguments: given.update(arguments))
+    patch.chdir(ROOT)
+    runpy.run_path(str(ROOT / "setup.py"))
+    patch.undo()
+    return given
+
+
+def test_the_wheel_holds_every_module_and_nothing_else(tmp_path):
+    tree, out = tmp_path / "tree", tmp_path / "dist"
+    shutil.copytree(PACKAGE, tree / "espnet_vivit", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.py", "pyproject.toml", "LICENSE", "NOTICE"):
+        shutil.copy(ROOT / name, tree)
+    python(
+        "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index", "--no-build-isolation", "-w", str(out), str(tree)
+    )
+    (wheel,) = out.glob("espnet_vivit-*-py3-none-any.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    packed = {name.removeprefix("espnet_vivit/") for name in names if not name.split("/")[0].endswith(".dist-info")}
+    assert packed == set(modules())
+    assert {"LICENSE", "NOTICE", "entry_points.txt"} <= {Path(name).name for name in names}
+
+
+def test_the_console_script_leads_to_the_command_line(metadata):
+    from espnet_vivit import cli
+
+    assert metadata["entry_points"]["console_scripts"] == ["espnet-vivit = espnet_vivit.cli:main"]
+    assert callable(cli.main)
+
+
+@pytest.mark.parametrize("python_version", ["3.10", "3.11", "3.12"])
+def test_the_locked_versions_satisfy_what_setup_asks_for(metadata, python_version):
+    lines = [line.split("#")[0].strip() for line in (ROOT / "constraints.txt").read_text().splitlines()]
+    locked = {}
+    for requirement in (Requirement(line) for line in lines if line):
+        if requirement.marker is None or requirement.marker.evaluate({"python_version": python_version}):
+            assert requirement.name not in locked, f"{requirement.name} is locked twice for Python {python_version}"
+            (pin,) = requirement.specifier
+            locked[requirement.name] = pin.version
+    asked = [Requirement(text) for text in metadata["install_requires"]]
+    asked += [Requirement(text) for texts in metadata["extras_require"].values() for text in texts]
+    compared = [requirement for requirement in asked if requirement.name in locked]
+    assert len(compared) >= 20
+    for requirement in compared:
+        assert requirement.specifier.contains(locked[requirement.name]), f"{requirement}: {locked[requirement.name]}"
+
+
+def test_the_formatter_has_one_version_everywhere(metadata):
+    (version,) = [r.removeprefix("ruff==") for r in metadata["extras_require"]["dev"] if r.startswith("ruff")]
+    assert f"ruff=={version}\n" in (ROOT / "constraints.txt").read_text()
+    assert f"rev: v{version} " in (ROOT / ".pre-commit-config.yaml").read_text()
+
+
+def test_the_citation_names_this_version(metadata):
+    assert metadata["version"] == espnet_vivit.__version__
+    assert f"\nversion: {espnet_vivit.__version__}\n" in (ROOT / "CITATION.cff").read_text()
