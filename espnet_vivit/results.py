@@ -7,8 +7,8 @@
 Reads `exp/avsr_TAG/decode_<inference tag>/<test set>_<modality>[_<condition>]/1best_recog/text` (which names there are
 says espnet_vivit/decoded.py); without `--inference_tag`, every decode folder. Each gets `score/` with what
 `espnet_vivit.score` writes. A section stands between markers that name the experiment and replaces its predecessor in
-the file; other sections stay. It is printed as well. `--corpus` asks `espnet_vivit.corpora.<corpus>.chance_wer(texts)`
-for the chance level of each test set. Several experiments after `--exp` give a section each and one that compares them.
+the file; other sections stay. It is printed as well. `--corpus` asks
+`espnet_vivit.corpora.<corpus>_grammar.chance_wer(texts)` for the chance level of each test set. Several experiments after `--exp` give a section each and one that compares them.
 Exit codes: 0 written (a check that failed says NO), 1 an error, 2 with `--strict` if a check failed.
 """
 
@@ -118,15 +118,12 @@ def chance_levels(results: Sequence[Result], *, corpus: str | None, chance_wer: 
         raise ConfigError(
             "--corpus computes the chance level", found="--chance_wer as well", fix="Give one of the two."
         )
-    known = [path.stem for path in (Path(__file__).parent / "corpora").glob("*.py")]
+    modules = {path.stem for path in (Path(__file__).parent / "corpora").glob("[!_]*.py")}
+    known = {name for name in modules if f"{name}_grammar" in modules}  # only a grammar has a chance level
     if corpus not in known:
-        raise unknown_name("corpus", corpus, [name for name in known if not name.startswith("_")])
-    compute = getattr(import_module(f"espnet_vivit.corpora.{corpus}"), "chance_wer", None)
-    if compute is None:
-        raise ConfigError(
-            f"corpus {corpus} computes no chance level", fix="State it with --chance_wer, or leave it out."
-        )
-    return {test_set: compute(texts) for test_set, texts in references.items()}
+        raise unknown_name("corpus with a grammar", corpus, known)
+    grammar = import_module(f"espnet_vivit.corpora.{corpus}_grammar")
+    return {test_set: grammar.chance_wer(texts) for test_set, texts in references.items()}
 
 
 def comparison(entries: Sequence[tuple[str, str, TrainingHistory, Sequence[Result]]]) -> str:

@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 
+from espnet_vivit.corpora.mini_av_grammar import draw_sentences
 from espnet_vivit.decoded import condition_name, parse_decode_name
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.result_checks import Target
@@ -159,6 +160,20 @@ def test_experiments_are_compared_in_one_table(recipe):
     assert cells(compared, "avsr_resnet", "resnet", "1", "1.5")[5] == ""  # audio was not decoded
     assert "0.0 [0.0, 0.0]" in cells(compared, "avsr_resnet")
     assert cells(compared, "avsr_vivit")[1] == "vivit"
+
+
+def test_chance_level_of_the_corpus_is_computed_from_the_references(recipe):
+    sentences = draw_sentences([60], np.random.default_rng(0))[0]
+    references = {f"utt{i:02d}": sentence.split() for i, sentence in enumerate(sentences)}
+    constant = [max(set(column), key=column.count) for column in map(list, zip(*references.values(), strict=True))]
+    write_text(recipe / "dump/raw/test_seen/text", references)
+    for folder in ERROR_RATES:
+        text = recipe / "exp/avsr_vivit/decode_beam" / folder / "1best_recog/text"
+        write_text(text, dict.fromkeys(references, constant))  # the best answer of those that do not look
+    assert run("--corpus", "mini_av") == 0
+    markdown = (recipe / "RESULTS.md").read_text()
+    assert cells(markdown, "test_seen", "none")[8] == cells(markdown, "test_seen", "video", "clean")[8]
+    assert cells(markdown, "test_seen: video zeroed")[3] == "yes"
 
 
 def test_collapse_is_noted_under_the_table(recipe):
