@@ -1,23 +1,21 @@
-"""Where a ViViT tower comes from: a hub id, a local folder, or random weights of a known size.
+"""Where a ViViT tower comes from: a stored checkpoint, or random weights of a known size.
 
 In: a model name. Out: transformers' `VivitModel` without its pooler, with its position table resized to the wanted
-picture size and number of frames. Checkpoints under the names of transformers 4 and 5, `.bin` and `.safetensors`, load
-alike (the library converts them). Local copies are looked up first, so a machine without network answers at once.
+picture size and number of frames.
 """
 
-import copy
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
-from huggingface_hub import HfApi, constants
-from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, StrictDataclassError
+from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import VivitConfig, VivitModel
+from transformers.activations import ACT2FN
 
-from espnet_vivit.errors import ConfigError, MissingDependencyError, WeightsError, unknown_name
+from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.frontend.positions import resize_positions
+from espnet_vivit.frontend.vivit_checkpoint import missing_package, read_checkpoint
 from espnet_vivit.units import TUBELET_FRAMES
 
 # Widths of the ViT family (Dosovitskiy et al. 2021, Touvron et al. 2021 for ti and s); b is what the hub holds.
@@ -29,7 +27,6 @@ SIZES = {
     "h": {"hidden_size": 1280, "num_hidden_layers": 32, "num_attention_heads": 16, "intermediate_size": 5120},
 }
 _SIZE_NAME = re.compile(r"vivit-(?P<size>[a-z]+)-(?P<patch>\d+)x(?P<frames>\d+)", re.IGNORECASE)
-_HUB_TIMEOUT_S = 2.0  # the library itself would retry for 46 s before it says that there is no network
 
 
 def load_vivit(
@@ -54,16 +51,27 @@ def load_vivit(
                 fix="Set pretrained: false, or leave config out",
             )
         options = {"revision": revision, "cache_dir": cache_dir, "attn_implementation": attn_implementation}
-        tower = _from_checkpoint(model_name, dtype=dtype, local_files_only=local_files_only, **options)
+        tower = read_checkpoint(model_name, dtype=dtype, local_files_only=local_files_only, **options)
+        if tower.config.hidden_act == "gelu_fast":  # the same function, computed by PyTorch in one kernel
+            _use_fused_gelu(tower)
     else:
         fields = dict(config) if config is not None else size_of(model_name)
-        fields.setdefault("num_frames", num_frames)
+        _set_once(fields, "num_frames", num_frames)
         if image_size is not None:
-            fields["image_size"] = image_size
+            _set_once(fields, "image_size", image_size)
         tower = _from_scratch(fields, attn_implementation, dtype)
     _check_geometry(tower.config)
     target = image_size if image_size is not None else tower.config.image_size
     return resize_tower(tower, image_size=target, num_frames=num_frames)
+
+
+def _set_once(fields: dict, name: str, value) -> None:
+    if fields.setdefault(name, value) != value:
+        raise ConfigError(
+            f"{name} is given twice, differently",
+            found=f"{name}={value} and config with {name}={fields[name]}",
+            fix=f"Give {name} as the encoder's own option only",
+        )
 
 
 def size_of(model_name: str) -> dict:
@@ -130,6 +138,9 @@ def _pair(size) -> tuple[int, int]:
 
 
 def _check_geometry(config: VivitConfig) -> None:
+    if len(config.tubelet_size) != 3:
+        found, expected = list(config.tubelet_size), "[frames, height, width]"
+        raise ConfigError("tubelet_size is not the size of a box", found=found, expected=expected)
     frames, patch_h, patch_w = config.tubelet_size
     if frames != TUBELET_FRAMES:
         raise ConfigError(
@@ -160,66 +171,21 @@ def _from_scratch(fields: Mapping, attn_implementation: str, dtype: torch.dtype 
         config = VivitConfig(**{"hidden_act": "gelu_pytorch_tanh", **fields})
     except StrictDataclassError as error:
         raise ConfigError(f"config is not a valid VivitConfig: {error}") from error
-    tower = VivitModel._from_config(config, attn_implementation=attn_implementation, add_pooling_layer=False)
+    _check_geometry(config)
+    if config.hidden_act not in ACT2FN:
+        raise unknown_name("hidden_act", config.hidden_act, ACT2FN)
+    try:
+        tower = VivitModel._from_config(config, attn_implementation=attn_implementation, add_pooling_layer=False)
+    except ImportError as error:
+        raise missing_package(f"attn_implementation={attn_implementation!r}", error) from error
+    except ValueError as error:
+        raise ConfigError(f"this ViViT cannot be built: {error}") from error
     # transformers starts the position table at zero; scenic, where ViViT comes from, at N(0, 0.02)
     nn.init.normal_(tower.embeddings.position_embeddings, std=config.initializer_range)
     return tower if dtype is None else tower.to(dtype)
-
-
-def _from_checkpoint(name: str, *, dtype, local_files_only: bool, cache_dir: str | None, **options) -> VivitModel:
-    if _looks_like_folder(name) and not Path(name).is_dir():
-        raise WeightsError("the folder of pretrained weights does not exist", found=name, fix="Check the path")
-    options |= {"add_pooling_layer": False, "dtype": dtype or torch.float32, "cache_dir": cache_dir}
-    try:
-        tower, report = VivitModel.from_pretrained(name, local_files_only=True, output_loading_info=True, **options)
-    except ImportError as error:
-        raise MissingDependencyError(f"the weights of {name} need a package that is not installed: {error}") from error
-    except (OSError, ValueError, RuntimeError) as error:
-        if Path(name).is_dir():
-            raise WeightsError(f"the folder {name} holds no ViViT that can be loaded: {error}") from error
-        if local_files_only or constants.HF_HUB_OFFLINE:
-            raise _not_at_hand(name, cache_dir, "downloads are switched off") from error
-        _ask_hub(name, options["revision"], cache_dir)
-        tower, report = VivitModel.from_pretrained(name, output_loading_info=True, **options)
-    missing = sorted(report["missing_keys"])
-    if missing or report["mismatched_keys"]:
-        raise WeightsError(
-            f"{name} is not a complete ViViT checkpoint",
-            found=f"missing {missing[:5]}, mismatched {list(report['mismatched_keys'])[:5]}",
-            expected="every weight of VivitModel",
-        )
-    tower.config = copy.deepcopy(tower.config)  # a config shared with another model would change with ours
-    if tower.config.hidden_act == "gelu_fast":  # the same function, computed by PyTorch in one kernel
-        _use_fused_gelu(tower)
-    return tower
 
 
 def _use_fused_gelu(tower: VivitModel) -> None:
     tower.config.hidden_act = "gelu_pytorch_tanh"
     for layer in tower.layers:
         layer.mlp.activation_fn = nn.GELU(approximate="tanh")
-
-
-def _looks_like_folder(name: str) -> bool:
-    return name.startswith((".", "/", "~")) or name.count("/") > 1  # a hub id is "owner/name" or "name"
-
-
-def _ask_hub(name: str, revision: str | None, cache_dir: str | None) -> None:
-    try:
-        HfApi().model_info(name, revision=revision, timeout=_HUB_TIMEOUT_S)
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise WeightsError("the hub has no such model", found=name, fix="Check the spelling of model_name") from error
-    except Exception as error:  # every network library has its own tree of errors; the cause is kept
-        raise _not_at_hand(name, cache_dir, f"the hub did not answer ({type(error).__name__})") from error
-
-
-def _not_at_hand(name: str, cache_dir: str | None, reason: str) -> WeightsError:
-    return WeightsError(
-        f"the weights of {name} are not on this machine, and {reason}",
-        found=f"no copy in {cache_dir or constants.HF_HUB_CACHE}",
-        expected="a cached download, or a network",
-        fix=(
-            f"Either run `hf download {name}` where there is a network and copy that folder here, "
-            "or train from random weights with `pretrained: false`"
-        ),
-    )

@@ -1,0 +1,124 @@
+"""A stored ViViT, read from a local folder, from the hub's cache, or from the hub.
+
+Checkpoints under the names of transformers 4 and 5, `.bin` and `.safetensors`, load alike (the library converts them).
+Local copies are looked up first; where there is none and no network either, one error says so within two seconds. The
+library itself would retry for 46.
+"""
+
+import copy
+import pickle
+import threading
+from pathlib import Path
+
+import torch
+from huggingface_hub import HfApi, constants
+from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+from safetensors import SafetensorError
+from transformers import VivitModel
+
+from espnet_vivit.errors import MissingDependencyError, WeightsError
+
+_HUB_TIMEOUT_S = 1.5
+_UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, EOFError, SafetensorError, pickle.UnpicklingError)
+
+
+def read_checkpoint(
+    name: str,
+    *,
+    dtype: torch.dtype | None,
+    revision: str | None,
+    cache_dir: str | None,
+    local_files_only: bool,
+    attn_implementation: str,
+) -> VivitModel:
+    """The tower stored under `name`, a hub id or a local folder, complete and with the sizes it was stored with.
+
+    Raises:
+        WeightsError: nothing of that name, unreadable, incomplete, or not here and no network.
+        MissingDependencyError: the attention implementation needs a package that is not installed.
+    """
+    if _looks_like_folder(name) and not Path(name).is_dir():
+        raise WeightsError("the folder of pretrained weights does not exist", found=name, fix="Check the path")
+    options = {"add_pooling_layer": False, "dtype": dtype or torch.float32, "revision": revision}
+    options |= {"cache_dir": cache_dir, "attn_implementation": attn_implementation}
+    try:
+        tower, report = VivitModel.from_pretrained(name, local_files_only=True, output_loading_info=True, **options)
+    except ImportError as error:
+        raise missing_package(f"loading {name}", error) from error
+    except _UNREADABLE as error:
+        if Path(name).is_dir():
+            raise _not_loadable(name, error) from error
+        if local_files_only or constants.HF_HUB_OFFLINE:
+            raise _not_at_hand(name, cache_dir, "downloads are switched off") from error
+        tower, report = _download(name, **options)
+    missing = sorted(report["missing_keys"])
+    if missing or report["mismatched_keys"]:
+        raise WeightsError(
+            f"{name} is not a complete ViViT checkpoint",
+            found=f"missing {missing[:5]}, mismatched {list(report['mismatched_keys'])[:5]}",
+            expected="every weight of VivitModel",
+        )
+    tower.config = copy.deepcopy(tower.config)  # a config shared with another model would change with ours
+    return tower
+
+
+def _not_loadable(folder: str, error: Exception) -> WeightsError:
+    reason = str(error)
+    if isinstance(error, pickle.UnpicklingError):  # its own text advises to run the code in the file
+        reason = "its pickle is damaged, or holds code, which is never run"
+    return WeightsError(
+        f"the folder {folder} holds no ViViT that can be loaded: {reason}",
+        fix="It needs config.json and model.safetensors or pytorch_model.bin, as `save_pretrained` writes them",
+    )
+
+
+def _looks_like_folder(name: str) -> bool:
+    return name.startswith((".", "/", "~")) or name.count("/") > 1  # a hub id is "owner/name" or "name"
+
+
+def _download(name: str, **options) -> tuple[VivitModel, dict]:
+    _ask_hub(name, options["revision"], options["cache_dir"])
+    try:
+        return VivitModel.from_pretrained(name, output_loading_info=True, **options)
+    except _UNREADABLE as error:
+        raise WeightsError(f"{name} could not be downloaded: {error}") from error
+
+
+def _ask_hub(name: str, revision: str | None, cache_dir: str | None) -> None:
+    """Raise `WeightsError` within two seconds where a download would fail only after many retries."""
+    failures = []
+
+    def ask():
+        try:
+            HfApi().model_info(name, revision=revision, timeout=_HUB_TIMEOUT_S)
+        except Exception as error:  # every network library has its own tree of errors; the cause is kept
+            failures.append(error)
+
+    asking = threading.Thread(target=ask, daemon=True)  # looking a name up knows no time limit of its own
+    asking.start()
+    asking.join(_HUB_TIMEOUT_S)
+    if asking.is_alive():
+        raise _not_at_hand(name, cache_dir, f"the hub did not answer within {_HUB_TIMEOUT_S} s")
+    for error in failures:
+        if isinstance(error, RevisionNotFoundError):
+            raise WeightsError("the hub's model has no such revision", found=f"{name}, revision {revision}") from error
+        if isinstance(error, RepositoryNotFoundError | HFValidationError):
+            fix = "Check the spelling of model_name; a private model needs a login"
+            raise WeightsError("the hub has no such model", found=name, fix=fix) from error
+        raise _not_at_hand(name, cache_dir, f"the hub did not answer ({type(error).__name__})") from error
+
+
+def missing_package(what: str, error: ImportError) -> MissingDependencyError:
+    return MissingDependencyError(f"{what} needs a package that is not installed: {error}")
+
+
+def _not_at_hand(name: str, cache_dir: str | None, reason: str) -> WeightsError:
+    return WeightsError(
+        f"the weights of {name} are not on this machine, and {reason}",
+        found=f"no copy in {cache_dir or constants.HF_HUB_CACHE}",
+        expected="a cached download, or a network",
+        fix=(
+            f"Either run `hf download {name}` where there is a network and copy that folder here, "
+            "or train from random weights with `pretrained: false`"
+        ),
+    )
