@@ -1,7 +1,7 @@
 """Train a model: ESPnet's options, our errors.
 
-Stages 10 (`--collect_stats true`) and 11 of a recipe. `--help` lists several hundred options; those of a recipe stand in
-its `conf/*.yaml`, and `--print_config` shows every one with its default.
+Stages 10 (`--collect_stats true`) and 11 of a recipe. `--help` lists several hundred options; those of a recipe stand
+in its `conf/*.yaml`, and `--print_config` shows every one with its default.
 """
 
 import sys
@@ -11,8 +11,9 @@ from espnet_vivit.bin.command import exit_status
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """example: python -m espnet_vivit.bin.avsr_train --config conf/train.yaml --token_list tokens.txt --output_dir exp/a
-    --train_data_path_and_name_and_type dump/raw/train/video.scp,video,video …"""
+    """Example: python -m espnet_vivit.bin.avsr_train --config conf/train.yaml --token_list tokens.txt
+    --output_dir exp/a --train_data_path_and_name_and_type dump/raw/train/video.scp,video,video …
+    """
     from espnet_vivit.tasks.avsr import AVSRTask  # late: `--help` of the other commands shall not wait for ESPnet
 
     AVSRTask.main(cmd=argv)

@@ -82,8 +82,9 @@ class AVSRTask(ASRTask):
     def get_default_config(cls) -> dict:
         """What `--print_config` shows: every option with the value it has if nothing is said."""
         config = super().get_default_config()
-        config["model_conf"] = {**_model_conf_defaults(), **config["model_conf"]}
-        config["decoder_conf"] = {**config["decoder_conf"], **_model_module()._DECODER_SIZES}
+        given, _ = cls.get_parser().parse_known_args()
+        config["model_conf"] = {**_model_conf_defaults(), **given.model_conf}
+        config["decoder_conf"] = {**config["decoder_conf"], **_model_module()._DECODER_SIZES, **given.decoder_conf}
         return config
 
     @classmethod
@@ -91,9 +92,7 @@ class AVSRTask(ASRTask):
         """All that can be known to be wrong before anything is built, for the command line and for Python callers."""
         missing = [name for name in args.required if getattr(args, name, None) in (None, "")]
         if missing:
-            raise ConfigError(
-                "missing option", found="no " + ", no ".join(f"--{name}" for name in missing), fix="Give it"
-            )
+            raise ConfigError("options are missing: " + ", ".join(f"--{name}" for name in missing))
         check_model_options(args)
         if args.max_cache_size:
             raise ConfigError(
@@ -174,7 +173,7 @@ class AVSRTask(ASRTask):
 
     @classmethod
     def build_model(cls, args: argparse.Namespace):
-        """E2E as configured. Writes into `args`, and so into the experiment's config.yaml, what loading it will need."""
+        """E2E as configured. Writes into `args`, and so into the experiment's config.yaml, what loading will need."""
         check_model_options(args)
         args.token_list = read_token_list(args.token_list)
         model = _model_module().E2E(
@@ -207,7 +206,7 @@ class AVSRTask(ASRTask):
     ):
         """(model, its training arguments) from an experiment's config.yaml and weights.
 
-        Raises WeightsError if a weight is missing, unknown or of another shape: ESPnet's own loading ignores the first two.
+        Raises WeightsError if a weight is missing, unknown or of another shape; ESPnet ignores the first two.
         """
         if config_file is None and model_file is None:
             raise ConfigError("nothing to load", found="neither a configuration nor a model file")

@@ -89,7 +89,7 @@ def _check_word_times(args, names: Sequence[str], split: str) -> None:
         raise ConfigError(
             f"frame_loss_weight needs word_times in the {split} data",
             found=_and(names),
-            fix=f"Add --{split}_data_path_and_name_and_type <dir>/word_times,word_times,text, or set frame_loss_weight: 0",
+            fix=f"Add --{split}_data_path_and_name_and_type DIR/word_times,word_times,text, or set the weight to 0",
         )
 
 

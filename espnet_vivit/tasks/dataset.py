@@ -102,7 +102,7 @@ class AVSRDataset(ESPnetDataset):
 
 
 class AVSRIterableDataset(IterableESPnetDataset):
-    """The streaming dataset of `collect_stats` and inference: yields `(utterance, {name: array})` in the key file's order."""
+    """The streaming dataset of `collect_stats` and inference: `(utterance, {name: array})` in the key file's order."""
 
     def __init__(self, path_name_type_list, *, float_dtype="float32", preprocess=None, key_file: str | None = None):
         super().__init__(path_name_type_list, preprocess=preprocess, float_dtype=float_dtype, key_file=key_file)

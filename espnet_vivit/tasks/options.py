@@ -1,8 +1,8 @@
 """What a recipe's YAML and command line may say, and what is said about everything else.
 
 In: ESPnet's parser. Out: the same parser with our options, without those that cannot work here, and with errors that
-name the wrong key and the nearest right one. ESPnet takes YAML values as they are, unchecked against an option's choices,
-and accepts and ignores its own `adapter`.
+name the wrong key and the nearest right one. ESPnet takes YAML values as they are, unchecked against an option's
+choices, and accepts and ignores its own `adapter`.
 """
 
 import argparse
@@ -59,7 +59,7 @@ class PartChoices(ClassChoices):
 
 
 class AVSRArgumentParser(ConfigArgumentParser):
-    """ESPnet's parser whose errors are ConfigErrors of one sentence, and which reads YAML as strictly as the command line."""
+    """ESPnet's parser, but errors are ConfigErrors of a sentence, and YAML is read as strictly as the command line."""
 
     def parse_known_args(self, args=None, namespace=None):
         finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -133,7 +133,7 @@ def read_config(path: str | Path) -> dict:
 
 
 def check_config_file(path: str | Path, parser: argparse.ArgumentParser) -> None:
-    """Raise ConfigError for a key of the file that is no option of the parser, or a value outside an option's choices."""
+    """Raise ConfigError for a key of the file that is no option of the parser, or a value that is no choice of it."""
     check_options(read_config(path), parser, where=f"in {path}")
 
 

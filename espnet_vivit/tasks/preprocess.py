@@ -1,7 +1,7 @@
 """AVSRPreprocessor: one utterance as loaded in, the arrays of a batch out.
 
 In:  video (T, H, W) uint8, speech (N,) or (N, channels), text and word_times as strings; any of them may be absent.
-Out: video (T, S, S) uint8, cropped for the vision encoder; speech (N,) float32; text (L,) int64; frame_labels (T',) int64.
+Out: video (T, S, S) uint8, cropped for the vision encoder; speech (N,) float32; text (L,), frame_labels (T',) int64.
 
 Augmentation is drawn once per sample and anew each epoch. ESPnet seeds numpy's global generator with seed + epoch, and
 with seed + epoch + worker in each loader process; every sample takes one draw of it and mixes its utterance id in.
@@ -31,9 +31,9 @@ class AVSRPreprocessor(AbsPreprocessor):
     `preset`, `modality` and `feature_rate` come from the model's configuration, the rest from `preprocessor_conf`:
 
         flip_prob: how often a clip is mirrored.
-        time_masks_per_s, time_mask_max_s: masks per started second of video, longest mask in seconds; 0 switches it off.
+        time_masks_per_s, time_mask_max_s: masks per second of video, longest mask in seconds; 0 switches them off.
         speed_prob, speed_range: how often a clip is played faster or slower, and between which speeds.
-        word_crop_prob, word_crop_min: how often only a run of words is kept, and at least how many (needs word_times).
+        word_crop_prob, word_crop_min: how often only a run of words is kept, at least how many (needs word_times).
         noise_scp: sounds to mix in (a `wav.scp`; that of the training set makes babble of it).
         noise_prob, noise_snr_db: how often, and the ratios in dB to choose from; null among them is clean.
         noise_talkers: how many entries of `noise_scp` speak at once: 1 for recorded noise, 6 or more for babble.

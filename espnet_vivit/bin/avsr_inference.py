@@ -1,0 +1,119 @@
+"""Stage 12: decode a data directory with a trained model. ESPnet's option names, and which streams to use.
+
+example: python -m espnet_vivit.bin.avsr_inference --asr_train_config exp/avsr/config.yaml
+    --asr_model_file exp/avsr/valid.acc.ave.pth --data_path_and_name_and_type dump/raw/test/video.scp,video,video
+    --modality video --beam_size 10 --ctc_weight 0.3 --output_dir exp/avsr/decode_video/test
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from espnet_vivit.bin.command import exit_status
+from espnet_vivit.errors import ConfigError
+
+
+def get_parser() -> argparse.ArgumentParser:
+    from espnet_vivit.decode.speech2text import SEARCHES
+    from espnet_vivit.decode.video_control import VIDEO_CONTROLS
+    from espnet_vivit.espnet_compat import str2bool, str2triple_str, str_or_none
+    from espnet_vivit.tasks.data_check import STREAMS
+    from espnet_vivit.tasks.options import AVSRArgumentParser, add_choice
+
+    parser = AVSRArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    group = parser.add_argument_group("Run")
+    group.add_argument("--output_dir", help="gets 1best_recog/{text,token,token_int,score}")
+    group.add_argument("--ngpu", type=int, default=0, help="0 or 1")
+    group.add_argument("--seed", type=int, default=0, help="of --video_control shuffle")
+    group.add_argument("--num_workers", type=int, default=1, help="processes that load data")
+    levels = ["DEBUG", "INFO", "WARNING", "ERROR"]
+    group.add_argument("--log_level", type=str.upper, default="INFO", choices=levels)
+    group = parser.add_argument_group("Data")
+    group.add_argument("--data_path_and_name_and_type", type=str2triple_str, action="append", default=[])
+    group.add_argument("--key_file", type=str_or_none, help="decode only these utterances (first column)")
+    group.add_argument("--allow_variable_data_keys", type=str2bool, default=False)
+    add_choice(group, "modality", STREAMS, help_text="streams to use; default: all that model and data have")
+    group.add_argument("--video_control", default="none", choices=VIDEO_CONTROLS, help="does it read lips?")
+    group = parser.add_argument_group("Model")
+    group.add_argument("--asr_train_config", type=str_or_none, help="default: config.yaml beside the model file")
+    group.add_argument("--asr_model_file", type=str_or_none)
+    group.add_argument("--lm_train_config", type=str_or_none)
+    group.add_argument("--lm_file", type=str_or_none)
+    group.add_argument("--token_type", type=str_or_none, help="default: that of the training")
+    group.add_argument("--bpemodel", type=str_or_none, help="default: that of the training")
+    group = parser.add_argument_group("Search")
+    group.add_argument("--search", default="beam", choices=SEARCHES, help="ctc_greedy: the best CTC path, fast")
+    group.add_argument("--batch_size", type=int, default=1, choices=[1])
+    group.add_argument("--nbest", type=int, default=1)
+    group.add_argument("--beam_size", type=int, default=20)
+    group.add_argument("--penalty", type=float, default=0.0, help="bonus per token")
+    group.add_argument("--maxlenratio", type=float, default=0.0, help="tokens per video frame; 0: finds the end itself")
+    group.add_argument("--minlenratio", type=float, default=0.0, help="tokens per video frame")
+    group.add_argument("--ctc_weight", type=float, default=0.5)
+    group.add_argument("--lm_weight", type=float, default=1.0)
+    group.add_argument("--normalize_length", type=str2bool, default=False, help="rank by score per token")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    from espnet_vivit.decode.recognize import build_loader, recognize
+    from espnet_vivit.decode.speech2text import Speech2Text, streams_to_read
+    from espnet_vivit.decode.video_control import write_shuffled_scp
+    from espnet_vivit.tasks.data_check import check_lists
+
+    args = get_parser().parse_args(argv)
+    missing = [
+        name for name in ("output_dir", "asr_model_file", "data_path_and_name_and_type") if not getattr(args, name)
+    ]
+    if missing:
+        raise ConfigError("options are missing: " + ", ".join(f"--{name}" for name in missing))
+    if args.ngpu not in (0, 1):
+        raise ConfigError("decoding runs on one device", found=f"ngpu={args.ngpu}", expected="0 or 1")
+    logging.basicConfig(level=args.log_level, format="%(asctime)s (%(module)s:%(lineno)d) %(levelname)s: %(message)s")
+    speech2text = Speech2Text(
+        args.asr_train_config,
+        args.asr_model_file,
+        modality=args.modality,
+        search=args.search,
+        beam_size=args.beam_size,
+        ctc_weight=args.ctc_weight,
+        penalty=args.penalty,
+        lm_train_config=args.lm_train_config,
+        lm_file=args.lm_file,
+        lm_weight=args.lm_weight,
+        nbest=args.nbest,
+        maxlenratio=args.maxlenratio,
+        minlenratio=args.minlenratio,
+        normalize_length=args.normalize_length,
+        token_type=args.token_type,
+        bpemodel=args.bpemodel,
+        device="cuda" if args.ngpu else "cpu",
+    )
+    names = [name for _, name, _ in args.data_path_and_name_and_type]
+    streams = streams_to_read(names, args.modality, speech2text.asr_model.modality)
+    triples = [triple for triple in args.data_path_and_name_and_type if triple[1] in streams]
+    check_lists(triples, [args.key_file] if args.key_file else [])
+    if args.video_control != "none" and "video" not in streams:
+        raise ConfigError(f"video_control {args.video_control} without video", found=" and ".join(streams))
+    if args.video_control == "shuffle":
+        shuffled = Path(args.output_dir) / "shuffled_video.scp"  # stays there as a record of who got whose
+        video_scp = next(path for path, name, _ in triples if name == "video")
+        write_shuffled_scp(video_scp, shuffled, seed=args.seed)
+        triples = [(str(shuffled) if name == "video" else path, name, kind) for path, name, kind in triples]
+    loader = build_loader(
+        speech2text,
+        triples,
+        key_file=args.key_file,
+        num_workers=args.num_workers,
+        allow_variable_data_keys=args.allow_variable_data_keys,
+    )
+    count = recognize(speech2text, loader, args.output_dir, video_control=args.video_control)
+    print(f"{count} utterances decoded into {args.output_dir}")
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main))

@@ -1,0 +1,81 @@
+"""A data directory and a Speech2Text in, ESPnet's `<output_dir>/1best_recog/{text,token,token_int,score}` out.
+
+The folders appear when every utterance has been decoded: an interrupted run leaves nothing that could be scored.
+"""
+
+import logging
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from espnet_vivit.decode.speech2text import Speech2Text
+from espnet_vivit.decode.video_control import controlled_video
+from espnet_vivit.errors import DataError, EspnetVivitError
+from espnet_vivit.espnet_compat import DatadirWriter
+from espnet_vivit.tasks.avsr import AVSRTask
+
+
+def build_loader(
+    speech2text: Speech2Text,
+    triples: Sequence[tuple[str, str, str]],
+    *,
+    key_file: str | None = None,
+    num_workers: int = 1,
+    allow_variable_data_keys: bool = False,
+) -> DataLoader:
+    """One preprocessed utterance at a time, as the model's training configuration wants it."""
+    args = speech2text.asr_train_args
+    return AVSRTask.build_streaming_iterator(
+        list(triples),
+        preprocess_fn=AVSRTask.build_preprocess_fn(args, train=False),
+        collate_fn=AVSRTask.build_collate_fn(args, train=False),
+        key_file=key_file,
+        dtype="float32",
+        num_workers=num_workers,
+        allow_variable_data_keys=allow_variable_data_keys,
+        inference=True,
+    )
+
+
+def recognize(
+    speech2text: Speech2Text, loader: Iterable, output_dir: str | Path, *, video_control: str = "none"
+) -> int:
+    """Decode every utterance of the loader and write the results; return their number."""
+    output_dir = Path(output_dir)
+    partial = output_dir / ".partial"
+    for folder in (partial, *output_dir.glob("*best_recog")):
+        shutil.rmtree(folder, ignore_errors=True)
+    count = 0
+    with DatadirWriter(partial) as writer:
+        for (utt_id,), batch in tqdm(loader, desc="decode", unit="clip", mininterval=1 if sys.stderr.isatty() else 30):
+            streams = {name: batch[name][0].numpy() for name in ("speech", "video") if name in batch}
+            if "video" in streams:
+                streams["video"] = controlled_video(streams["video"], streams.get("speech"), video_control)
+            try:
+                results = speech2text(**streams)
+            except EspnetVivitError as error:
+                raise DataError(f"utterance {utt_id!r} cannot be decoded: {error}") from error
+            _write(writer, utt_id, results)
+            count += 1
+    if count == 0:
+        raise DataError("there is no utterance to decode")
+    for folder in partial.iterdir():
+        folder.replace(output_dir / folder.name)
+    partial.rmdir()
+    return count
+
+
+def _write(writer, utt_id: str, results: Sequence[tuple]) -> None:
+    if not results:
+        logging.warning("utterance %s: the search ended without a hypothesis; its transcript is empty", utt_id)
+        results = [("", [], [], None)]
+    for rank, (text, tokens, ids, hypothesis) in enumerate(results, 1):
+        folder = writer[f"{rank}best_recog"]
+        folder["text"][utt_id] = text
+        folder["token"][utt_id] = " ".join(tokens)
+        folder["token_int"][utt_id] = " ".join(map(str, ids))
+        folder["score"][utt_id] = "-inf" if hypothesis is None else f"{float(hypothesis.score):.4f}"

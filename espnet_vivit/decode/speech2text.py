@@ -1,0 +1,160 @@
+"""Speech2Text: one clip in, its n best transcripts out.
+
+In: video (T, H, W) uint8 as the preprocessor delivers it, and/or speech (N,) float32 at 16 kHz. Out: ESPnet's list of
+(text, tokens, token ids, hypothesis). The search is ESPnet2's BatchBeamSearch over CTC prefixes, the attention decoder,
+a length bonus and, if given, a language model; or the CTC branch's best path, which costs next to nothing.
+"""
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from espnet_vivit.errors import ConfigError, InputError, unknown_name
+from espnet_vivit.espnet_compat import Hypothesis, inference_with_task
+from espnet_vivit.espnet_compat import Speech2Text as EspnetSpeech2Text
+from espnet_vivit.tasks.avsr import AVSRTask
+from espnet_vivit.tasks.data_check import STREAMS
+from espnet_vivit.units import FEATURE_RATES
+
+SEARCHES = ("beam", "ctc_greedy")
+
+
+class Speech2Text(EspnetSpeech2Text):
+    """`Speech2Text(config, weights)(speech=…, video=…) -> [(text, tokens, ids, hypothesis), …]`, best first.
+
+    Args:
+        modality: which streams are used, of those the model takes; None: those that are given.
+        search: "beam", or "ctc_greedy" (the most probable label of every step, repetitions and blanks removed).
+        maxlenratio, minlenratio: bounds of the number of tokens per video frame, so that they mean the same at both
+            feature rates; maxlenratio 0 finds the end by itself, negative is the number of tokens.
+        Others: as in ESPnet2's Speech2Text.
+
+    Raises:
+        ConfigError: an unknown name, or a modality or weight that the model does not have.
+        WeightsError: weights that do not fit the configuration.
+    """
+
+    def __init__(
+        self,
+        asr_train_config: str | Path | None = None,
+        asr_model_file: str | Path | None = None,
+        *,
+        modality: str | None = None,
+        search: str = "beam",
+        beam_size: int = 20,
+        ctc_weight: float = 0.5,
+        penalty: float = 0.0,
+        lm_train_config: str | Path | None = None,
+        lm_file: str | Path | None = None,
+        lm_weight: float = 1.0,
+        nbest: int = 1,
+        maxlenratio: float = 0.0,
+        minlenratio: float = 0.0,
+        normalize_length: bool = False,
+        token_type: str | None = None,
+        bpemodel: str | None = None,
+        device: str = "cpu",
+    ):
+        if search not in SEARCHES:
+            raise unknown_name("search", search, SEARCHES)
+        with inference_with_task(AVSRTask):  # ESPnet's constructor names ASRTask
+            super().__init__(
+                asr_train_config=asr_train_config,
+                asr_model_file=asr_model_file,
+                lm_train_config=lm_train_config,
+                lm_file=lm_file,
+                token_type=token_type,
+                bpemodel=bpemodel,
+                device=device,
+                maxlenratio=maxlenratio,
+                minlenratio=minlenratio,
+                beam_size=beam_size,
+                ctc_weight=ctc_weight,
+                lm_weight=lm_weight,
+                penalty=penalty,
+                nbest=nbest,
+                normalize_length=normalize_length,
+            )
+        self.modality = check_modality(modality, self.asr_model.modality)
+        self.search = search
+        self.attention_only = ctc_weight == 0
+        self.length_ratios = (maxlenratio, minlenratio)
+        self._check_branches(ctc_weight)
+
+    def _check_branches(self, ctc_weight: float) -> None:
+        needs_ctc = ctc_weight > 0 or self.search == "ctc_greedy"
+        for branch, missing, fix in (
+            ("CTC", needs_ctc and self.asr_model.ctc is None, "Set ctc_weight to 0."),
+            ("attention decoder", ctc_weight < 1 and self.asr_model.decoder is None, "Set ctc_weight to 1."),
+        ):
+            if missing and not (self.search == "ctc_greedy" and branch != "CTC"):
+                raise ConfigError(f"the model was trained without {branch}", found=f"ctc_weight={ctc_weight}", fix=fix)
+
+    @torch.no_grad()
+    def __call__(self, speech: np.ndarray | torch.Tensor | None = None, video: np.ndarray | torch.Tensor | None = None):
+        """n-best list of (text, tokens, token ids, hypothesis); streams outside `modality` are left unused."""
+        batch = {}
+        for name, stream in (("speech", speech), ("video", video)):
+            if stream is not None and name in STREAMS[self.modality]:
+                batch[name] = torch.as_tensor(stream).unsqueeze(0).to(self.device)  # (1, N) or (1, T, H, W)
+                batch[f"{name}_lengths"] = torch.tensor([batch[name].size(1)], device=self.device)
+        if not batch:
+            raise InputError("nothing to transcribe", found="no stream", expected=" or ".join(STREAMS[self.modality]))
+        states, _ = self.asr_model.encode(**batch)
+        states = states[0] if isinstance(states, tuple) else states  # with intermediate CTC, those come along
+        if self.search == "ctc_greedy":
+            return [self._best_path(states)]
+        self.maxlenratio, self.minlenratio = self._ratios_per_step(states.size(1))
+        return self._decode_single_sample(states[0])
+
+    def _ratios_per_step(self, steps: int) -> tuple[float, float]:
+        """The length bounds as ESPnet's search takes them: per encoder step."""
+        frames_per_step = FEATURE_RATES[self.asr_model.feature_rate]
+        longest, shortest = self.length_ratios
+        if longest == 0 and self.attention_only and frames_per_step > 1:
+            # ESPnet stops at one token per step. That costs CTC nothing, but 12.5 characters per second are too few.
+            longest = -float(steps * frames_per_step)
+        elif longest > 0:
+            longest *= frames_per_step
+        return longest, shortest * frames_per_step if shortest > 0 else shortest
+
+    def _best_path(self, states: torch.Tensor) -> tuple[str, list[str], list[int], Hypothesis]:
+        scores, labels = self.asr_model.ctc.log_softmax(states)[0].max(dim=-1)  # (T',), (T',)
+        blank, edges = self.asr_model.blank_id, (self.asr_model.sos, self.asr_model.eos)
+        ids = [label for label, _ in groupby(labels.tolist()) if label != blank and label not in edges]
+        tokens = self.converter.ids2tokens(ids)
+        text = self.tokenizer.tokens2text(tokens)
+        yseq = torch.tensor([self.asr_model.sos, *ids, self.asr_model.eos])
+        return text, tokens, ids, Hypothesis(yseq=yseq, score=float(scores.sum()))
+
+
+def check_modality(modality: str | None, trained: str) -> str:
+    """The modality to decode with. Raises ConfigError if the model was not trained on it."""
+    if modality is None:
+        return trained
+    if modality not in STREAMS:
+        raise unknown_name("modality", modality, STREAMS)
+    if not set(STREAMS[modality]) <= set(STREAMS[trained]):
+        raise ConfigError(
+            f"the model was trained on {trained} alone",
+            found=f"modality {modality}",
+            expected=trained,
+            fix="Leave it out",
+        )
+    return modality
+
+
+def streams_to_read(names: Sequence[str], modality: str | None, trained: str) -> tuple[str, ...]:
+    """The data names that decoding needs, of those given. Raises ConfigError if a stream asked for is not there."""
+    wanted = STREAMS[check_modality(modality, trained)]
+    found = tuple(name for name in wanted if name in names)
+    if not found or (modality is not None and found != wanted):
+        raise ConfigError(
+            f"decoding with modality {modality or trained} needs {' and '.join(wanted)}",
+            found=", ".join(names),
+            fix="Add what is missing to --data_path_and_name_and_type, or choose another --modality",
+        )
+    return found
