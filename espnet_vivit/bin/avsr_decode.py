@@ -22,11 +22,11 @@ from pathlib import Path
 
 from espnet_vivit.bin.avsr_streams import STREAMS, data_option, modality_of, read_yaml
 from espnet_vivit.bin.command import exit_status, write_lines
-from espnet_vivit.corpora.controls import CONTROLS, write_control_set
 from espnet_vivit.corpora.data_dir import read_scp
 from espnet_vivit.errors import ConfigError, DataError, unknown_name
 
 JOBS = "jobs.tsv"
+CONTROLS = ("zero", "shuffle")  # avsr_inference's --video_control: a black video, somebody else's video
 LOG_FOLDER = "logdir"
 RESULT_FILES = ("text", "token", "token_int", "score")  # what ESPnet writes for each of the n best
 
@@ -37,14 +37,14 @@ class Job:
 
     name: str  # of the folder: <test set>_<modality>[_<control>]
     keys: Path  # a file whose first column is the utterances
-    data: tuple[str, ...]  # ESPnet's `path,name,type` of each stream
+    options: tuple[str, ...]  # of avsr_inference: where the streams are, and the control
 
     def line(self) -> str:
-        return "\t".join([self.name, str(self.keys), *self.data])
+        return "\t".join([self.name, str(self.keys), *self.options])
 
 
 def plan_jobs(
-    served: str, sets: Sequence[Path], control_sets: Sequence[Path], *, modalities: Sequence[str], out: Path
+    served: str, sets: Sequence[Path], control_sets: Sequence[Path], *, modalities: Sequence[str]
 ) -> list[Job]:
     """The jobs for a model of modality `served`. A noisy set with the videos of another is not lip-read."""
     possible = tuple(STREAMS) if served == "multimodal" else (served,)
@@ -60,16 +60,18 @@ def plan_jobs(
                 if videos in videos_read:
                     continue
                 videos_read.add(videos)
-            options = tuple(data_option(data, name) for name in STREAMS[modality])
-            jobs.append(Job(f"{data.name}_{modality}", data / "text", options))
+            jobs.append(Job(f"{data.name}_{modality}", data / "text", stream_options(data, STREAMS[modality])))
         if data in control_sets and "video" in chosen:
             for control in CONTROLS:
-                spoiled = out / "controls" / f"{data.name}_{control}"
-                write_control_set(data, spoiled, control)
-                jobs.append(Job(f"{data.name}_video_{control}", data / "text", (data_option(spoiled, "video"),)))
+                options = (*stream_options(data, ["video"]), "--video_control", control)
+                jobs.append(Job(f"{data.name}_video_{control}", data / "text", options))
     if not jobs:
         raise ConfigError("nothing to decode", fix="Give test sets with the streams that the model takes.")
     return jobs
+
+
+def stream_options(data: Path, names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(word for name in names for word in ("--data_path_and_name_and_type", data_option(data, name)))
 
 
 def forget_other_models(out: Path, stamp: str) -> None:
@@ -92,9 +94,7 @@ def plan(args: argparse.Namespace) -> None:
     digest = hashlib.sha256(args.model.read_bytes()).hexdigest()
     args.out.mkdir(parents=True, exist_ok=True)
     forget_other_models(args.out, f"{digest} {args.options}")
-    jobs = plan_jobs(
-        modality_of(read_yaml(args.config)), args.sets, args.control_sets, modalities=args.modalities, out=args.out
-    )
+    jobs = plan_jobs(modality_of(read_yaml(args.config)), args.sets, args.control_sets, modalities=args.modalities)
     for job in jobs:
         shutil.rmtree(args.out / job.name, ignore_errors=True)
     write_lines(args.out / JOBS, [job.line() for job in jobs])
@@ -106,7 +106,7 @@ def read_jobs(out: Path) -> list[Job]:
     if not path.is_file():
         raise DataError(f"no list of jobs in {out}", fix="Run `plan` first.")
     rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
-    return [Job(name, Path(keys), tuple(data)) for name, keys, *data in rows]
+    return [Job(name, Path(keys), tuple(options)) for name, keys, *options in rows]
 
 
 def decode_part(
@@ -131,9 +131,7 @@ def decode_part(
         write_lines(folder / f"keys.{part}.scp", [f"{key} {key}" for key in keys])
         job_begun_s = time.monotonic()
         arguments = ["--output_dir", folder / f"output.{part}", "--key_file", folder / f"keys.{part}.scp"]
-        for option in job.data:
-            arguments += ["--data_path_and_name_and_type", option]
-        decode([*map(str, arguments), *options])
+        decode([*map(str, arguments), *job.options, *options])
         now_s = time.monotonic()
         left_s = (now_s - begun_s) / number * (len(jobs) - number)
         report(

@@ -31,6 +31,7 @@ def sets(tmp_path) -> dict[str, Path]:
 
 def fake_decode(arguments):
     """Writes what ESPnet's inference writes: for each key of --key_file a line in 1best_recog/*."""
+    assert "--data_path_and_name_and_type" in arguments
     options = dict(zip(arguments[::2], arguments[1::2], strict=True))
     folder = Path(options["--output_dir"]) / "1best_recog"
     folder.mkdir(parents=True)
@@ -40,29 +41,30 @@ def fake_decode(arguments):
 
 
 def test_every_modality_that_the_model_serves_and_controls_where_asked(sets, tmp_path):
-    jobs = plan_jobs("multimodal", list(sets.values()), [sets["test"]], modalities=[], out=tmp_path / "decode")
+    jobs = plan_jobs("multimodal", list(sets.values()), [sets["test"]], modalities=[])
     assert [job.name for job in jobs] == [
         "test_video",
         "test_audio",
         "test_multimodal",
-        "test_video_zeroed",
-        "test_video_shuffled",
+        "test_video_zero",
+        "test_video_shuffle",
         "test_babble_0db_audio",  # and no test_babble_0db_video: its videos are those of test
         "test_babble_0db_multimodal",
     ]
-    assert jobs[2].data == (f"{sets['test']}/wav.scp,speech,sound", f"{sets['test']}/video.scp,video,video")
+    assert jobs[2].options[1::2] == (f"{sets['test']}/wav.scp,speech,sound", f"{sets['test']}/video.scp,video,video")
+    assert jobs[4].options[1::2] == (f"{sets['test']}/video.scp,video,video", "shuffle")
 
 
 def test_a_lip_reader_is_decoded_from_video_alone(sets, tmp_path):
-    jobs = plan_jobs("video", [sets["test"]], [], modalities=[], out=tmp_path)
+    jobs = plan_jobs("video", [sets["test"]], [], modalities=[])
     assert [job.name for job in jobs] == ["test_video"]
     with pytest.raises(ConfigError, match="modality for a video model"):
-        plan_jobs("video", [sets["test"]], [], modalities=["audio"], out=tmp_path)
+        plan_jobs("video", [sets["test"]], [], modalities=["audio"])
 
 
 @pytest.mark.parametrize("parts", [1, 2, 7])  # more parts than utterances, too
 def test_the_shares_together_are_the_whole_set_in_its_order(sets, tmp_path, parts):
-    jobs = plan_jobs("multimodal", [sets["test"]], [], modalities=["video", "audio"], out=tmp_path / "decode")
+    jobs = plan_jobs("multimodal", [sets["test"]], [], modalities=["video", "audio"])
     for part in range(1, parts + 1):
         decode_part(jobs, tmp_path / "decode", [], part=part, parts=parts, decode=fake_decode, report=print)
     for job in jobs:
@@ -72,7 +74,7 @@ def test_the_shares_together_are_the_whole_set_in_its_order(sets, tmp_path, part
 
 
 def test_a_share_that_is_missing_is_an_error_and_no_result_appears(sets, tmp_path):
-    (job,) = plan_jobs("video", [sets["test"]], [], modalities=[], out=tmp_path / "decode")
+    (job,) = plan_jobs("video", [sets["test"]], [], modalities=[])
     decode_part([job], tmp_path / "decode", [], part=2, parts=2, decode=fake_decode, report=print)
     with pytest.raises(DataError, match="3 of 5 utterances have no text, as s1_0"):
         join_parts(job, tmp_path / "decode")
@@ -85,7 +87,7 @@ def test_an_empty_hypothesis_is_kept(sets, tmp_path):
         for path in Path(arguments[1]).glob("*/text"):
             path.write_text("".join(f"{line.split()[0]} \n" for line in path.read_text().splitlines()))
 
-    (job,) = plan_jobs("video", [sets["test"]], [], modalities=[], out=tmp_path / "decode")
+    (job,) = plan_jobs("video", [sets["test"]], [], modalities=[])
     decode_part([job], tmp_path / "decode", [], part=1, parts=1, decode=silent, report=print)
     join_parts(job, tmp_path / "decode")
     assert (tmp_path / "decode/test_video/1best_recog/text").read_text().splitlines() == UTTERANCES

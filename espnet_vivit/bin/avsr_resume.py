@@ -1,0 +1,84 @@
+"""Before stage 11: may the training in this folder go on? An experiment and its origin in; yes, or why not, out.
+
+    python -m espnet_vivit.bin.avsr_resume --exp exp/avsr_X --config conf/train.yaml --token_list tokens.txt \\
+        --shapes exp/avsr_stats_word/train/video_shape --args "--max_epoch 5" [--resume_changed true]
+
+ESPnet continues whatever `checkpoint.pth` it finds. That is what a run that was stopped wants, and a silent mixture of
+two experiments when the YAML, the tokens or the data have changed under the same name. What an experiment is made from
+is therefore noted in its folder as `made_from.json` and compared. ESPnet also writes the checkpoint in place: one that
+was cut off while being written is recognised here instead of failing inside `torch.load`.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from espnet_vivit.bin.command import exit_status, write_lines
+from espnet_vivit.errors import ConfigError, DataError
+
+NOTE = "made_from.json"
+CHECKPOINT = "checkpoint.pth"
+
+
+def content_hash(path: Path) -> str:
+    if not Path(path).is_file():
+        raise DataError(f"{path} does not exist", fix="Run the stages before this one first.")
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def check_resume(experiment: Path, origin: Mapping[str, str], *, resume_changed: bool = False) -> bool:
+    """True if a training in `experiment` will be continued, False if one begins; `origin` names what it is made from.
+
+    Raises ConfigError if the note in the folder says that it was made from something else, DataError if its checkpoint
+    was cut off. Writes the note.
+    """
+    experiment = Path(experiment)
+    checkpoint, note = experiment / CHECKPOINT, experiment / NOTE
+    continues = checkpoint.exists()
+    if continues:
+        if not zipfile.is_zipfile(checkpoint):  # torch writes a zip archive; its directory comes last
+            raise DataError(
+                f"{checkpoint} was cut off while it was written",
+                fix="Remove it to train from the beginning; the weights of finished epochs are beside it.",
+            )
+        noted = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else dict(origin)
+        changed = sorted(name for name in origin.keys() | noted.keys() if origin.get(name) != noted.get(name))
+        if changed and not resume_changed:
+            raise ConfigError(
+                f"{experiment} was trained with another {', '.join(changed)}",
+                fix="Give the new one a name with --asr_tag, remove that folder, or go on regardless with "
+                "--resume_changed true.",
+            )
+    write_lines(note, [json.dumps(dict(origin), indent=1)])
+    return continues
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description="Check that a training may begin, or go on, in an experiment's folder.",
+        epilog="example: python -m espnet_vivit.bin.avsr_resume --exp exp/avsr_X --config conf/train.yaml "
+        "--token_list data/token_list/word/tokens.txt --shapes exp/avsr_stats_word/train/video_shape",
+    )
+    parser.add_argument("--exp", type=Path, required=True, help="the experiment's folder")
+    parser.add_argument("--config", type=Path, required=True, help="training YAML")
+    parser.add_argument("--token_list", type=Path, required=True, help="tokens.txt")
+    parser.add_argument("--shapes", type=Path, required=True, help="a shape file of the training set")
+    parser.add_argument("--args", default="", help="what else avsr_train is given")
+    parser.add_argument("--resume_changed", choices=["true", "false"], default="false", help="continue regardless")
+    args = parser.parse_args(argv)
+    origin = {
+        "configuration": content_hash(args.config),
+        "token list": content_hash(args.token_list),
+        "training set": content_hash(args.shapes),
+        "option in --asr_args": args.args,
+    }
+    if check_resume(args.exp, origin, resume_changed=args.resume_changed == "true"):
+        print(f"continuing the training in {args.exp}")
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main))
