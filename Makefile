@@ -41,7 +41,7 @@ types: install  ## pyright, basic (needs Node.js or the network)
 
 demo: install  ## render the synthetic corpus, train, decode, print word error rates (under 30 minutes on two cores)
 	@started=$$(date +%s); \
-	(cd egs/mini_av/avsr1 && PATH="$(CURDIR)/.venv/bin:$$PATH" ./run.sh $(DEMO_ARGS)); status=$$?; \
+	(cd egs/mini_av/avsr1 && PYTHON="$(CURDIR)/$(PYTHON_VENV)" ./run.sh $(DEMO_ARGS)); status=$$?; \
 	echo "== demo: $$(( $$(date +%s) - started )) s"; exit $$status
 
 wheel: install  ## dist/*.whl
