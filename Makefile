@@ -49,7 +49,7 @@ wheel: install  ## dist/*.whl
 
 clean:  ## remove build products and caches; .venv, data and experiments stay
 	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache
-	@find espnet_vivit tests egs tools -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean  ## also remove .venv
 	@rm -rf .venv

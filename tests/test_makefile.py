@@ -1,6 +1,7 @@
 """Setting up on a fresh machine, with stand-ins for Python, pip and the compilers on PATH: nothing is installed."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-BASICS = "sh bash make cat cksum tr date awk dirname mkdir cp rm tail tee grep mktemp env".split()
+BASICS = "sh bash make cat cksum tr date awk basename dirname find mkdir cp rm tail tee grep mktemp env".split()
 CLOSING_LINE = "========= 3 passed in 0.10s ========="
 
 # Answers like the real Python, after $FAKE_PATCH has changed what it sees; writes down its calls; installs nothing.
@@ -37,7 +38,7 @@ class Machine:
     def __init__(self, folder: Path):
         self.root, self.bin, self.calls = folder / "project", folder / "bin", folder / "calls"
         self.bin.mkdir(parents=True)
-        for name in (*BASICS, "basename"):
+        for name in BASICS:
             found = shutil.which(name)
             assert found, f"this test needs {name}"
             (self.bin / name).symlink_to(found)
@@ -232,6 +233,31 @@ def test_make_help_describes_every_target(machine):
     phony = next(line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith(".PHONY:"))
     assert listed == set(phony.split()[1:])
     assert {"test", "demo", "install"} <= listed
+
+
+def test_clean_leaves_the_environment_and_distclean_does_not(machine):
+    machine.add("python3.11", PYTHON)
+    machine.set_up()
+    kept, removed = machine.root / ".venv" / "lib" / "__pycache__", machine.root / "tools" / "__pycache__"
+    for folder in (kept, removed):
+        folder.mkdir(parents=True)
+    assert machine.run("make", "clean").returncode == 0
+    assert kept.exists() and not removed.exists()
+    assert machine.run("make", "distclean").returncode == 0
+    assert not (machine.root / ".venv").exists()
+
+
+def test_the_demo_runs_the_recipe_with_the_environments_python_and_fails_with_it(machine):
+    machine.add("python3.11", PYTHON)
+    recipe = machine.root / "egs" / "mini_av" / "avsr1" / "run.sh"
+    recipe.parent.mkdir(parents=True)
+    recipe.write_text('#!/bin/sh\necho "in $PWD with $PYTHON: $*"\nexit "${FAKE_RECIPE_STATUS:-0}"\n')
+    recipe.chmod(0o755)
+    done = machine.run("make", "demo", "DEMO_ARGS=--stage 3")
+    assert done.returncode == 0, done.stderr
+    assert f"in {recipe.parent} with {machine.root}/.venv/bin/python: --stage 3" in done.stdout
+    assert re.search(r"== demo: \d+ s$", done.stdout.rstrip())
+    assert machine.run("make", "demo", FAKE_RECIPE_STATUS="1").returncode != 0
 
 
 @pytest.mark.parametrize("status", [0, 1])
