@@ -49,9 +49,30 @@ class MaskedBatchNorm1d(nn.BatchNorm1d):
             return super().forward(x)
         if not self.training:
             return super().forward(x).masked_fill(~mask[:, None, :], 0)
-        packed = pack_valid(x.transpose(1, 2), mask)  # (N, C)
-        check_batch_norm_steps(packed.size(0), self.training)
-        return unpack_valid(super().forward(packed), mask).transpose(1, 2)
+        count = int(mask.sum())
+        check_batch_norm_steps(count, self.training)
+        return self._normalise_valid(x, mask[:, None, :], count / mask.numel(), count)
+
+    def _normalise_valid(self, x: Tensor, mask: Tensor, share: float, count: int) -> Tensor:
+        """Training, mask (B, 1, T) True at `count` steps, which are `share` of all.
+
+        PyTorch's own kernel does the work on an input whose padding holds the mean of the valid steps: that leaves
+        the mean as it is and scales the variance by `share`, which weight and eps undo. Packing the valid steps would
+        give the same numbers through four transposed copies of x.
+        """
+        mean = x.masked_fill(~mask, 0).sum(dim=(0, 2)) / count  # (C,)
+        filled = torch.where(mask, x, mean[None, :, None].to(x.dtype))
+        weight, eps = self.weight * share**0.5, self.eps * share
+        y, _, inverse_std = torch.native_batch_norm(filled, weight, self.bias, None, None, True, 0.0, eps)
+        with torch.no_grad():
+            variance = (
+                (inverse_std.float().pow(-2) - eps) / share * (count / (count - 1))
+            )  # unbiased, as PyTorch keeps it
+            self.num_batches_tracked += 1
+            momentum = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
+            self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
+            self.running_var.lerp_(variance.to(self.running_var.dtype), momentum)
+        return y.masked_fill(~mask, 0)
 
 
 def check_batch_norm_steps(steps: int, training: bool) -> None:
@@ -177,8 +198,9 @@ def check_float(x: Tensor, lengths: Tensor, *, kind: str, raw: str) -> Tensor:
             expected=f"a floating dtype (normalised values) or {raw}",
             fix="Convert it before the model, so that its scale is known.",
         )
-    x = zero_padding(x, lengths)
-    if not torch.isfinite(x).all():
+    if (lengths < x.size(1)).any():
+        x = zero_padding(x, lengths)
+    if not torch.isfinite(torch.stack(torch.aminmax(x.detach()))).all():  # needs no second copy of a long video
         bad = (~torch.isfinite(x.flatten(1))).any(1).nonzero().flatten().tolist()
         raise InputError(
             f"{kind} with values that are not finite",

@@ -105,6 +105,7 @@ SUBJECTS = [
     Subject("resnet1d-frame", without_dropout(ResNet1d, channels=2), waveform, bad_inputs=BAD_SPEECH),
     Subject("resnet1d-tubelet", without_dropout(ResNet1d, channels=2, feature_rate="tubelet"), waveform, tubelet_steps),
     Subject("resnet1d-as-is", without_dropout(ResNet1d, channels=2, waveform_normalization="none"), waveform),
+    Subject("resnet1d-coarse-stem", without_dropout(ResNet1d, channels=2, stem_stride=16), waveform),
     Subject("conformer", small_conformer, feature_steps, bad_inputs=BAD_FEATURES),
     Subject("conformer-depth", partial(small_conformer, stochastic_depth_rate=0.5), feature_steps),
 ]
