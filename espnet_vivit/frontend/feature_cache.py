@@ -17,7 +17,7 @@ import torch
 
 from espnet_vivit.errors import ConfigError
 
-Compute = Callable[[torch.Tensor, list[int], list[int]], list[torch.Tensor]]
+Compute = Callable[[torch.Tensor, list[int], list[int]], torch.Tensor]  # -> (B, S, D), padded
 _CHECKSUM_BYTES = 32  # of sha256, in front of the data
 DEFAULT_MAX_BYTES = 20 * 2**30
 
@@ -45,8 +45,8 @@ class FeatureCache:
         if absent:
             computed = compute(clips[absent], [frames[b] for b in absent], [counts[b] for b in absent])
             for b, new in zip(absent, computed, strict=True):
-                steps[b] = new
-                self._write(paths[b], new)
+                steps[b] = new[: counts[b]].detach().float()
+                self._write(paths[b], steps[b])
             self._evict()
         self.hits += len(frames) - len(absent)
         self.misses += len(absent)
@@ -73,7 +73,7 @@ class FeatureCache:
         return torch.from_numpy(np.frombuffer(data, dtype=np.float32).reshape(count, -1).copy())
 
     def _write(self, path: Path, steps: torch.Tensor) -> None:
-        data = steps.detach().float().cpu().contiguous().numpy().tobytes()
+        data = steps.cpu().contiguous().numpy().tobytes()
         path.parent.mkdir(exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
             file.write(hashlib.sha256(data).digest() + data)
@@ -93,10 +93,10 @@ class FeatureCache:
             self._bytes -= size
 
 
-def fingerprint_of(module: torch.nn.Module, *settings: object) -> str:
-    """A hash of a module's weights (names, dtypes and bytes) and of the settings around it."""
-    digest = hashlib.sha256(repr(settings).encode())
+def fingerprint_of(module: torch.nn.Module) -> str:
+    """A hash of a module's weights: names, dtypes, shapes and bytes."""
+    digest = hashlib.sha256()
     for name, value in module.state_dict().items():
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        digest.update(value.detach().cpu().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()

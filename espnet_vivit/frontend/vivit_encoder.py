@@ -9,9 +9,9 @@ computed.
 
 import warnings
 from collections import defaultdict
+from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from transformers import VivitModel
 
@@ -20,6 +20,7 @@ from espnet_vivit.frontend.feature_cache import FeatureCache, fingerprint_of
 from espnet_vivit.frontend.feature_rate import check_feature_rate, steps_at_rate
 from espnet_vivit.frontend.masking import check_video, zero_padding
 from espnet_vivit.frontend.presets import VisualPreset
+from espnet_vivit.frontend.sampling import RepeatUpsample, interpolate_frames, pick_frames, resample_steps
 from espnet_vivit.frontend.tubelets import NORMALIZATIONS, embed_tubelets
 from espnet_vivit.frontend.vivit_weights import grid_of, load_vivit, rename_v4_keys
 from espnet_vivit.frontend.windows import check_overlap, plan_windows
@@ -28,6 +29,8 @@ from espnet_vivit.units import TUBELET_FRAMES, tubelet_steps
 POOLINGS = ("mean", "max", "cls")
 FRAME_ADJUSTS = ("sample", "window")
 _WINDOWS_PER_PASS = 8  # in inference, where nothing else bounds the memory of a ten-minute clip
+
+Finish = Callable[[torch.Tensor], torch.Tensor]  # pooled steps (S, hidden) -> what is kept of them, (S, ...)
 
 
 def vivit_encoder(
@@ -79,6 +82,7 @@ def vivit_encoder(
         ConfigError: an option that does not exist or contradicts another.
         WeightsError: no such weights here, and no network to fetch them.
     """
+    _check_options(temporal_pooling, frame_adjust, normalization, feature_rate, output_dim, max_windows)
     if isinstance(dtype, str):
         dtype = _dtype_named(dtype)
     tower = load_vivit(
@@ -127,15 +131,7 @@ class VivitEncoder(nn.Module):
         feature_cache: str | None = None,
     ):
         super().__init__()
-        for kind, name, choices in (
-            ("temporal_pooling", temporal_pooling, POOLINGS),
-            ("frame_adjust", frame_adjust, FRAME_ADJUSTS),
-            ("normalization", normalization, NORMALIZATIONS),
-        ):
-            if name not in choices:
-                raise unknown_name(kind, name, choices)
-        if max_windows is not None and max_windows < 1:
-            raise ConfigError("max_windows is too small", found=max_windows, expected="1 or more, or None")
+        _check_options(temporal_pooling, frame_adjust, normalization, feature_rate, output_dim, max_windows)
         self.num_frames = vivit.config.num_frames
         if frame_adjust == "window":
             check_overlap(self.num_frames, window_overlap)
@@ -145,14 +141,14 @@ class VivitEncoder(nn.Module):
         self.frame_adjust = frame_adjust
         self.window_overlap = window_overlap
         self.max_windows = max_windows
-        self.feature_rate = check_feature_rate(feature_rate)
+        self.feature_rate = feature_rate
         self.pixel_affine = NORMALIZATIONS[normalization]
         hidden = vivit.config.hidden_size
         self.projection = nn.Identity() if output_dim is None else nn.Linear(hidden, output_dim)
         self._output_size = output_dim or hidden
         self.upsample = RepeatUpsample(self._output_size) if feature_rate == "frame" else None
         self._warned_of_thinning = False
-        self._fingerprint = None
+        self._fingerprint = (None, "")  # the state of the tower's tensors, and their hash
         self.feature_cache = self._open_cache(feature_cache)
         if frozen:
             vivit.requires_grad_(False)
@@ -171,13 +167,17 @@ class VivitEncoder(nn.Module):
         return FeatureCache(folder, self._tower_fingerprint)
 
     def _tower_fingerprint(self) -> str:
-        if self._fingerprint is None:
-            settings = (self.temporal_pooling, self.frame_adjust, self.window_overlap, self.pixel_affine)
-            self._fingerprint = fingerprint_of(self.vivit, self.vivit.config.to_dict(), settings)
-        return self._fingerprint
+        """What decides a clip's features, as a hash; computed again only when a tensor of the tower has changed."""
+        values = self.vivit.state_dict(keep_vars=True).values()
+        state = [(value.data_ptr(), value._version, value.dtype) for value in values]
+        if self._fingerprint[0] != state:
+            self._fingerprint = (state, fingerprint_of(self.vivit))
+        device = next(self.vivit.parameters()).device.type
+        autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        frames_to_steps = (self.temporal_pooling, self.frame_adjust, self.window_overlap, self.pixel_affine)
+        return f"{self._fingerprint[1]} {self.vivit.config.to_dict()} {frames_to_steps} {autocast}"
 
     def _load_from_state_dict(self, state_dict, prefix, *args):
-        self._fingerprint = None  # other weights, other features
         rename_v4_keys(state_dict, prefix + "vivit.")
         super()._load_from_state_dict(state_dict, prefix, *args)
 
@@ -217,41 +217,56 @@ class VivitEncoder(nn.Module):
         clips, clip_lengths = check_video(video, lengths, channels=(1, self.vivit.config.num_channels))
         self._check_size(clips)
         frames = clip_lengths.tolist()
-        steps = self._steps(clips, frames)  # one (S_b, hidden) per clip, S_b tubelet steps
-        features = nn.utils.rnn.pad_sequence(steps, batch_first=True)  # (B, S, hidden)
-        features = self.projection(features.to(_dtype_of(self.projection, features)))
-        if self.upsample is not None:
-            features = self.upsample(features)[:, : max(frames)]  # (B, 2S, D) -> (B, T, D)
         out_lengths = self.output_lengths(clip_lengths)
-        features = zero_padding(features, out_lengths)
+        longest = int(out_lengths.max())
+        features = self._features(clips, frames)[:, :longest]
+        if self.upsample is not None and any(n % TUBELET_FRAMES and n < longest for n in frames):
+            features = zero_padding(features, out_lengths)  # the second half of an odd clip's last step
         if features.dtype != torch.float32 and not torch.is_autocast_enabled(features.device.type):
             features = features.float()
         return features if lengths is None else (features, out_lengths)
 
-    def _steps(self, clips: torch.Tensor, frames: list[int]) -> list[torch.Tensor]:
-        """Pooled tubelet steps of each clip, at 12.5 Hz: max(1, T // 2), or ceil(T / 2) where 25 Hz are wanted."""
+    def _features(self, clips: torch.Tensor, frames: list[int]) -> torch.Tensor:
+        """(B, C, T, H, W) -> (B, S, D), or (B, 2S, D) at 25 Hz; zero beyond each clip's steps."""
         counts = [(n + 1) // TUBELET_FRAMES if self.upsample is not None else tubelet_steps(n) for n in frames]
         compute = self._window_steps if self.frame_adjust == "window" else self._sampled_steps
-        if self.feature_cache is not None:
-            return self.feature_cache.lookup(clips, frames, counts, compute)
-        return compute(clips, frames, counts)
+        if self.feature_cache is None:
+            steps = compute(clips, frames, counts, self._finish)
+        else:  # it keeps what comes before the layers that train
+            keep = nn.Identity()
+            steps = self.feature_cache.lookup(clips, frames, counts, lambda *some: compute(*some, keep))
+            steps = nn.utils.rnn.pad_sequence([self._finish(one) for one in steps], batch_first=True)
+        return steps.flatten(1, 2)  # (B, S, 1 or 2, D)
 
-    def _window_steps(self, clips, frames, counts) -> list[torch.Tensor]:
+    def _finish(self, steps: torch.Tensor) -> torch.Tensor:
+        """The layers behind the tower: (S, hidden) -> (S, 1, D), or (S, 2, D) at 25 Hz."""
+        steps = self.projection(steps.to(_dtype_of(self.projection, steps)))
+        if self.upsample is None:
+            return steps[:, None]
+        return self.upsample(steps.to(_dtype_of(self.upsample, steps)))
+
+    def _window_steps(self, clips, frames, counts, finish: Finish) -> torch.Tensor:
+        """Finished steps (B, S, ...). Each is written where it belongs as soon as its window is done, so that beyond
+        the result itself only the windows of one pass need memory."""
         groups = defaultdict(list)  # window size in frames -> (clip, window): equal sizes share a pass
         for b, count in enumerate(counts):
             plan = plan_windows(count * TUBELET_FRAMES, num_frames=self.num_frames, overlap=self.window_overlap)
             for window in plan:
                 groups[window.frames].append((b, window))
-        pieces = [[] for _ in counts]  # (first step, steps) of each clip
-        for members in groups.values():
-            for some in self._passes(members):
-                batch = torch.stack([_cut(clips[b], w.start, w.frames, frames[b]) for b, w in some])
-                for (b, w), pooled in zip(some, self._encode(batch), strict=True):
-                    offset = w.start // TUBELET_FRAMES
-                    pieces[b].append((w.first_step, pooled[w.first_step - offset : w.last_step - offset]))
-        return [torch.cat([steps for _, steps in sorted(piece, key=lambda item: item[0])]) for piece in pieces]
+        longest, result = max(counts), None
+        for some in (some for members in groups.values() for some in self._passes(members)):
+            pooled = self._encode(torch.stack([_cut(clips[b], w.start, w.frames, frames[b]) for b, w in some]))
+            offsets = [w.start // TUBELET_FRAMES for _, w in some]
+            spans = [slice(w.first_step - o, w.last_step - o) for (_, w), o in zip(some, offsets, strict=True)]
+            owned = finish(torch.cat([steps[span] for steps, span in zip(pooled, spans, strict=True)]))
+            rows = [torch.arange(b * longest + w.first_step, b * longest + w.last_step) for b, w in some]
+            if result is None:
+                result = owned.new_zeros(len(counts) * longest, *owned.shape[1:])
+            result = result.index_copy_(0, torch.cat(rows).to(owned.device), owned)
+        return result.unflatten(0, (len(counts), longest))
 
-    def _sampled_steps(self, clips, frames, counts) -> list[torch.Tensor]:
+    def _sampled_steps(self, clips, frames, counts, finish: Finish) -> torch.Tensor:
+        """Finished steps (B, S, ...)."""
         self._warn_of_thinning(max(frames))
         steps = []
         for members in self._passes(list(range(len(frames)))):
@@ -259,8 +274,8 @@ class VivitEncoder(nn.Module):
             if any(clip.is_floating_point() for clip in batch):  # one batch, one dtype
                 batch = [self._normalise(clip) for clip in batch]
             encoded = self._encode(torch.stack(batch))
-            steps += [_resample_steps(pooled, counts[b]) for b, pooled in zip(members, encoded, strict=True)]
-        return steps
+            steps += [finish(resample_steps(pooled, counts[b])) for b, pooled in zip(members, encoded, strict=True)]
+        return nn.utils.rnn.pad_sequence(steps, batch_first=True)
 
     def _passes(self, members: list) -> list[list]:
         trains = torch.is_grad_enabled() and not self.frozen
@@ -268,16 +283,10 @@ class VivitEncoder(nn.Module):
         return [members[i : i + at_once] for i in range(0, len(members), at_once)]
 
     def _sample(self, clip: torch.Tensor) -> torch.Tensor:
-        """A clip (C, T, H, W) brought to `num_frames`: interpolated linearly if shorter, picked uniformly if longer."""
-        frames = clip.size(1)
-        if frames == self.num_frames:
-            return clip
-        if frames > self.num_frames:
-            picks = torch.linspace(0, frames - 1, self.num_frames, device=clip.device).round().long()
-            return clip[:, picks]
-        pixels = self._normalise(clip).flatten(2).transpose(1, 2)  # (C, H*W, T), float: between two grays is no uint8
-        pixels = F.interpolate(pixels, self.num_frames, mode="linear", align_corners=True)
-        return pixels.transpose(1, 2).unflatten(2, clip.shape[2:])
+        """A clip (C, T, H, W) brought to `num_frames`: picked uniformly if longer, interpolated linearly if shorter."""
+        if clip.size(1) >= self.num_frames:
+            return pick_frames(clip, self.num_frames)
+        return interpolate_frames(self._normalise(clip), self.num_frames)  # between two grays there is no uint8
 
     def _normalise(self, clip: torch.Tensor) -> torch.Tensor:
         scale, shift = self.pixel_affine
@@ -329,36 +338,12 @@ class VivitEncoder(nn.Module):
             )
 
 
-class RepeatUpsample(nn.Module):
-    """(B, S, D) at 12.5 Hz -> (B, 2S, D) at 25 Hz; a learned layer that starts as plain repetition."""
-
-    def __init__(self, size: int):
-        super().__init__()
-        self.linear = nn.Linear(size, 2 * size)
-        with torch.no_grad():
-            self.linear.weight.copy_(torch.eye(size).repeat(2, 1))
-            self.linear.bias.zero_()
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return self.linear(features).unflatten(2, (2, -1)).flatten(1, 2)
-
-
 def _cut(clip: torch.Tensor, start: int, frames: int, length: int) -> torch.Tensor:
     """`frames` frames of (C, T, H, W) from `start`; beyond the clip's own end its last frame is repeated."""
     if start + frames <= length:
         return clip[:, start : start + frames]
     index = torch.arange(start, start + frames, device=clip.device).clamp(max=length - 1)
     return clip[:, index]
-
-
-def _resample_steps(steps: torch.Tensor, count: int) -> torch.Tensor:
-    """(S, D) -> (count, D): area averages where steps become fewer, so that each counts; linear where more."""
-    if count == steps.size(0):
-        return steps
-    tracks = steps.T[None]  # (1, D, S)
-    if count < steps.size(0):
-        return F.adaptive_avg_pool1d(tracks, count)[0].T
-    return F.interpolate(tracks, count, mode="linear", align_corners=False)[0].T
 
 
 def _dtype_of(module: nn.Module, default: torch.Tensor) -> torch.dtype:
@@ -370,3 +355,17 @@ def _dtype_named(name: str) -> torch.dtype:
     if name not in choices:
         raise unknown_name("dtype", name, choices)
     return choices[name]
+
+
+def _check_options(temporal_pooling, frame_adjust, normalization, feature_rate, output_dim, max_windows) -> None:
+    for kind, name, choices in (
+        ("temporal_pooling", temporal_pooling, POOLINGS),
+        ("frame_adjust", frame_adjust, FRAME_ADJUSTS),
+        ("normalization", normalization, NORMALIZATIONS),
+    ):
+        if name not in choices:
+            raise unknown_name(kind, name, choices)
+    check_feature_rate(feature_rate)
+    for name, value in (("output_dim", output_dim), ("max_windows", max_windows)):
+        if value is not None and value < 1:
+            raise ConfigError(f"{name} is too small", found=value, expected="1 or more, or None")
