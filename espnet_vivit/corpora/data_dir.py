@@ -16,19 +16,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
+from espnet_vivit.corpora.scp import read_scp
+from espnet_vivit.corpora.word_times import WordTime, format_word_times, parse_word_times
 from espnet_vivit.errors import DataError
 from espnet_vivit.media.video_file import replacing
 from espnet_vivit.units import SAMPLES_PER_FRAME, VIDEO_RATE_HZ
 
 MAX_STREAM_DIFFERENCE = 1  # video frames by which audio and video may differ in length (GRID's audio is 22 ms short)
-
-
-class WordTime(NamedTuple):
-    start_s: float
-    end_s: float
-    word: str
+_OPTIONAL_LISTS = {"wav.scp", "video.scp", "word_times", "utt2num_frames", "utt2num_samples"}
 
 
 @dataclass(frozen=True)
@@ -45,54 +41,6 @@ class Utterance:
     word_times: tuple[WordTime, ...] | None = None
 
 
-def format_word_times(times: Iterable[WordTime]) -> str:
-    """`start:end:word` items with milliseconds, separated by spaces."""
-    return " ".join(f"{start_s:.3f}:{end_s:.3f}:{word}" for start_s, end_s, word in times)
-
-
-def parse_word_times(line: str) -> tuple[WordTime, ...]:
-    """The inverse of `format_word_times`. Raises DataError for a malformed item or for times that run backwards."""
-    times, previous_end_s = [], 0.0
-    for item in line.split():
-        start, _, rest = item.partition(":")
-        end, _, word = rest.partition(":")
-        try:
-            time = WordTime(float(start), float(end), word)
-        except ValueError:
-            time = None
-        if time is None or not word:
-            raise DataError("bad word time", found=repr(item), expected="start:end:word with seconds")
-        if not previous_end_s <= time.start_s < time.end_s:
-            raise DataError(
-                f"word times run backwards at {item!r}", found=f"a start before {previous_end_s:.3f} s or an empty span"
-            )
-        times.append(time)
-        previous_end_s = time.end_s
-    return tuple(times)
-
-
-def read_scp(path: str | os.PathLike) -> dict[str, str]:
-    """`key value…` lines in file order. Raises DataError, which names file and line, for what cannot be right."""
-    path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist", fix="Has data preparation (stage 1) been run?") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path} ({error})") from error
-    table: dict[str, str] = {}
-    for number, line in enumerate(lines, 1):
-        key, _, value = line.strip().partition(" ")
-        if not key or not value.strip():
-            raise DataError(f"{path}, line {number}", found=repr(line), expected="an id, a space and a value")
-        if key in table:
-            raise DataError(f"{path}, line {number}: the id {key!r} occurs twice", fix="Every utterance needs its own.")
-        table[key] = value.strip()
-    if not table:
-        raise DataError(f"{path} is empty", fix="Prepare the data again, or leave this set out.")
-    return table
-
-
 def write_data_dir(directory: str | os.PathLike, utterances: Iterable[Utterance]) -> None:
     """Write a data directory. Until the last file is in place `text` is missing, so a torn one never passes for valid.
 
@@ -104,9 +52,8 @@ def write_data_dir(directory: str | os.PathLike, utterances: Iterable[Utterance]
     tables = _tables(directory, rows)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "text").unlink(missing_ok=True)
-    for name in ("wav.scp", "video.scp", "word_times"):
-        if name not in tables:
-            (directory / name).unlink(missing_ok=True)
+    for name in _OPTIONAL_LISTS - set(tables):
+        (directory / name).unlink(missing_ok=True)
     for name in sorted(tables, key=lambda name: name == "text"):  # `text` last
         with replacing(directory / name) as temporary:
             lines = [f"{key} {value}\n" for key, value in tables[name].items()]
@@ -119,11 +66,7 @@ def read_data_dir(directory: str | os.PathLike) -> list[Utterance]:
     if not directory.is_dir():
         raise DataError(f"{directory} is not a folder", fix="Has data preparation (stage 1) been run?")
     text = read_scp(directory / "text")
-    optional = {
-        name: read_scp(directory / name)
-        for name in ("wav.scp", "video.scp", "word_times", "utt2num_frames", "utt2num_samples")
-        if (directory / name).exists()
-    }
+    optional = {name: read_scp(directory / name) for name in sorted(_OPTIONAL_LISTS) if (directory / name).exists()}
     if not {"wav.scp", "video.scp"} & set(optional):
         raise DataError(f"{directory} has neither wav.scp nor video.scp", fix="Prepare the data again.")
     for stream, count in (("wav.scp", "utt2num_samples"), ("video.scp", "utt2num_frames")):

@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import multiprocessing
 import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import soundfile
@@ -25,35 +23,16 @@ from tqdm import tqdm
 
 from espnet_vivit.corpora.data_dir import Utterance, check_disjoint, read_data_dir, validate_data_dir, write_data_dir
 from espnet_vivit.corpora.mini_av_clip import ClipPlan, draw_clip, speak_clip
-from espnet_vivit.corpora.mini_av_grammar import draw_sentences
-from espnet_vivit.corpora.mini_av_speakers import SEEN_SPEAKERS, UNSEEN_SPEAKERS
+from espnet_vivit.corpora.mini_av_plan import Config, claim_folder, plan_clips
 from espnet_vivit.corpora.mini_av_speech import espeak_version
-from espnet_vivit.corpora.noise import write_wav
-from espnet_vivit.corpora.random_state import rng_for
+from espnet_vivit.corpora.progress import progress_bar
 from espnet_vivit.errors import ConfigError, EspnetVivitError, MediaError, unknown_name
+from espnet_vivit.media.audio_file import write_wav
 from espnet_vivit.media.video_file import probe_video, write_gray_video
 from espnet_vivit.units import seconds_of_frames
 
-RECIPE_VERSION = 1  # raise it when the same options give other clips
-SPLITS = ("train", "dev", "test_seen", "test_unseen")
 SIZES = (48, 64, 96)
 VIDEO_FORMATS = {"npy": ".npy", "ffv1": ".mkv", "h264": ".mp4"}  # npy is read 20 times faster than the other two
-_CONFIG_NAME = "mini_av.json"
-
-
-@dataclass(frozen=True)
-class Config:
-    """What the clips depend on; kept beside them, so that a re-run with other options is noticed."""
-
-    seed: int
-    num_train: int
-    num_dev: int
-    num_test_seen: int
-    num_test_unseen: int
-    size: int
-    video_format: str
-    espeak: str
-    version: int = RECIPE_VERSION
 
 
 def prepare(
@@ -83,39 +62,15 @@ def prepare(
     )
     plans = plan_clips(config)
     media_dir.mkdir(parents=True, exist_ok=True)
-    _claim(media_dir, config)
+    claim_folder(media_dir, config)
     directories = {split: out_dir / split for split in plans}
-    bar = tqdm(total=sum(map(len, plans.values())), desc="mini_av", unit="clip", disable=not progress)
-    with bar:
+    with progress_bar(sum(map(len, plans.values())), "mini_av", shown=progress) as bar:
         for split, utterances in _make_all(plans, media_dir, video_format, nj, bar):
             write_data_dir(directories[split], utterances)
     for directory in directories.values():
         validate_data_dir(directory)
     check_disjoint(directories, texts=True)
     return directories
-
-
-def plan_clips(config: Config) -> dict[str, list[ClipPlan]]:
-    """Who says what in which split. Utterance ids are numbers and tell nothing of the text."""
-    counts = {
-        "train": config.num_train,
-        "dev": config.num_dev,
-        "test_seen": config.num_test_seen,
-        "test_unseen": config.num_test_unseen,
-    }
-    for split, count in counts.items():
-        if count < 1:
-            raise ConfigError(f"num_{split} must be positive", found=count, expected="at least 1")
-    sentences = draw_sentences(counts.values(), rng_for(config.seed, "sentences"))
-    plans = {}
-    for split, texts in zip(counts, sentences, strict=True):
-        speakers = UNSEEN_SPEAKERS if split == "test_unseen" else SEEN_SPEAKERS
-        plans[split] = [
-            ClipPlan(f"{speaker}_{split}_{number:05d}", speaker, text, config.seed, config.size)
-            for number, text in enumerate(texts)
-            for speaker in [speakers[number % len(speakers)]]
-        ]
-    return plans
 
 
 def corpus_hash(directories: dict[str, Path]) -> str:
@@ -136,26 +91,6 @@ def _check_options(*, size: int, nj: int, video_format: str) -> None:
         raise ConfigError("bad number of jobs", found=nj, expected="at least 1")
     if video_format not in VIDEO_FORMATS:
         raise unknown_name("video format", video_format, VIDEO_FORMATS)
-
-
-def _claim(media_dir: Path, config: Config) -> None:
-    """Note the options beside the clips, or compare with those noted there."""
-    path = media_dir / _CONFIG_NAME
-    wanted = asdict(config)
-    if path.exists():
-        noted = json.loads(path.read_text(encoding="utf-8"))
-        changed = sorted(key for key in wanted.keys() | noted.keys() if wanted.get(key) != noted.get(key))
-        if changed:
-            raise ConfigError(
-                f"{media_dir} holds clips made with other options",
-                found=", ".join(f"{key}={noted.get(key)}" for key in changed),
-                expected=", ".join(f"{key}={wanted.get(key)}" for key in changed),
-                fix="Remove that folder, or write to another one.",
-            )
-        return
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def _make_all(plans, media_dir: Path, video_format: str, nj: int, bar: tqdm) -> Iterator[tuple[str, list[Utterance]]]:
@@ -210,7 +145,7 @@ def _make_clip(job: tuple[ClipPlan, Path, str]) -> Utterance:
 def _has_samples(path: Path, num_samples: int) -> bool:
     try:
         return path.exists() and soundfile.info(path).frames == num_samples
-    except RuntimeError:  # soundfile's error for a file it cannot read: it is made again
+    except soundfile.LibsndfileError:  # unreadable: it is made again
         return False
 
 

@@ -48,7 +48,7 @@ def speak_clip(plan: ClipPlan) -> SpokenClip:
     rate_wpm, pitch = voice.rate_wpm + int(rng.integers(-6, 7)), voice.pitch + int(rng.integers(-4, 5))
     voice = replace(voice, rate_wpm=rate_wpm, pitch=pitch)
     speech = speak(plan.text, voice)
-    lead_s, trail_s = rng.uniform(0.10, 0.24, 2)
+    lead_s, trail_s = rng.uniform(0.08, 0.18, 2)
     wave = resample_poly(speech.samples / 32768, AUDIO_RATE_HZ // 50, speech.rate_hz // 50)
     lead = round(lead_s * AUDIO_RATE_HZ)
     end_s = lead_s + speech.words[-1].end_s

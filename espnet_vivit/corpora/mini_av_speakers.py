@@ -14,7 +14,23 @@ SEEN_SPEAKERS = tuple(f"m{number:02d}" for number in range(1, 11))
 UNSEEN_SPEAKERS = tuple(f"m{number:02d}" for number in range(11, 16))
 # Variants of espeak-ng, in the order of the speakers. None that breathes (f2, f3, f5, whisper): breath is drawn from a
 # generator that espeak-ng seeds with the time of day.
-_VARIANTS = ("m1", "f1", "m3", "linda", "m4", "f4", "m7", "Annie", "m8", "steph", "m2", "Andrea", "m6", "belinda", "Andy")
+_VARIANTS = (
+    "m1",
+    "f1",
+    "m3",
+    "linda",
+    "m4",
+    "f4",
+    "m7",
+    "Annie",
+    "m8",
+    "steph",
+    "m2",
+    "Andrea",
+    "m6",
+    "belinda",
+    "Andy",
+)
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,13 @@ afresh for each one, which takes two milliseconds.
 
 from __future__ import annotations
 
+import _ctypes
 import ctypes
 import ctypes.util
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -102,9 +104,7 @@ def speak(text: str, voice: Voice) -> Speech:
     callback = _Callback(receive)
     with _fresh_library() as (library, rate_hz):
         library.espeak_SetSynthCallback(callback)
-        name = f"gmw/en+{voice.variant}"
-        if library.espeak_SetVoiceByName(name.encode()) != 0:
-            raise DataError(f"espeak-ng has no voice {name!r}", fix="Is its data folder complete?")
+        _set_voice(library, voice.variant)
         for parameter, value in ((_RATE, voice.rate_wpm), (_PITCH, voice.pitch), (_RANGE, voice.pitch_range)):
             library.espeak_SetParameter(parameter, int(value), 0)
         data = text.encode() + b"\0"
@@ -117,8 +117,24 @@ def speak(text: str, voice: Voice) -> Speech:
 def espeak_version() -> str:
     """For example "1.52.0": other versions say the same text differently."""
     with _fresh_library() as (library, _):
-        library.espeak_Info.restype = ctypes.c_char_p
-        return library.espeak_Info(None).decode().split()[0]
+        return _info(library)[0]
+
+
+def _info(library: ctypes.CDLL) -> tuple[str, Path]:
+    """(version, data folder)."""
+    data = ctypes.c_char_p()
+    library.espeak_Info.restype = ctypes.c_char_p
+    version = library.espeak_Info(ctypes.byref(data)).decode().split()[0]
+    return version, Path(data.value.decode())
+
+
+def _set_voice(library: ctypes.CDLL, variant: str) -> None:
+    """British English in that variant. espeak-ng itself takes the plain voice for a variant it does not know."""
+    data = _info(library)[1]
+    if not (data / "voices" / "!v" / variant).is_file():
+        raise DataError(f"espeak-ng has no voice variant {variant!r} in {data}", fix="Is its data folder complete?")
+    if library.espeak_SetVoiceByName(f"gmw/en+{variant}".encode()) != 0:
+        raise DataError(f"espeak-ng has no British English in {data}", fix="Is its data folder complete?")
 
 
 def _spans(text: str, words: dict[int, int], phonemes: list, rate_hz: int) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
@@ -153,6 +169,11 @@ def _spans(text: str, words: dict[int, int], phonemes: list, rate_hz: int) -> tu
 def _fresh_library():
     """(library, sample rate) with all its state new; unloaded afterwards."""
     path, data = _locate()
+    if _is_loaded(path):
+        raise DataError(
+            "something else in this process keeps espeak-ng loaded, and its state would leak from clip to clip",
+            fix="Prepare the corpus in a process of its own: python -m espnet_vivit.corpora.mini_av",
+        )
     library = ctypes.CDLL(path)
     try:
         rate_hz = library.espeak_Initialize(_SYNCHRONOUS, 0, data, _PHONEME_EVENTS | _DO_NOT_EXIT)
@@ -161,21 +182,16 @@ def _fresh_library():
         yield library, rate_hz
         library.espeak_Terminate()
     finally:
-        _unload(library, path)
+        _ctypes.dlclose(library._handle)  # ctypes offers no public name for it
 
 
-def _unload(library: ctypes.CDLL, path: str) -> None:
-    import _ctypes
-
-    _ctypes.dlclose(library._handle)
+def _is_loaded(path: str) -> bool:
     try:
-        ctypes.CDLL(path, mode=os.RTLD_NOLOAD | os.RTLD_NOW)
+        library = ctypes.CDLL(path, mode=os.RTLD_NOLOAD | os.RTLD_NOW)
     except OSError:
-        return  # gone, as it should be
-    raise DataError(
-        "something else in this process keeps espeak-ng loaded, and its state would leak from clip to clip",
-        fix="Prepare the corpus in a process of its own: python -m espnet_vivit.corpora.mini_av",
-    )
+        return False
+    _ctypes.dlclose(library._handle)
+    return True
 
 
 def _locate() -> tuple[str, bytes | None]:

@@ -1,24 +1,26 @@
 """Noise at a chosen signal-to-noise ratio, and babble made of other people's sentences.
 
 The ratio is that of mean powers over the whole utterance: 0 dB is 0 dB, not "no noise asked for".
+
+    python -m espnet_vivit.corpora.noise --source data/test_seen --train data/train --out data/test_seen_babble_0db
 """
 
 from __future__ import annotations
 
+import argparse
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import soundfile
-from tqdm import tqdm
 
 from espnet_vivit.corpora.data_dir import Utterance, read_data_dir, write_data_dir
+from espnet_vivit.corpora.progress import progress_bar
 from espnet_vivit.corpora.random_state import rng_for
-from espnet_vivit.errors import DataError, InputError, MediaError
-from espnet_vivit.media.video_file import replacing
-from espnet_vivit.units import AUDIO_RATE_HZ
+from espnet_vivit.errors import DataError, EspnetVivitError, InputError
+from espnet_vivit.media.audio_file import read_wav, write_wav
 
 MIN_TALKERS = 6  # fewer are heard as single voices
 _PEAK = 0.98  # of full scale: a louder mixture is turned down as a whole, which leaves its ratio alone
@@ -68,12 +70,13 @@ def add_babble(
     """Write the data directory `out_dir`: `source_dir` with babble of `train_dir`'s talkers under every wav.
 
     Videos, texts and times stay the same files and words. New waveforms go to `wav_dir` (default `out_dir`/wav). The
-    noise of an utterance depends on the seed and its id alone; a talker never babbles under their own sentence where
-    enough others exist.
+    noise of an utterance depends on the seed, its id and the training set; nobody babbles under their own sentence
+    where enough others exist. Raises DataError for too few talkers or a set without audio.
     """
     source, train = read_data_dir(source_dir), read_data_dir(train_dir)
     by_speaker: dict[str, list[Utterance]] = {}
     for utterance in train:
+        _wav_of(utterance, train_dir)
         by_speaker.setdefault(utterance.speaker, []).append(utterance)
     if num_talkers < 1 or len(by_speaker) < num_talkers:
         raise DataError(
@@ -82,40 +85,31 @@ def add_babble(
     wav_dir = Path(wav_dir) if wav_dir is not None else Path(out_dir) / "wav"
     wav_dir.mkdir(parents=True, exist_ok=True)
     noisy = []
-    for utterance in tqdm(source, desc=f"babble {snr_db:g} dB", unit="clip", disable=not progress):
-        if utterance.wav is None:
-            raise DataError(f"{source_dir}: utterance {utterance.utt_id} has no audio to add noise to")
-        rng = rng_for(seed, "babble", f"{snr_db:g}", utterance.utt_id)
-        others = sorted(set(by_speaker) - {utterance.speaker})
-        names = others if len(others) >= num_talkers else sorted(by_speaker)
-        talkers = [by_speaker[names[index]] for index in rng.permutation(len(names))[:num_talkers]]
-        voices = [read_wav(lines[int(rng.integers(len(lines)))].wav) for lines in talkers]
-        speech = read_wav(utterance.wav)
-        mixture = mix_at_snr(speech, make_babble(voices, len(speech), rng), snr_db)
-        path = wav_dir / f"{utterance.utt_id}.flac"
-        write_wav(path, mixture * min(1.0, _PEAK / np.abs(mixture).max()))
-        noisy.append(replace(utterance, wav=str(path.resolve())))
+    with progress_bar(len(source), f"babble {snr_db:g} dB", shown=progress) as bar:
+        for utterance in source:
+            rng = rng_for(seed, "babble", f"{snr_db:g}", utterance.utt_id)
+            voices = [read_wav(other.wav) for other in _pick_talkers(utterance, by_speaker, num_talkers, rng)]
+            speech = read_wav(_wav_of(utterance, source_dir))
+            mixture = mix_at_snr(speech, make_babble(voices, len(speech), rng), snr_db)
+            path = (wav_dir / f"{utterance.utt_id}.flac").resolve()
+            write_wav(path, mixture * min(1.0, _PEAK / np.abs(mixture).max()))
+            noisy.append(replace(utterance, wav=str(path)))
+            bar.update()
     write_data_dir(out_dir, noisy)
 
 
-def read_wav(path: str | os.PathLike) -> np.ndarray:
-    """(N,) float32 in -1..1 from a mono file at 16 kHz. Raises MediaError, which names the file."""
-    try:
-        samples, rate_hz = soundfile.read(path, dtype="float32")
-    except (OSError, RuntimeError) as error:  # soundfile's own error is a RuntimeError
-        raise MediaError(f"cannot read {path} ({error})") from error
-    if rate_hz != AUDIO_RATE_HZ or samples.ndim != 1:
-        channels = 1 if samples.ndim == 1 else samples.shape[1]
-        raise MediaError(
-            f"{path} has the wrong format", found=f"{rate_hz} Hz, {channels} channels", expected="16000 Hz, 1 channel"
-        )
-    return samples
+def _pick_talkers(utterance: Utterance, by_speaker: dict[str, list[Utterance]], count: int, rng) -> list[Utterance]:
+    """One random sentence of each of `count` speakers, not the utterance's own where there are enough others."""
+    others = sorted(set(by_speaker) - {utterance.speaker})
+    names = others if len(others) >= count else sorted(by_speaker)
+    talkers = [by_speaker[names[index]] for index in rng.permutation(len(names))[:count]]
+    return [sentences[int(rng.integers(len(sentences)))] for sentences in talkers]
 
 
-def write_wav(path: str | os.PathLike, samples: np.ndarray) -> None:
-    """Write (N,) float in -1..1 as 16-bit mono at 16 kHz, FLAC or WAV by the suffix; complete or not at all."""
-    with replacing(Path(path)) as temporary:
-        soundfile.write(temporary, samples, AUDIO_RATE_HZ, subtype="PCM_16")
+def _wav_of(utterance: Utterance, directory: str | os.PathLike) -> str:
+    if utterance.wav is None:
+        raise DataError(f"{directory}: utterance {utterance.utt_id} has no audio")
+    return utterance.wav
 
 
 def _waveform(name: str, samples: np.ndarray) -> np.ndarray:
@@ -125,3 +119,33 @@ def _waveform(name: str, samples: np.ndarray) -> np.ndarray:
     if not np.isfinite(samples).all():
         raise InputError(f"the {name} holds NaN or infinite samples")
     return samples
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m espnet_vivit.corpora.noise",
+        description="Derive a data directory with babble of training speakers under every utterance.",
+        epilog="Example: python -m espnet_vivit.corpora.noise --source data/test_seen --train data/train "
+        "--out data/test_seen_babble_0db --snr-db 0",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--source", required=True, help="data directory to add noise to")
+    parser.add_argument("--train", required=True, help="data directory whose speakers babble")
+    parser.add_argument("--out", required=True, help="data directory to write")
+    parser.add_argument("--snr-db", type=float, default=0.0, help="power of speech over power of noise")
+    parser.add_argument("--seed", type=int, default=0, help="another seed picks other talkers")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = get_parser().parse_args(arguments)
+    try:
+        add_babble(options.source, options.train, options.out, snr_db=options.snr_db, seed=options.seed)
+    except EspnetVivitError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

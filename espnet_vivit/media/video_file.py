@@ -11,17 +11,17 @@ respected, an unflagged YUV frame is taken as limited (what the codecs' standard
 from __future__ import annotations
 
 import os
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from espnet_vivit.errors import ConfigError, InputError, MediaError, unknown_name
+from espnet_vivit.errors import ConfigError, EspnetVivitError, InputError, MediaError, unknown_name
 from espnet_vivit.units import VIDEO_RATE_HZ
 
 CODECS = {"ffv1": "lossless", "h264": "small; crf 14 errs by about one gray level"}
+_CONTAINERS = {"ffv1": (".mkv",), "h264": (".mp4", ".mkv")}
 
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 _LIMITED_TO_FULL = np.clip(np.rint((np.arange(256) - 16) * (255 / 219)), 0, 255).astype(np.uint8)
@@ -89,8 +89,10 @@ def write_gray_video(
         return
     if codec == "h264" and (frames.shape[1] % 2 or frames.shape[2] % 2):
         raise InputError(f"cannot write {path} as h264", found=f"{frames.shape[1:]} pixels", expected="even sizes")
-    if codec == "ffv1" and path.suffix != ".mkv":
-        raise ConfigError(f"cannot write {path} as ffv1", found=repr(path.suffix), expected="'.mkv'")
+    if path.suffix not in _CONTAINERS[codec]:
+        raise ConfigError(
+            f"cannot write {path} as {codec}", found=path.suffix, expected=" or ".join(_CONTAINERS[codec])
+        )
     with replacing(path) as temporary:
         _encode(temporary, frames, codec=codec, crf=crf, rate_hz=rate_hz)
 
@@ -109,15 +111,16 @@ def check_frames(frames: np.ndarray) -> np.ndarray:
 def replacing(path: Path):
     """A temporary path beside `path` with the same suffix, moved onto it if the block ends well, removed if not."""
     path = Path(path)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
-    os.close(descriptor)
-    os.chmod(temporary, 0o644)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
-        yield Path(temporary)
+        yield temporary
         os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    except OSError as error:
+        if isinstance(error, EspnetVivitError):
+            raise
+        raise MediaError(f"cannot write {path} ({error})", fix="Check that its folder exists and has room.") from error
+    finally:
+        temporary.unlink(missing_ok=True)  # there only if something went wrong
 
 
 def _open_npy(path: Path) -> np.ndarray:

@@ -1,0 +1,39 @@
+"""Speech files in and out: mono, 16 kHz, as float samples in -1..1. FLAC and WAV, through libsndfile."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from espnet_vivit.errors import MediaError
+from espnet_vivit.media.video_file import replacing
+from espnet_vivit.units import AUDIO_RATE_HZ
+
+
+def read_wav(path: str | os.PathLike) -> np.ndarray:
+    """(N,) float32 in -1..1 from a mono file at 16 kHz. Raises MediaError, which names the file."""
+    try:
+        samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
+    except (OSError, soundfile.LibsndfileError) as error:
+        raise MediaError(f"cannot read {path} ({error})", fix="Check that the file exists and plays.") from error
+    if rate_hz != AUDIO_RATE_HZ or samples.shape[1] != 1:
+        raise MediaError(
+            f"{path} has the wrong format",
+            found=f"{rate_hz} Hz, {samples.shape[1]} channels",
+            expected=f"{AUDIO_RATE_HZ} Hz, 1 channel",
+            fix=f"Convert it: ffmpeg -i IN -ac 1 -ar {AUDIO_RATE_HZ} OUT.flac",
+        )
+    return samples[:, 0]
+
+
+def write_wav(path: str | os.PathLike, samples: np.ndarray) -> None:
+    """Write (N,) float in -1..1 as 16-bit mono at 16 kHz, FLAC or WAV by the suffix; complete or not at all."""
+    path = Path(path)
+    with replacing(path) as temporary:
+        try:
+            soundfile.write(temporary, samples, AUDIO_RATE_HZ, subtype="PCM_16")
+        except soundfile.LibsndfileError as error:
+            raise MediaError(f"cannot write {path} ({error})", fix="Check folder and free space.") from error
