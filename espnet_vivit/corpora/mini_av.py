@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import soundfile
+import numpy as np
 from tqdm import tqdm
 
 from espnet_vivit.corpora.data_dir import Utterance, check_disjoint, read_data_dir, validate_data_dir, write_data_dir
@@ -27,7 +27,7 @@ from espnet_vivit.corpora.mini_av_plan import Config, claim_folder, plan_clips
 from espnet_vivit.corpora.mini_av_speech import espeak_version
 from espnet_vivit.corpora.progress import progress_bar
 from espnet_vivit.errors import ConfigError, EspnetVivitError, MediaError, unknown_name
-from espnet_vivit.media.audio_file import write_wav
+from espnet_vivit.media.audio_file import read_wav, write_wav
 from espnet_vivit.media.video_file import probe_video, write_gray_video
 from espnet_vivit.units import seconds_of_frames
 
@@ -126,7 +126,7 @@ def _make_clip(job: tuple[ClipPlan, Path, str]) -> Utterance:
     spoken = speak_clip(plan)
     wav = folder / f"{plan.utt_id}.flac"
     video = folder / f"{plan.utt_id}{VIDEO_FORMATS[video_format]}"
-    if not _has_samples(wav, len(spoken.samples)):
+    if not _has_samples(wav, spoken.samples):
         write_wav(wav, spoken.samples)
     if not _has_frames(video, spoken.num_frames):
         write_gray_video(video, draw_clip(plan, spoken), codec="h264" if video_format == "h264" else "ffv1")
@@ -142,17 +142,18 @@ def _make_clip(job: tuple[ClipPlan, Path, str]) -> Utterance:
     )
 
 
-def _has_samples(path: Path, num_samples: int) -> bool:
+def _has_samples(path: Path, samples: np.ndarray) -> bool:
     try:
-        return path.exists() and soundfile.info(path).frames == num_samples
-    except soundfile.LibsndfileError:  # unreadable: it is made again
+        kept = read_wav(path)
+    except MediaError:  # missing or unreadable: it is made again
         return False
+    return kept.shape == samples.shape and np.abs(kept - samples).max() < 1e-4  # 16 bits are kept
 
 
 def _has_frames(path: Path, num_frames: int) -> bool:
     try:
-        return path.exists() and probe_video(path).num_frames == num_frames
-    except MediaError:  # unreadable: it is made again
+        return probe_video(path).num_frames == num_frames
+    except MediaError:  # missing or unreadable: it is made again
         return False
 
 
