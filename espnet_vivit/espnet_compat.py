@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from importlib.machinery import ModuleSpec, PathFinder
 
+from espnet_vivit.errors import MissingDependencyError
+
 _WHERE = {  # name -> ESPnet's module that defines it
     "ASRTask": "espnet2.tasks.asr",
     "AbsPreprocessor": "espnet2.train.preprocessor",
@@ -203,6 +205,11 @@ class _AliasFinder:
 
 def register_espnetez(name: str = "avsr") -> None:
     """Let `espnetez.Trainer(task=name, …)` and `espnetez.from_yaml(name, …)` find AVSRTask."""
-    with quiet_espnet_import():
-        table = importlib.import_module("espnetez.task").TASK_CLASSES
+    try:
+        with quiet_espnet_import():
+            table = importlib.import_module("espnetez.task").TASK_CLASSES
+    except (
+        ModuleNotFoundError
+    ) as error:  # it imports all of ESPnet's tasks, among them some whose needs it does not state
+        raise MissingDependencyError(f"espnetez needs {error.name}", fix=f"pip install {error.name}") from error
     table[name] = importlib.import_module("espnet_vivit.tasks.avsr").AVSRTask

@@ -6,6 +6,7 @@ Out: `(utterance id, {name: array})`, floats and integers in ESPnet's precision,
 ESPnet's own datasets refuse uint8; its iterable one needs every list in the same order, ours only the same utterances.
 """
 
+import numbers
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -83,7 +84,7 @@ class AVSRDataset(ESPnetDataset):
                 expected=f"{AUDIO_RATE_HZ} Hz",
                 fix="Resample it at data preparation.",
             )
-        return value
+        return np.atleast_1d(value) if isinstance(value, list | numbers.Number) else value
 
     def _in_precision(self, name: str, uid: str, value) -> np.ndarray:
         kind = value.dtype.kind if isinstance(value, np.ndarray) else None

@@ -85,6 +85,10 @@ class AVSRPreprocessor(AbsPreprocessor):
                 expected="at least 1, and fewer than there are sounds",
             )
 
+    def __repr__(self) -> str:
+        augmentation = {name: value for name, value in vars(self).items() if "_prob" in name or "time_mask" in name}
+        return f"AVSRPreprocessor(train={self.train}, preset={self.preset}, noises={len(self.noises)}, {augmentation})"
+
     def __call__(self, uid: str, data: Mapping[str, np.ndarray | str]) -> dict[str, np.ndarray]:
         try:
             return self._process(uid, dict(data))

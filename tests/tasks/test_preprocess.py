@@ -1,0 +1,199 @@
+"""What one utterance becomes: noise at its ratio, crops per frontend, labels, and augmentation drawn anew."""
+
+import numpy as np
+import pytest
+import soundfile
+
+from espnet_vivit.errors import ConfigError, DataError
+from espnet_vivit.frontend.presets import visual_preset
+from espnet_vivit.tasks.preprocess import AVSRPreprocessor, check_preprocessor_conf
+from tests.tiny_corpus import TOKENS
+
+RESNET = visual_preset("resnet", {})
+PLAIN = {"flip_prob": 0.0, "time_masks_per_s": 0.0}
+
+
+def build(train=True, **options):
+    given = {"token_type": "word", "token_list": TOKENS, "preset": None, "feature_rate": "frame"}
+    return AVSRPreprocessor(train, **{**given, **options})
+
+
+def sample(frames=50, pixels=48, **changes):
+    rng = np.random.default_rng(1)
+    data = {
+        "video": rng.integers(0, 256, (frames, pixels, pixels), dtype=np.uint8),
+        "speech": rng.standard_normal(frames * 640),
+        "text": "bin blue",
+        "word_times": "0.200:0.600:bin 0.800:1.200:blue",
+    }
+    return {name: value for name, value in {**data, **changes}.items() if value is not None}
+
+
+@pytest.fixture
+def noise_scp(tmp_path):
+    rng = np.random.default_rng(2)
+    lines = []
+    for name, seconds in (("n1", 0.3), ("n2", 9.0), ("n3", 1.0)):  # shorter and longer than the speech
+        soundfile.write(tmp_path / f"{name}.wav", 0.1 * rng.standard_normal(int(16000 * seconds)), 16000)
+        lines.append(f"{name} {tmp_path / name}.wav\n")
+    (tmp_path / "noise.scp").write_text("".join(lines))
+    return str(tmp_path / "noise.scp")
+
+
+def test_evaluation_changes_nothing_but_the_crop():
+    data = sample()
+    out = build(train=False, preset=RESNET)("u1", data)
+    np.testing.assert_array_equal(out["video"], data["video"][:, 2:46, 2:46])
+    assert out["video"].dtype == np.uint8 and out["video"].flags.c_contiguous
+    np.testing.assert_array_equal(out["speech"], data["speech"].astype(np.float32))
+    assert out["speech"].dtype == np.float32
+    np.testing.assert_array_equal(out["text"], [TOKENS.index("bin"), TOKENS.index("blue")])
+    assert set(out) == {"video", "speech", "text", "frame_labels"}
+
+
+@pytest.mark.parametrize(("feature_rate", "steps"), [("frame", 50), ("tubelet", 25)])
+def test_word_times_become_one_label_per_feature_step(feature_rate, steps):
+    labels = build(train=False, feature_rate=feature_rate)("u1", sample())["frame_labels"]
+    assert labels.shape == (steps,)
+    seconds = (np.arange(steps) + 0.5) / (steps / 2)
+    np.testing.assert_array_equal(labels == TOKENS.index("bin"), (seconds >= 0.2) & (seconds < 0.6))
+    np.testing.assert_array_equal(labels == TOKENS.index("blue"), (seconds >= 0.8) & (seconds < 1.2))
+
+
+def test_without_video_the_sound_decides_how_many_labels_there_are():
+    out = build(train=False)("u1", sample(video=None, speech=np.ones(31 * 640 + 600)))
+    assert out["frame_labels"].shape == (31,)
+
+
+@pytest.mark.parametrize("snr_db", [-5, 0, 7.5])
+def test_noise_is_mixed_at_exactly_the_chosen_ratio(noise_scp, snr_db):
+    preprocessor = build(noise_scp=noise_scp, noise_snr_db=[snr_db], **PLAIN)
+    data = sample()
+    for uid in ("u1", "u2", "u3", "u4"):
+        noise = preprocessor(uid, data)["speech"].astype(float) - data["speech"]
+        found = 10 * np.log10((data["speech"] ** 2).mean() / (noise**2).mean())
+        assert found == pytest.approx(snr_db, abs=1e-3)
+
+
+def test_null_among_the_ratios_is_clean_and_zero_is_not(noise_scp):
+    data = sample()
+    clean = build(noise_scp=noise_scp, noise_snr_db=[None], **PLAIN)("u1", data)["speech"]
+    np.testing.assert_array_equal(clean, data["speech"].astype(np.float32))
+    noisy = build(noise_scp=noise_scp, noise_snr_db=[0], **PLAIN)("u1", data)["speech"]
+    assert np.abs(noisy - clean).max() > 0.1
+
+
+def test_evaluation_is_clean(noise_scp):
+    data = sample()
+    out = build(train=False, noise_scp=noise_scp, noise_snr_db=[0])("u1", data)
+    np.testing.assert_array_equal(out["speech"], data["speech"].astype(np.float32))
+
+
+def test_nobody_babbles_under_their_own_utterance(noise_scp, monkeypatch):
+    read = []
+    real = soundfile.read
+    monkeypatch.setattr(soundfile, "read", lambda path, **options: read.append(str(path)) or real(path, **options))
+    preprocessor = build(noise_scp=noise_scp, noise_snr_db=[0], noise_talkers=2, **PLAIN)
+    for _ in range(20):
+        preprocessor("n2", sample())
+    assert read and not any("n2" in path for path in read)
+
+
+def test_several_channels_become_one():
+    stereo = np.stack([np.zeros(6400), np.ones(6400)], axis=1)
+    out = build(train=False)("u1", sample(video=None, speech=stereo, word_times=None))
+    np.testing.assert_allclose(out["speech"], np.full(6400, 0.5))
+
+
+def test_a_seed_repeats_its_augmentation_and_another_draws_it_anew():
+    preprocessor = build(preset=RESNET, speed_prob=1.0)
+
+    def epoch(seed):
+        np.random.seed(seed)
+        return [preprocessor(uid, sample()) for uid in ("u1", "u2", "u1")]
+
+    first, again, second = epoch(1), epoch(1), epoch(2)
+    for one, other in zip(first, again, strict=True):
+        for name in one:
+            np.testing.assert_array_equal(one[name], other[name])
+    for one, other in ((first[0], second[0]), (first[0], first[1]), (first[0], first[2])):
+        assert one["video"].shape != other["video"].shape or (one["video"] != other["video"]).any()
+
+
+def test_a_flip_happens_about_as_often_as_asked():
+    data = sample()
+    preprocessor = build(flip_prob=0.25, time_masks_per_s=0)
+    flips = [(preprocessor("u1", data)["video"] != data["video"]).any() for _ in range(400)]
+    assert 0.17 < np.mean(flips) < 0.33
+
+
+def test_speed_keeps_labels_sound_and_video_of_one_length():
+    preprocessor = build(speed_prob=1.0, speed_range=[0.8, 1.25], **PLAIN)
+    lengths = set()
+    for _ in range(30):
+        out = preprocessor("u1", sample())
+        frames = len(out["video"])
+        assert len(out["speech"]) == 640 * frames and len(out["frame_labels"]) == frames
+        lengths.add(frames)
+    assert min(lengths) >= 40 and max(lengths) <= 63 and len(lengths) > 8
+
+
+def test_words_that_are_cut_away_leave_the_text_too():
+    preprocessor = build(word_crop_prob=1.0, word_crop_min=1, **PLAIN)
+    texts = set()
+    for _ in range(40):
+        out = preprocessor("u1", sample())
+        labels = [label for label in out["frame_labels"] if label]
+        assert list(dict.fromkeys(labels)) == out["text"].tolist()
+        texts.add(tuple(out["text"]))
+    assert texts == {(2,), (6,), (2, 6)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"word_times": "0.2:0.6:bin"}, "'u7' do not spell its text"),
+        ({"word_times": "0.2-0.6:bin"}, "word_times of utterance 'u7'"),
+        ({"video": np.zeros((3, 4, 5, 3), np.uint8)}, r"'u7': the video is no gray clip: found uint8 \(3, 4, 5, 3\)"),
+        ({"video": np.zeros((3, 4, 4), np.float32)}, "'u7': the video is no gray clip: found float32"),
+        ({"speech": np.zeros(0)}, "'u7': the speech is no waveform"),
+        ({"video": np.zeros((3, 4, 40), np.uint8)}, "'u7': the clip is smaller"),
+    ],
+)
+def test_bad_input_names_the_utterance(changes, message):
+    preset = visual_preset("vivit", {"image_size": 16})
+    with pytest.raises(DataError, match=message):
+        build(train=False, preset=preset)("u7", sample(**changes))
+
+
+def test_cutting_at_words_without_word_times_is_refused():
+    with pytest.raises(ConfigError, match="word_crop_prob cuts clips between words"):
+        build(word_crop_prob=1.0)("u1", sample(word_times=None))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"flip_prob": 1.5}, "flip_prob in preprocessor_conf: found 1.5; expected 0 to 1"),
+        ({"speed_range": [1.1, 0.9]}, "speed_range"),
+        ({"time_mask_max_s": -1}, "time_mask_max_s"),
+        ({"noise_snr_db": []}, "noise_snr_db"),
+        ({"word_crop_min": 0}, "word_crop_min"),
+    ],
+)
+def test_impossible_options_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        build(**options)
+
+
+def test_more_talkers_than_sounds_are_refused(noise_scp):
+    with pytest.raises(ConfigError, match="found 3 of 3 sounds"):
+        build(noise_scp=noise_scp, noise_talkers=3)
+
+
+def test_a_typo_in_preprocessor_conf_is_an_error_with_a_suggestion():
+    check_preprocessor_conf({"flip_prob": 0.1})
+    with pytest.raises(ConfigError, match=r"unknown option in preprocessor_conf: found 'flip_prop'.*'flip_prob'"):
+        check_preprocessor_conf({"flip_prop": 0.1})
+    with pytest.raises(ConfigError, match="found 'token_list'"):
+        check_preprocessor_conf({"token_list": []})
