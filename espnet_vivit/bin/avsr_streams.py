@@ -95,8 +95,9 @@ def train_options(config: Mapping, *, train: Path, valid: Path, stats: Path) -> 
         if not path.is_file():
             raise DataError(f"no shapes of the {split} set", found=f"no {path}", fix="Run stage 10 first.")
         options += [f"--{split}_shape_file", str(path)]
-    if (config.get("preprocessor_conf") or {}).get("noise_scp") == "train" and "speech" in streams:
-        options += ["--preprocessor_conf", f"noise_scp={Path(train) / FILES['speech'][0]}"]
+    if (config.get("preprocessor_conf") or {}).get("noise_scp") == "train":
+        sounds = Path(train) / FILES["speech"][0] if "speech" in streams else "null"
+        options += ["--preprocessor_conf", f"noise_scp={sounds}"]
     return options
 
 

@@ -60,6 +60,7 @@ def test_word_times_of_only_one_set_are_left_out(folders, capsys):
 def test_noise_scp_train_becomes_the_training_sets_sounds(folders, capsys):
     yaml = "vision_encoder: vivit\naudio_encoder: resnet1d\npreprocessor_conf: {noise_scp: train}\n"
     assert ask(folders, capsys, yaml)[-2:] == ["--preprocessor_conf", f"noise_scp={folders}/train/wav.scp"]
+    assert ask(folders, capsys, yaml, "--modality", "video")[-1] == "noise_scp=null"  # no sound to mix anything with
 
 
 @pytest.mark.parametrize(

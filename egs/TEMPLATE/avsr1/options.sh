@@ -1,0 +1,60 @@
+# shellcheck shell=bash
+# Sourced, not run: the option parser of the recipes.
+#
+# `parse_options "$@"` takes `--name value` and `--name=value` and sets the shell variable of that name. An option
+# exists if `usage` lists it; anything else is an error that names the nearest one. Give each a default before.
+
+option_names() {
+    usage | sed -n 's/^ *--\([a-z_]*\) .*/\1/p'
+}
+
+nearest_option() {
+    option_names | "${PYTHON:-python3}" -c '
+import difflib, sys
+near = difflib.get_close_matches(sys.argv[1], sys.stdin.read().split(), n=1)
+print(f" Did you mean --{near[0]}?" if near else "")' "$1" 2> /dev/null || true
+}
+
+fail() {
+    echo "error: $*" >&2
+    exit 1
+}
+
+parse_options() {
+    local argument name value
+    while [ $# -gt 0 ]; do
+        argument=$1
+        case "${argument}" in
+            --help | -h)
+                usage
+                exit 0
+                ;;
+            --*=*)
+                name=${1%%=*} value=${1#*=}
+                ;;
+            --*)
+                name=$1 value=${2-}
+                ;;
+            *) fail "unexpected argument '$1': options are written --name value. See --help." ;;
+        esac
+        shift
+        name=${name#--}
+        name=${name//-/_}
+        option_known "${name}"
+        if [[ "${argument}" != *=* ]]; then
+            [ $# -gt 0 ] || fail "option --${name} needs a value. See --help."
+            shift
+        fi
+        if [[ "${!name-}" =~ ^(true|false)$ ]] && ! [[ "${value}" =~ ^(true|false)$ ]]; then
+            fail "option --${name}: found '${value}'; expected true or false."
+        fi
+        if [[ "${!name-}" =~ ^[0-9]+$ ]] && ! [[ "${value}" =~ ^[0-9]+$ ]]; then
+            fail "option --${name}: found '${value}'; expected a whole number."
+        fi
+        printf -v "${name}" '%s' "${value}"
+    done
+}
+
+option_known() {
+    option_names | grep -qxF -- "$1" || fail "unknown option --$1.$(nearest_option "$1") See --help for all."
+}
