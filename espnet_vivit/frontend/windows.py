@@ -4,7 +4,7 @@ Window k starts at frame `k * hop`, hop = num_frames - overlap; the last is the 
 tubelet step (two frames, 80 ms at 25 fps) belongs to the window whose nominal centre is nearest; of two equally near,
 to the earlier. The centre is nominal, that of a full window, also where the clip ends inside: so clips that begin alike
 are cut alike, and steps whose owning window lies wholly inside two clips that share its frames are equal in both. Only
-the steps after the middle of a clip's last overlap may belong to another window than they would in a longer clip.
+in a clip's last half overlap may a step belong to another window than it would in a longer clip.
 """
 
 from typing import NamedTuple
