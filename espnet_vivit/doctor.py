@@ -102,10 +102,10 @@ def check_devices() -> Finding:
 def check_video() -> Finding:
     """Whether the codecs are there that corpora are read from (h264) and drawn to (ffv1)."""
     try:
-        import av
+        from av.codec import Codec
 
         for codec, mode in (("h264", "r"), ("ffv1", "w")):
-            av.codec.Codec(codec, mode)
+            Codec(codec, mode)
     except (ImportError, OSError, ValueError) as error:  # PyAV: an unknown codec is a ValueError
         return Finding(BROKEN, "video codecs", str(error).splitlines()[0], "pip install --force-reinstall av")
     return Finding(OK, "video codecs", "h264, ffv1")

@@ -58,7 +58,7 @@ def test_devices_are_what_torch_sees():
 
 def test_video_codecs_work_here_and_their_absence_is_seen(monkeypatch):
     assert doctor.check_video().state == OK
-    monkeypatch.setitem(sys.modules, "av", None)
+    monkeypatch.setitem(sys.modules, "av.codec", None)
     assert doctor.check_video().state == BROKEN
 
 
