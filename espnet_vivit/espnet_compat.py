@@ -23,6 +23,7 @@ _WHERE = {  # name -> ESPnet's module that defines it
     "AbsPreprocessor": "espnet2.train.preprocessor",
     "AbsTask": "espnet2.tasks.abs_task",
     "AbsBatchStepScheduler": "espnet2.schedulers.abs_scheduler",
+    "BatchScorerInterface": "espnet.nets.scorer_interface",
     "ClassChoices": "espnet2.train.class_choices",
     "ConfigArgumentParser": "espnet2.utils.config_argparse",
     "DatadirWriter": "espnet2.fileio.datadir_writer",

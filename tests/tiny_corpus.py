@@ -13,7 +13,7 @@ TOKENS = ["<blank>", "<unk>", *WORDS, "<sos/eos>"]
 PIXELS = 24
 CONFIG = {
     "vision_encoder": "linear",
-    "vision_encoder_conf": {"image_size": 22, "patch_size": 11},
+    "vision_encoder_conf": {"image_size": 22, "output_dim": 16},
     "audio_encoder": "resnet1d",
     "encoder_conf": {
         "output_size": 16,

@@ -5,6 +5,8 @@ In: video (T, H, W) uint8 as the preprocessor delivers it, and/or speech (N,) fl
 a length bonus and, if given, a language model; or the CTC branch's best path, which costs next to nothing.
 """
 
+import logging
+import math
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from espnet_vivit.decode.no_blank import forbid_blank
 from espnet_vivit.errors import ConfigError, InputError, unknown_name
 from espnet_vivit.espnet_compat import Hypothesis, inference_with_task
 from espnet_vivit.espnet_compat import Speech2Text as EspnetSpeech2Text
@@ -78,6 +81,13 @@ class Speech2Text(EspnetSpeech2Text):
                 nbest=nbest,
                 normalize_length=normalize_length,
             )
+        vocabulary = len(self.asr_model.token_list)
+        if (
+            beam_size > vocabulary
+        ):  # at the first token there is one hypothesis, and ESPnet fails to find `beam_size` best
+            logging.info("beam_size %d is more than the %d tokens there are; using that many", beam_size, vocabulary)
+            self.beam_search.beam_size = vocabulary
+        forbid_blank(self.beam_search, self.asr_model.blank_id)
         self.modality = check_modality(modality, self.asr_model.modality)
         self.search = search
         self.attention_only = ctc_weight == 0
@@ -108,7 +118,8 @@ class Speech2Text(EspnetSpeech2Text):
         if self.search == "ctc_greedy":
             return [self._best_path(states)]
         self.maxlenratio, self.minlenratio = self._ratios_per_step(states.size(1))
-        return self._decode_single_sample(states[0])
+        results = self._decode_single_sample(states[0])
+        return [result for result in results if result[3].score > -math.inf]
 
     def _ratios_per_step(self, steps: int) -> tuple[float, float]:
         """The length bounds as ESPnet's search takes them: per encoder step."""
@@ -119,6 +130,8 @@ class Speech2Text(EspnetSpeech2Text):
             longest = -float(steps * frames_per_step)
         elif longest > 0:
             longest *= frames_per_step
+        if not self.attention_only:  # CTC cannot say more than a token per step; ESPnet's scorer fails beyond
+            longest = min(max(longest, -float(steps)), 1.0)
         return longest, shortest * frames_per_step if shortest > 0 else shortest
 
     def _best_path(self, states: torch.Tensor) -> tuple[str, list[str], list[int], Hypothesis]:

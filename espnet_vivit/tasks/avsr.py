@@ -94,6 +94,7 @@ class AVSRTask(ASRTask):
         if missing:
             raise ConfigError("options are missing: " + ", ".join(f"--{name}" for name in missing))
         check_model_options(args)
+        check_preprocessor_conf(args.preprocessor_conf)
         if args.max_cache_size:
             raise ConfigError(
                 "max_cache_size keeps preprocessed samples, so augmentation would be drawn once and never again",

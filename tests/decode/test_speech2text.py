@@ -1,0 +1,173 @@
+"""Decoding with ESPnet2's beam search: any stream of the model, sane length bounds, and the best CTC path."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from espnet.nets.batch_beam_search import BatchBeamSearch
+
+from espnet_vivit.decode.speech2text import Speech2Text, streams_to_read
+from espnet_vivit.errors import ConfigError, InputError
+from espnet_vivit.tasks.avsr import AVSRTask
+from tests.tiny import randomize
+from tests.tiny_corpus import TOKENS, write_config
+
+FRAMES = 12
+VIDEO = np.random.default_rng(0).integers(0, 256, (FRAMES, 22, 22), dtype=np.uint8)
+SPEECH = np.random.default_rng(1).standard_normal(FRAMES * 640).astype(np.float32)
+
+
+def experiment(folder, **changes):
+    """(config.yaml, weights) of an untrained model."""
+    folder.mkdir(parents=True, exist_ok=True)
+    changes = {"audio_encoder": ..., **changes}  # the audio ResNet is the slow part
+    parser = AVSRTask.get_parser()
+    args = parser.parse_args(["--config", str(write_config(folder / "train.yaml", **changes))])
+    args.token_list = list(TOKENS)
+    torch.manual_seed(0)
+    model = randomize(AVSRTask.build_model(args), std=0.2)
+    (folder / "config.yaml").write_text(yaml.safe_dump(vars(args)))
+    torch.save(model.state_dict(), folder / "model.pth")
+    return folder / "config.yaml", folder / "model.pth"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    return experiment(tmp_path_factory.mktemp("exp"), audio_encoder="resnet1d")
+
+
+def test_one_model_decodes_video_sound_and_both(files):
+    scores = set()
+    for modality in ("video", "audio", "multimodal"):
+        speech2text = Speech2Text(*files, modality=modality, beam_size=3)
+        assert isinstance(speech2text.beam_search, BatchBeamSearch)
+        ((text, tokens, ids, hypothesis),) = speech2text(speech=SPEECH, video=VIDEO)
+        assert text == " ".join(tokens) and tokens == [TOKENS[index] for index in ids]
+        scores.add(round(float(hypothesis.score), 4))
+    assert len(scores) == 3
+
+
+def test_a_stream_that_is_not_used_does_not_matter(files):
+    seeing = Speech2Text(*files, modality="video", beam_size=3)
+    alone, both = seeing(video=VIDEO), seeing(video=VIDEO, speech=SPEECH)
+    assert float(alone[0][3].score) == float(both[0][3].score)
+    with pytest.raises(InputError, match="nothing to transcribe: found no stream; expected video"):
+        seeing(speech=SPEECH)
+
+
+def test_beam_search_finds_the_most_probable_transcript(tmp_path):
+    """An exhaustive search over all transcripts of up to two tokens is the oracle."""
+    config, weights = experiment(tmp_path, model_conf={"ctc_weight": 0.3})
+    speech2text = Speech2Text(config, weights, beam_size=60, ctc_weight=0.4, maxlenratio=-3.0)
+    found = speech2text(video=VIDEO[:3])[0]
+    model = speech2text.asr_model
+    states, lengths = model.encode(video=torch.tensor(VIDEO[None, :3]), video_lengths=torch.tensor([3]))
+    log_probs = model.ctc.log_softmax(states).transpose(0, 1)
+    vocabulary = [index for index in range(1, len(TOKENS) - 1)]
+    best = (-math.inf, ())
+    transcripts = [()] + [(a,) for a in vocabulary] + [(a, b) for a in vocabulary for b in vocabulary]
+    for ids in transcripts:
+        target = torch.tensor([ids], dtype=torch.long).reshape(1, -1)
+        ctc = -torch.nn.functional.ctc_loss(
+            log_probs, target, lengths, torch.tensor([len(ids)]), blank=0, reduction="sum"
+        )
+        entry = torch.tensor([[model.sos, *ids]])
+        logits, _ = model.decoder(states, lengths, entry, torch.tensor([entry.size(1)]))
+        wanted = torch.tensor([[*ids, model.eos]])
+        attention = logits.log_softmax(-1).gather(2, wanted[..., None]).sum()
+        best = max(best, (0.4 * float(ctc) + 0.6 * float(attention), ids))
+    assert tuple(found[2]) == best[1]
+    assert float(found[3].score) == pytest.approx(best[0], abs=1e-3)
+
+
+def test_ctc_greedy_is_the_collapsed_best_path(files):
+    speech2text = Speech2Text(*files, search="ctc_greedy")
+    text, tokens, ids, _ = speech2text(video=VIDEO, speech=SPEECH)[0]
+    model = speech2text.asr_model
+    states, _ = model.encode(
+        video=torch.tensor(VIDEO[None]),
+        video_lengths=torch.tensor([FRAMES]),
+        speech=torch.tensor(SPEECH[None]),
+        speech_lengths=torch.tensor([FRAMES * 640]),
+    )
+    path = torch.unique_consecutive(model.ctc.argmax(states)[0]).tolist()
+    assert ids == [label for label in path if label not in (0, len(TOKENS) - 1)]
+    assert text == " ".join(tokens)
+
+
+@pytest.mark.parametrize(("feature_rate", "steps"), [("frame", 12), ("tubelet", 6)])
+def test_length_bounds_count_video_frames_at_both_rates(tmp_path, feature_rate, steps):
+    config, weights = experiment(tmp_path, feature_rate=feature_rate)
+
+    def longest(**options):
+        speech2text = Speech2Text(config, weights, **options)
+        assert (
+            speech2text.asr_model.encode(video=torch.tensor(VIDEO[None]), video_lengths=torch.tensor([12]))[1] == steps
+        )
+        ratio, shortest = speech2text._ratios_per_step(steps)
+        assert shortest * steps == pytest.approx(12 * options.get("minlenratio", 0.0))
+        return int(-ratio) if ratio < 0 else int(steps * (ratio or 1))
+
+    assert longest(maxlenratio=0.5, minlenratio=0.25) == 6
+    assert longest(maxlenratio=-4.0) == 4
+    assert longest(ctc_weight=0.0) == 12  # attention alone may say more than one token per step
+    assert longest() == steps  # CTC cannot
+    assert len(Speech2Text(config, weights, maxlenratio=0.25, minlenratio=0.25)(video=VIDEO)[0][2]) <= 3
+
+
+def test_a_beam_wider_than_the_vocabulary_is_cut_to_it(files):
+    wide, exact = (Speech2Text(*files, modality="video", beam_size=size) for size in (40, len(TOKENS)))
+    assert wide(video=VIDEO)[0][2] == exact(video=VIDEO)[0][2]
+
+
+def test_the_n_best_are_sorted(files):
+    hypotheses = [float(result[3].score) for result in Speech2Text(*files, beam_size=5, nbest=3)(video=VIDEO)]
+    assert len(hypotheses) == 3 and hypotheses == sorted(hypotheses, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "message"),
+    [
+        ({}, {"modality": "audio"}, "trained on video alone: found modality audio; expected video"),
+        ({}, {"modality": "vidoe"}, "Did you mean 'video'"),
+        ({}, {"search": "greedy"}, "unknown search: found 'greedy'"),
+        ({"model_conf": {"ctc_weight": 0.0}}, {}, "trained without CTC"),
+        ({"model_conf": {"ctc_weight": 0.0}}, {"search": "ctc_greedy", "ctc_weight": 0.0}, "trained without CTC"),
+        ({"model_conf": {"ctc_weight": 1.0}}, {}, "trained without attention decoder"),
+    ],
+)
+def test_what_the_model_cannot_do_is_said(tmp_path, changes, options, message):
+    config, weights = experiment(tmp_path, **changes)
+    with pytest.raises(ConfigError, match=message):
+        Speech2Text(config, weights, **options)
+
+
+def test_models_without_one_branch_decode_with_the_other(tmp_path):
+    attention = experiment(tmp_path / "att", model_conf={"ctc_weight": 0.0})
+    ctc = experiment(tmp_path / "ctc", model_conf={"ctc_weight": 1.0})
+    assert len(Speech2Text(*attention, ctc_weight=0.0, beam_size=2)(video=VIDEO)) == 1
+    assert len(Speech2Text(*ctc, ctc_weight=1.0, beam_size=2)(video=VIDEO)) == 1
+    assert len(Speech2Text(*ctc, search="ctc_greedy", ctc_weight=0.5)(video=VIDEO)) == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "modality", "trained", "streams"),
+    [
+        (["video", "speech"], None, "multimodal", ("speech", "video")),
+        (["video"], None, "multimodal", ("video",)),
+        (["video", "speech", "text"], "audio", "multimodal", ("speech",)),
+        (["video", "speech"], None, "video", ("video",)),
+    ],
+)
+def test_only_the_streams_that_are_needed_are_read(names, modality, trained, streams):
+    assert streams_to_read(names, modality, trained) == streams
+
+
+@pytest.mark.parametrize(
+    ("names", "modality", "trained"), [(["speech"], "multimodal", "multimodal"), (["text"], None, "video")]
+)
+def test_a_stream_that_is_not_there_is_named(names, modality, trained):
+    with pytest.raises(ConfigError, match=f"decoding with modality {modality or trained} needs"):
+        streams_to_read(names, modality, trained)

@@ -1,0 +1,152 @@
+"""ESPnet is imported quietly and loses nothing by it; our modules answer to ESPnet's names."""
+
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pytest
+from typeguard import TypeCheckError
+
+from espnet_vivit import espnet_compat
+from espnet_vivit.espnet_compat import (
+    TokenIDConverter,
+    add_data_type,
+    inference_with_task,
+    quiet_espnet_import,
+    register,
+    register_espnetez,
+)
+
+ALIASES = {
+    "espnet.nets.pytorch_backend.frontend.vivit_encoder": "espnet_vivit.frontend.vivit_encoder",
+    "espnet.nets.pytorch_backend.e2e_asr_conformer": "espnet_vivit.e2e_asr_conformer",
+}
+
+
+def run_python(code):
+    """(stdout, stderr) of a fresh interpreter without network."""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout, done.stderr
+
+
+def test_importing_the_task_prints_nothing_on_stdout_and_loads_no_phonemes():
+    out, err = run_python(
+        "from espnet_vivit.espnet_compat import ASRTask; import sys;"
+        "print('nltk' in sys.modules, ASRTask.__name__)"
+    )
+    assert out == "False ASRTask\n"
+    assert "nltk_data" not in err
+
+
+@pytest.mark.parametrize("alias", ALIASES)
+def test_the_import_lines_of_existing_scripts_give_our_modules(alias):
+    register()
+    register()
+    module = __import__(alias, fromlist=["*"])
+    assert module is sys.modules[ALIASES[alias]] is sys.modules[alias]
+    assert module.__name__ == module.__spec__.name == ALIASES[alias]
+    assert sum(type(finder).__name__ == "_AliasFinder" for finder in sys.meta_path) == 1
+
+
+def test_the_two_lines_themselves():
+    register()
+    from espnet.nets.pytorch_backend.e2e_asr_conformer import E2E
+    from espnet.nets.pytorch_backend.frontend.vivit_encoder import vivit_encoder
+
+    import espnet_vivit
+
+    assert E2E is espnet_vivit.E2E and vivit_encoder is espnet_vivit.vivit_encoder
+
+
+def test_registering_loads_nothing_by_itself():
+    out, _ = run_python(
+        "import espnet_vivit, sys; espnet_vivit.register();"
+        "print(sorted({'torch', 'transformers', 'espnet', 'espnet2'} & set(sys.modules)))"
+    )
+    assert out == "[]\n"
+
+
+def test_espnets_type_checks_still_happen():
+    with pytest.raises(TypeCheckError):
+        TokenIDConverter(token_list=3)
+
+
+def test_every_name_is_where_the_table_says():
+    for name in espnet_compat._WHERE:
+        assert getattr(espnet_compat, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'NoSuchTask'"):
+        espnet_compat.NoSuchTask  # noqa: B018
+
+
+def test_a_deferred_module_is_there_when_it_is_used(tmp_path, monkeypatch):
+    (tmp_path / "rarely_used.py").write_text("VALUE = 41 + 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    espnet_compat._defer("rarely_used")
+    import rarely_used
+
+    assert not hasattr(rarely_used, "__file__")  # what `inspect` asks of every module does not load it
+    assert rarely_used.VALUE == 42
+    assert sys.modules.pop("rarely_used").__file__ == str(tmp_path / "rarely_used.py")
+
+
+def test_typeguard_is_itself_again_after_an_import_that_fails():
+    import typeguard
+
+    before = typeguard.typechecked
+    with pytest.raises(ModuleNotFoundError), quiet_espnet_import():
+        assert typeguard.typechecked is not before
+        import espnet2.no_such_module  # noqa: F401
+    assert typeguard.typechecked is before
+
+
+def test_a_data_type_is_known_to_both_of_espnets_tables():
+    from espnet2.train import dataset, iterable_dataset
+
+    add_data_type("tiny_zeros", read_scp=lambda path: {"a": np.zeros(3)}, read_value=lambda value: 0, help_text="zeros")
+    try:
+        assert dataset.ESPnetDataset([("x", "name", "tiny_zeros")])["a"][1]["name"].tolist() == [0, 0, 0]
+        assert iterable_dataset.DATA_TYPES["tiny_zeros"]("x") == 0
+    finally:
+        del dataset.DATA_TYPES["tiny_zeros"], iterable_dataset.DATA_TYPES["tiny_zeros"]
+
+
+def test_espnets_inference_names_our_task_only_inside_the_block():
+    from espnet2.bin import asr_inference
+    from espnet2.tasks.asr import ASRTask
+
+    ours = types.new_class("Ours")
+    with pytest.raises(ZeroDivisionError), inference_with_task(ours):
+        assert asr_inference.ASRTask is ours
+        raise ZeroDivisionError
+    assert asr_inference.ASRTask is ASRTask
+
+
+@pytest.mark.slow
+def test_espnetez_trains_with_the_task(tmp_path):
+    pytest.importorskip("six", reason="espnetez imports it without stating it among ESPnet's dependencies")
+    import yaml
+
+    from tests.tiny_corpus import FILES, write_config, write_tiny_corpus
+
+    register_espnetez()
+    import espnetez
+
+    corpus = write_tiny_corpus(tmp_path / "corpus")
+    config = espnetez.from_yaml("avsr", str(write_config(tmp_path / "train.yaml", max_epoch=1)))
+    config["token_list"] = str(corpus / "tokens.txt")
+    data = {name: tuple(entry.split(",")[::2]) for name, entry in FILES.items()}
+    trainer = espnetez.Trainer(
+        task="avsr",
+        train_config=config,
+        output_dir=str(tmp_path / "exp"),
+        stats_dir=str(tmp_path / "stats"),
+        data_info=data,
+        train_dump_dir=str(corpus / "train"),
+        valid_dump_dir=str(corpus / "valid"),
+        ngpu=0,
+    )
+    trainer.collect_stats()
+    trainer.train()
+    assert (tmp_path / "exp/valid.acc.ave_1best.pth").is_file()
+    assert yaml.safe_load((tmp_path / "exp/config.yaml").read_text())["vision_encoder"] == "linear"
