@@ -16,6 +16,7 @@ from torch import nn
 from transformers import VivitModel
 
 from espnet_vivit.errors import ConfigError, InputError, unknown_name
+from espnet_vivit.frontend.conv_stem import ConvStem
 from espnet_vivit.frontend.feature_cache import FeatureCache, fingerprint_of
 from espnet_vivit.frontend.feature_rate import check_feature_rate, steps_at_rate
 from espnet_vivit.frontend.masking import check_video, zero_padding
@@ -28,6 +29,7 @@ from espnet_vivit.units import TUBELET_FRAMES, tubelet_steps
 
 POOLINGS = ("mean", "max", "cls")
 FRAME_ADJUSTS = ("sample", "window")
+STEMS = ("tubelet", "conv")
 _WINDOWS_PER_PASS = 8  # in inference, where nothing else bounds the memory of a ten-minute clip
 
 Finish = Callable[[torch.Tensor], torch.Tensor]  # pooled steps (S, hidden) -> what is kept of them, (S, ...)
@@ -55,6 +57,7 @@ def vivit_encoder(
     feature_cache: str | None = None,
     attn_implementation: str = "sdpa",
     gradient_checkpointing: bool = False,
+    stem: str = "tubelet",
 ) -> "VivitEncoder":
     """Build a `VivitEncoder`: `encoder(video)` -> features, `encoder(video, lengths)` -> (features, lengths).
 
@@ -77,12 +80,18 @@ def vivit_encoder(
         feature_cache: folder that keeps a frozen tower's features between epochs.
         attn_implementation: transformers' name: "sdpa", "eager", "flash_attention_2", …
         gradient_checkpointing: recompute the tower's layers in the backward pass, to save memory.
+        stem: how tubelets become tokens: "tubelet" is the checkpoint's linear projection, "conv" a convolutional stem
+            for towers trained from scratch, which learn much faster with it.
 
     Raises:
         ConfigError: an option that does not exist or contradicts another.
         WeightsError: no such weights here, and no network to fetch them.
     """
     _check_options(temporal_pooling, frame_adjust, normalization, feature_rate, output_dim, max_windows)
+    if stem not in STEMS:
+        raise unknown_name("stem", stem, STEMS)
+    if stem == "conv" and pretrained:
+        raise ConfigError("pretrained weights come with their own stem", found="stem='conv'", expected="'tubelet'")
     if isinstance(dtype, str):
         dtype = _dtype_named(dtype)
     tower = load_vivit(
@@ -97,6 +106,8 @@ def vivit_encoder(
         local_files_only=local_files_only,
         attn_implementation=attn_implementation,
     )
+    if stem == "conv":
+        tower.embeddings.patch_embeddings = ConvStem(tower.config.hidden_size, tuple(tower.config.tubelet_size[1:]))
     if gradient_checkpointing:
         tower.gradient_checkpointing_enable()
     return VivitEncoder(
@@ -299,7 +310,10 @@ class VivitEncoder(nn.Module):
 
     def _tokens(self, windows: torch.Tensor) -> torch.Tensor:
         embeddings = self.vivit.embeddings
-        tokens = embed_tubelets(windows, embeddings.patch_embeddings.projection, self.pixel_affine)  # (W, N, D)
+        if isinstance(embeddings.patch_embeddings, ConvStem):
+            tokens = embeddings.patch_embeddings(self._normalise(windows))  # (W, N, D)
+        else:
+            tokens = embed_tubelets(windows, embeddings.patch_embeddings.projection, self.pixel_affine)
         positions = embeddings.position_embeddings[:, : 1 + tokens.size(1)]  # time slowest: fewer frames, fewer rows
         cls = embeddings.cls_token.expand(tokens.size(0), -1, -1)
         hidden = embeddings.dropout(torch.cat([cls.to(tokens.dtype), tokens], dim=1) + positions)
