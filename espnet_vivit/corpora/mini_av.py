@@ -44,6 +44,7 @@ def prepare(
     num_test_seen: int = 150,
     num_test_unseen: int = 100,
     size: int = 48,
+    variation: float = 0.1,
     nj: int = 2,
     video_format: str = "npy",
     media_dir: str | os.PathLike | None = None,
@@ -51,14 +52,16 @@ def prepare(
 ) -> dict[str, Path]:
     """Render the corpus; returns split -> data directory `out_dir`/split. Clips go to `media_dir` (`out_dir`/clips).
 
-    A run that was stopped is finished by the same call; clips that are there are kept. Raises ConfigError for options
-    that differ from those of the clips in `media_dir`, MissingDependencyError without espeak-ng.
+    `variation` is how much a sound's shape and timing differ from one utterance to the next (mini_av_visemes.vary): 0
+    is the easiest to read, 0.2 hard. A run that was stopped is finished by the same call; clips that are there are
+    kept. Raises ConfigError for options that differ from those of the clips in `media_dir`, MissingDependencyError
+    without espeak-ng.
     """
     out_dir = Path(out_dir)
     media_dir = (Path(media_dir) if media_dir is not None else out_dir / "clips").resolve()
-    _check_options(size=size, nj=nj, video_format=video_format)
+    _check_options(size=size, variation=variation, nj=nj, video_format=video_format)
     config = Config(
-        seed, num_train, num_dev, num_test_seen, num_test_unseen, size, video_format, espeak=espeak_version()
+        seed, num_train, num_dev, num_test_seen, num_test_unseen, size, variation, video_format, espeak=espeak_version()
     )
     plans = plan_clips(config)
     media_dir.mkdir(parents=True, exist_ok=True)
@@ -84,9 +87,11 @@ def corpus_hash(directories: dict[str, Path]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _check_options(*, size: int, nj: int, video_format: str) -> None:
+def _check_options(*, size: int, variation: float, nj: int, video_format: str) -> None:
     if size not in SIZES:
         raise ConfigError("bad size", found=size, expected=f"one of {', '.join(map(str, SIZES))} pixels")
+    if not 0 <= variation <= 0.5:
+        raise ConfigError("bad variation", found=variation, expected="0 (always the same) to 0.5")
     if nj < 1:
         raise ConfigError("bad number of jobs", found=nj, expected="at least 1")
     if video_format not in VIDEO_FORMATS:
@@ -170,6 +175,7 @@ def get_parser() -> argparse.ArgumentParser:
     for split, count in (("train", 1200), ("dev", 60), ("test-seen", 150), ("test-unseen", 100)):
         parser.add_argument(f"--num-{split}", type=int, default=count, help="number of clips")
     parser.add_argument("--size", type=int, default=48, choices=SIZES, help="pixels of a picture's side")
+    parser.add_argument("--variation", type=float, default=0.1, help="of a sound's shape and timing: 0 is easiest")
     parser.add_argument("--nj", type=int, default=2, help="processes")
     parser.add_argument("--video-format", default="npy", choices=VIDEO_FORMATS, help="npy is the fastest to train from")
     return parser

@@ -11,7 +11,7 @@ from espnet_vivit.corpora.data_dir import WordTime
 from espnet_vivit.corpora.mini_av_mouth import render_mouth
 from espnet_vivit.corpora.mini_av_speakers import make_speaker
 from espnet_vivit.corpora.mini_av_speech import Speech, speak
-from espnet_vivit.corpora.mini_av_visemes import mouth_shapes, viseme_spans
+from espnet_vivit.corpora.mini_av_visemes import mouth_shapes, vary, viseme_spans
 from espnet_vivit.corpora.random_state import rng_for
 from espnet_vivit.units import AUDIO_RATE_HZ, SAMPLES_PER_FRAME
 
@@ -28,6 +28,7 @@ class ClipPlan:
     text: str
     seed: int
     size: int
+    variation: float
 
 
 @dataclass(frozen=True)
@@ -66,5 +67,6 @@ def draw_clip(plan: ClipPlan, spoken: SpokenClip) -> np.ndarray:
     """The pictures of a clip, (T, size, size) uint8."""
     speaker = make_speaker(plan.speaker, plan.seed)
     spans = viseme_spans(spoken.speech.phonemes, spoken.lead_s)
-    shapes = mouth_shapes(spans, spoken.num_frames, gain=speaker.gain)
+    spans, offsets = vary(spans, rng_for(plan.seed, "mouth", plan.utt_id), plan.variation)
+    shapes = mouth_shapes(spans, spoken.num_frames, gain=speaker.gain, offsets=offsets)
     return render_mouth(shapes, speaker.look, rng_for(plan.seed, "picture", plan.utt_id), size=plan.size)

@@ -13,7 +13,7 @@ from espnet_vivit.corpora.mini_av_speakers import SEEN_SPEAKERS, UNSEEN_SPEAKERS
 from espnet_vivit.corpora.random_state import rng_for
 from espnet_vivit.errors import ConfigError
 
-RECIPE_VERSION = 2  # raise it when the same options give other clips
+RECIPE_VERSION = 3  # raise it when the same options give other clips
 _NOTE_NAME = "mini_av.json"
 
 
@@ -27,6 +27,7 @@ class Config:
     num_test_seen: int
     num_test_unseen: int
     size: int
+    variation: float
     video_format: str
     espeak: str
     version: int = RECIPE_VERSION
@@ -48,7 +49,7 @@ def plan_clips(config: Config) -> dict[str, list[ClipPlan]]:
     for split, texts in zip(counts, sentences, strict=True):
         speakers = UNSEEN_SPEAKERS if split == "test_unseen" else SEEN_SPEAKERS
         plans[split] = [
-            ClipPlan(f"{speaker}_{split}_{number:05d}", speaker, text, config.seed, config.size)
+            ClipPlan(f"{speaker}_{split}_{number:05d}", speaker, text, config.seed, config.size, config.variation)
             for number, text in enumerate(texts)
             for speaker in [speakers[number % len(speakers)]]
         ]

@@ -104,13 +104,33 @@ def viseme_spans(phonemes: Iterable[Span], lead_s: float) -> list[Span]:
     return [*spans, Span(spans[-1].end_s, spans[-1].end_s + 1.0, "rest")]
 
 
-def mouth_shapes(spans: list[Span], num_frames: int, *, gain: Mapping[str, float] | None = None) -> np.ndarray:
-    """(T, 6) float64: PARAMETERS at the middle of every frame. `gain` scales a speaker's targets by parameter name."""
+def vary(spans: list[Span], rng: np.random.Generator, variation: float) -> tuple[list[Span], np.ndarray]:
+    """Nobody says a sound twice in the same way: the segments with their times shifted, and (S, 6) to add to targets.
+
+    `variation` is the standard deviation of a target, in units of a parameter's range; a tenth of it, in seconds, is
+    that of the shift: at 0.1 a target errs by a tenth of the range and a segment by 10 ms.
+    """
+    shifts_s = 0.1 * variation * rng.standard_normal(len(spans))
+    moved = [Span(s.start_s + shift_s, s.end_s + shift_s, s.name) for s, shift_s in zip(spans, shifts_s, strict=True)]
+    return moved, variation * rng.standard_normal((len(spans), len(PARAMETERS)))
+
+
+def mouth_shapes(
+    spans: list[Span],
+    num_frames: int,
+    *,
+    gain: Mapping[str, float] | None = None,
+    offsets: np.ndarray | float = 0.0,
+) -> np.ndarray:
+    """(T, 6) float64: PARAMETERS at the middle of every frame.
+
+    `gain` scales a speaker's targets by parameter name, `offsets` (S, 6) is added to the targets (see `vary`).
+    """
     times_s = (np.arange(num_frames) + 0.5)[:, None] / VIDEO_RATE_HZ
     starts_s = np.array([span.start_s for span in spans])
     ends_s = np.array([span.end_s for span in spans])
     table = [VISEMES[span.name] for span in spans]
-    targets = np.array([viseme.targets for viseme in table])  # (S, 6)
+    targets = np.array([viseme.targets for viseme in table]) + offsets  # (S, 6)
     dominance = np.array([viseme.dominance for viseme in table])  # (S, 6)
     reach_s = np.array([viseme.reach_s for viseme in table])
     margin_s = 0.25 * np.minimum(ends_s - starts_s, 0.12)  # the core is what remains between the margins

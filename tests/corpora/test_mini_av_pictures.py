@@ -6,7 +6,7 @@ import pytest
 from espnet_vivit.corpora.mini_av_mouth import Look, render_mouth
 from espnet_vivit.corpora.mini_av_speakers import SEEN_SPEAKERS, UNSEEN_SPEAKERS, make_speaker
 from espnet_vivit.corpora.mini_av_speech import Span
-from espnet_vivit.corpora.mini_av_visemes import PARAMETERS, VISEMES, mouth_shapes, viseme_spans, visemes_of
+from espnet_vivit.corpora.mini_av_visemes import PARAMETERS, VISEMES, mouth_shapes, vary, viseme_spans, visemes_of
 from espnet_vivit.corpora.random_state import rng_for
 from espnet_vivit.errors import DataError
 
@@ -83,6 +83,26 @@ def test_a_speakers_gain_scales_what_it_names():
     plain, wide = mouth_shapes(spans, 12), mouth_shapes(spans, 12, gain={"opening": 1.1})
     np.testing.assert_allclose(wide[:, OPENING], 1.1 * plain[:, OPENING])
     np.testing.assert_allclose(wide[:, 1:], plain[:, 1:])
+
+
+def test_variation_moves_targets_and_times_by_the_stated_amounts():
+    spans = viseme_spans(phonemes(*["A:"] * 2000), lead_s=0.2)
+    moved, offsets = vary(spans, rng_for(0, "vary"), 0.2)
+    shifts_s = np.array([after.start_s - before.start_s for before, after in zip(spans, moved, strict=True)])
+    assert offsets.std() == pytest.approx(0.2, rel=0.05) and abs(offsets.mean()) < 0.01
+    assert shifts_s.std() == pytest.approx(0.02, rel=0.05)
+    np.testing.assert_allclose([s.end_s - s.start_s for s in moved], [s.end_s - s.start_s for s in spans])
+    still_spans, none = vary(spans, rng_for(0, "vary"), 0.0)
+    assert still_spans == spans and not none.any()
+
+
+def test_offsets_reach_the_shapes():
+    spans = viseme_spans(phonemes("A:", length_s=0.4), lead_s=0.2)
+    offsets = np.zeros((len(spans), 6))
+    offsets[1, TONGUE] = 0.3
+    difference = mouth_shapes(spans, 20, offsets=offsets) - mouth_shapes(spans, 20)
+    assert difference[9, TONGUE] == pytest.approx(0.3, abs=0.02)
+    np.testing.assert_allclose(np.delete(difference, TONGUE, axis=1), 0)
 
 
 @pytest.mark.parametrize("size", [48, 64, 96])
