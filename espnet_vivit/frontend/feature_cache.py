@@ -76,9 +76,14 @@ class FeatureCache:
         data = steps.cpu().contiguous().numpy().tobytes()
         path.parent.mkdir(exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(hashlib.sha256(data).digest() + data)
-        self._bytes += len(data) + _CHECKSUM_BYTES - (path.stat().st_size if path.exists() else 0)
-        os.replace(file.name, path)  # workers that write the same entry write the same bytes
+            try:
+                file.write(hashlib.sha256(data).digest() + data)
+                file.flush()
+                self._bytes += len(data) + _CHECKSUM_BYTES - (path.stat().st_size if path.exists() else 0)
+                os.replace(file.name, path)  # workers that write the same entry write the same bytes
+            except BaseException:
+                os.unlink(file.name)
+                raise
 
     def _evict(self) -> None:
         if self._bytes <= self.max_bytes:
