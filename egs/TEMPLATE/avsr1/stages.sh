@@ -45,8 +45,10 @@ stage_data() {
 }
 
 stage_format() {
-    local name evaluation
-    read -ra evaluation <<< "${test_sets}"
+    local name evaluation=()
+    for name in ${test_sets}; do # the validation set may be decoded too
+        [ "${name}" = "${valid_set}" ] || evaluation+=("${name}")
+    done
     for name in "${train_set}" "${valid_set}"; do
         "${PYTHON}" -m espnet_vivit.bin.avsr_format --data "${datadir}/${name}" --out "${dumpdir}/raw/org/${name}" --nj "${nj}"
     done
@@ -55,7 +57,7 @@ stage_format() {
     done
     "${PYTHON}" -m espnet_vivit.bin.avsr_format --out "${dumpdir}/raw/org/${train_set}" \
         --held_out "${dumpdir}/raw/org/${valid_set}" "${evaluation[@]/#/${dumpdir}/raw/}"
-    [ -z "${test_sets}" ] || "${PYTHON}" -m espnet_vivit.bin.avsr_format --out "${dumpdir}/raw/org/${valid_set}" \
+    [ "${#evaluation[@]}" -eq 0 ] || "${PYTHON}" -m espnet_vivit.bin.avsr_format --out "${dumpdir}/raw/org/${valid_set}" \
         --held_out "${evaluation[@]/#/${dumpdir}/raw/}"
 }
 
