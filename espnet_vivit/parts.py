@@ -28,15 +28,19 @@ def build_part(kind: str, name: str, table: Mapping[str, str], conf: Mapping | N
     """
     if name not in table:
         raise unknown_name(kind, name, table)
-    build = _load(table[name])
+    return build_checked(f"{kind}_conf for {kind}: {name}", _load(table[name]), conf, **given)
+
+
+def build_checked(where: str, build: Callable, conf: Mapping | None, **given):
+    """`build(**conf, **given)`; `where` names `conf` in the errors, which are those of `build_part`."""
     conf = dict(conf or {})
     known = inspect.signature(build).parameters
     for option in conf:
         if option not in known:
-            raise unknown_name(f"option in {kind}_conf for {kind}: {name}", option, known)
+            raise unknown_name(f"option in {where}", option, known)
         if option in given and conf[option] != given[option]:
             raise ConfigError(
-                f"{kind}_conf contradicts the model's own {option}",
+                f"{where} contradicts the model's own {option}",
                 found=f"{option}={conf[option]!r} against {given[option]!r}",
                 fix=f"Set {option} in one place only, at the top level",
             )

@@ -43,3 +43,44 @@ def gray_clip(frames: int, pixels: int = PIXELS) -> torch.Tensor:
 def raw_clip(frames: int, pixels: int = PIXELS) -> torch.Tensor:
     """A clip (T, H, W), uint8."""
     return torch.randint(0, 256, (frames, pixels, pixels), dtype=torch.uint8)
+
+
+VOCABULARY = 7  # <blank>, five tokens, <sos/eos>
+CONFORMER = {
+    "output_size": 16,
+    "attention_heads": 2,
+    "linear_units": 32,
+    "num_blocks": 2,
+    "cnn_module_kernel": 7,
+    "dropout_rate": 0.0,
+    "positional_dropout_rate": 0.0,
+}
+DECODER = {
+    "attention_heads": 2,
+    "linear_units": 32,
+    "num_blocks": 1,
+    "dropout_rate": 0.0,
+    "positional_dropout_rate": 0.0,
+}
+WINDOWED_VIVIT = {
+    "pretrained": False,
+    "config": CONFIG,
+    "num_frames": WINDOW,
+    "frame_adjust": "window",
+    "window_overlap": 4,
+}
+STREAMS = {  # modality -> the encoders it needs
+    "video": {"vision_encoder": "vivit", "vision_encoder_conf": WINDOWED_VIVIT},
+    "audio": {"audio_encoder": "resnet1d", "audio_encoder_conf": {"channels": 2}},
+}
+STREAMS["multimodal"] = STREAMS["video"] | STREAMS["audio"]
+
+
+def tiny_e2e(modality: str, **options):
+    """An `E2E` without dropout in which everything is small; `encoder_conf` and `decoder_conf` change single fields."""
+    from espnet_vivit import E2E
+
+    options = STREAMS[modality] | options
+    options["encoder_conf"] = CONFORMER | options.get("encoder_conf", {})
+    options["decoder_conf"] = DECODER | options.get("decoder_conf", {})
+    return E2E(VOCABULARY, **options)
