@@ -21,12 +21,14 @@ from espnet2.torch_utils.initialize import initialize
 
 from espnet_vivit.errors import ConfigError, InputError, unknown_name
 from espnet_vivit.frontend.feature_rate import check_feature_rate
+from espnet_vivit.frontend.masking import length_mask
 from espnet_vivit.fusion import ModalityDropout, build_fusion
-from espnet_vivit.parts import AUDIO_ENCODERS, DECODERS, ENCODERS, VISION_ENCODERS, build_part
+from espnet_vivit.parts import AUDIO_ENCODERS, DECODERS, ENCODERS, VISION_ENCODERS, build_checked, build_part
 from espnet_vivit.units import SAMPLES_PER_FRAME, seconds_of_frames, seconds_of_samples
 
 MODALITIES = ("video", "audio", "multimodal")
-_DECODER_SIZES = {"attention_heads": 12, "linear_units": 3072, "num_blocks": 6}  # Auto-AVSR's
+_ENCODER_SIZES = {"output_size": 768, "attention_heads": 12, "linear_units": 3072}  # Auto-AVSR's
+_DECODER_BLOCKS = 6
 _FRAME_LOSS_SMOOTHING = 0.1
 
 
@@ -43,7 +45,8 @@ class E2E(ESPnetASRModel):
         fusion: "concat", "add" or "gated".
         feature_rate: "frame" (25 Hz) or "tubelet" (12.5 Hz), of both streams and so of the encoder's output.
         modality_dropout: {"video": p, "audio": q}: how often training silences a whole stream of an utterance.
-        encoder_conf, decoder_conf, ctc_conf: options of the Conformer and of ESPnet2's decoder and CTC.
+        encoder_conf, decoder_conf, ctc_conf: options of the Conformer and of ESPnet2's decoder and CTC; the decoder
+            takes the encoder's heads and units unless told otherwise.
         frame_loss_weight: weight of a cross-entropy on one token label per encoder step (`frame_labels`), added to the
             hybrid loss; it takes small models off the CTC plateau. 0: off.
         init: ESPnet's initialisation scheme, for everything but the vision encoder, which may be pretrained.
@@ -91,9 +94,11 @@ class E2E(ESPnetASRModel):
         if frame_loss_weight < 0:
             raise ConfigError("frame_loss_weight is negative", found=frame_loss_weight, expected="0 (off) or more")
         encoder_conf = dict(encoder_conf or {})
-        width = encoder_conf.get("output_size", 768)
+        width = encoder_conf.get("output_size", _ENCODER_SIZES["output_size"])
         conformer = build_part("encoder", encoder, ENCODERS, encoder_conf, input_size=width)
-        decoder_conf = _DECODER_SIZES | dict(decoder_conf or {})
+        decoder_conf = decoder_sizes(encoder_conf) | dict(decoder_conf or {})
+        ctc_conf = dict(ctc_conf or {})
+        ctc_dropout_rate = ctc_conf.pop("dropout_rate", 0.0)
         sizes = {"vocab_size": odim, "encoder_output_size": width}
         super().__init__(
             vocab_size=odim,
@@ -105,7 +110,7 @@ class E2E(ESPnetASRModel):
             encoder=conformer,
             postencoder=None,
             decoder=build_part("decoder", decoder, DECODERS, decoder_conf, **sizes) if ctc_weight < 1 else None,
-            ctc=CTC(odim=odim, encoder_output_size=width, **(ctc_conf or {})),
+            ctc=build_checked("ctc_conf", CTC, ctc_conf, odim=odim, encoder_output_size=width),
             joint_network=None,
             ctc_weight=float(ctc_weight),
             lsm_weight=float(lsm_weight),
@@ -120,6 +125,7 @@ class E2E(ESPnetASRModel):
             sym_eos=sym_eos,
             extract_feats_in_collect_stats=extract_feats_in_collect_stats,
         )
+        self.ctc_dropout_rate = ctc_dropout_rate  # ours, as ESPnet's does not end with training
         self.modality = modality
         self.feature_rate = check_feature_rate(feature_rate)
         self.frame_loss_weight = frame_loss_weight
@@ -128,20 +134,21 @@ class E2E(ESPnetASRModel):
         if modality != "video":
             rate = {"feature_rate": feature_rate}
             self.audio_encoder = build_part("audio_encoder", audio_encoder, AUDIO_ENCODERS, audio_encoder_conf, **rate)
-        if init is not None:
-            initialize(self, init)
-        self.vision_encoder = None
+        vision_tower = None
         if modality != "audio":
             conf = _with_model_name(vision_encoder_conf, vision_model_name)
             rate = {"feature_rate": feature_rate}
-            self.vision_encoder = build_part("vision_encoder", vision_encoder, VISION_ENCODERS, conf, **rate)
+            vision_tower = build_part("vision_encoder", vision_encoder, VISION_ENCODERS, conf, **rate)
         self.modality_dropout = ModalityDropout(modality_dropout)
         self.fusion = build_fusion(
             fusion,
-            video_size=None if self.vision_encoder is None else self.vision_encoder.output_size(),
+            video_size=None if vision_tower is None else vision_tower.output_size(),
             audio_size=None if self.audio_encoder is None else self.audio_encoder.output_size(),
             output_size=width,
         )
+        if init is not None:
+            initialize(self, init)
+        self.vision_encoder = vision_tower  # joins after `init`, which would overwrite pretrained weights
         if self.ctc is not None and getattr(self.vision_encoder, "temporal_pooling", None) == "cls":
             warnings.warn(
                 'temporal_pooling="cls" gives every step of a window the same vector, from which CTC cannot spell; '
@@ -167,6 +174,7 @@ class E2E(ESPnetASRModel):
         frame_labels (B, T') int64, -1 where there is none; utt_id names clips in errors.
         """
         text = text[:, : text_lengths.max()]
+        text = text.masked_fill(text == -1, self.ignore_id)
         streams = {"speech": speech, "speech_lengths": speech_lengths, "video": video, "video_lengths": video_lengths}
         states, lengths = self.encode(**streams, utt_id=utt_id)
         states, intermediate = states if isinstance(states, tuple) else (states, [])
@@ -214,23 +222,29 @@ class E2E(ESPnetASRModel):
 
     def _extract_feats(self, speech=None, speech_lengths=None, video=None, video_lengths=None, utt_id=None):
         """Frontends, modality dropout and fusion -> (B, T', D), (B,)."""
-        self._check_streams(speech, video)
+        self._check_streams(speech, speech_lengths, video, video_lengths)
         seen = heard = lengths = None
         if video is not None:
             seen, lengths = self.vision_encoder(video, video_lengths)
+            seen = seen[:, : lengths.max()]  # a batch may be padded beyond its longest clip
         if speech is not None:
             if video is not None:
                 speech, speech_lengths = _align_audio(speech, speech_lengths, video_lengths, utt_id)
             heard, heard_lengths = self.audio_encoder(speech, speech_lengths)
             lengths = heard_lengths if lengths is None else lengths
+            heard = heard[:, : lengths.max()]
         if seen is not None and heard is not None:
             seen, heard = self.modality_dropout(seen, heard)
         if self.modality == "multimodal":
             return self.fusion(seen, heard), lengths
         return self.fusion(heard if seen is None else seen), lengths
 
-    def _check_streams(self, speech, video) -> None:
+    def _check_streams(self, speech, speech_lengths, video, video_lengths) -> None:
         given = [name for name, stream in (("speech", speech), ("video", video)) if stream is not None]
+        for name, lengths in (("speech", speech_lengths), ("video", video_lengths)):
+            if name in given and lengths is None:
+                fix = f"Pass {name}_lengths, {'samples' if name == 'speech' else 'frames'} of each clip before padding"
+                raise InputError(f"{name} comes without its lengths", found=f"{name}_lengths=None", fix=fix)
         takes = {"video": ["video"], "audio": ["speech"], "multimodal": ["speech", "video"]}[self.modality]
         if not given or not set(given) <= set(takes):
             raise InputError(
@@ -240,7 +254,17 @@ class E2E(ESPnetASRModel):
                 fix="Leave out streams that the model does not take",
             )
 
-    def _frame_loss(self, states, labels) -> tuple[torch.Tensor, float]:
+    def _calc_ctc_loss(self, encoder_out, encoder_out_lens, ys_pad, ys_pad_lens) -> tuple[torch.Tensor, float | None]:
+        """ESPnet2's, but its dropout ends with training, and padded steps are no part of the error rate."""
+        kept = F.dropout(encoder_out, self.ctc_dropout_rate, self.training)
+        loss = self.ctc(kept, encoder_out_lens, ys_pad, ys_pad_lens)
+        if self.training or self.error_calculator is None:
+            return loss, None
+        padding = ~length_mask(encoder_out_lens, encoder_out.size(1))
+        best = self.ctc.argmax(encoder_out).masked_fill(padding, self.blank_id)
+        return loss, self.error_calculator(best.cpu(), ys_pad.cpu(), is_ctc=True)
+
+    def _frame_loss(self, states, labels) -> tuple[torch.Tensor, float | None]:
         """Cross-entropy of (B, T', D) states against one token label per step (B, T'), and the share that is right."""
         if labels is None:
             raise InputError(
@@ -248,13 +272,22 @@ class E2E(ESPnetASRModel):
                 expected="a token label per encoder step, which the preprocessing makes from word_times",
                 fix="Add word_times to the training and validation data, or set frame_loss_weight: 0",
             )
+        labels = labels[:, : states.size(1)]
         if labels.shape != states.shape[:2]:
             found, expected = tuple(labels.shape), tuple(states.shape[:2])
             raise InputError("frame_labels do not match the encoder's steps", found=found, expected=expected)
         logits = self.frame_head(states)  # (B, T', V)
+        if (labels == -1).all():  # no clip of the batch has word times: nothing to learn, and no mean over nothing
+            return 0.0 * logits.sum(), None
         options = {"ignore_index": -1, "label_smoothing": _FRAME_LOSS_SMOOTHING if self.training else 0.0}
         loss = F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), **options)
         return loss, th_accuracy(logits.flatten(0, 1), labels, ignore_label=-1)
+
+
+def decoder_sizes(encoder_conf: Mapping) -> dict[str, int]:
+    """What `decoder_conf` is where it says nothing: six blocks, heads and units as in the encoder."""
+    same = {name: encoder_conf.get(name, _ENCODER_SIZES[name]) for name in ("attention_heads", "linear_units")}
+    return {**same, "num_blocks": _DECODER_BLOCKS}
 
 
 def _modality(modality: str | None, vision_encoder: str | None, audio_encoder: str | None) -> str:

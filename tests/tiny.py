@@ -76,11 +76,14 @@ STREAMS = {  # modality -> the encoders it needs
 STREAMS["multimodal"] = STREAMS["video"] | STREAMS["audio"]
 
 
-def tiny_e2e(modality: str, **options):
-    """An `E2E` without dropout in which everything is small; `encoder_conf` and `decoder_conf` change single fields."""
+def tiny_e2e(streams: str, /, **options):
+    """An `E2E` of "video", "audio" or "multimodal" in which everything is small and nothing is dropped out.
+
+    `encoder_conf` and `decoder_conf` in the options change single fields.
+    """
     from espnet_vivit import E2E
 
-    options = STREAMS[modality] | options
+    options = STREAMS[streams] | options
     options["encoder_conf"] = CONFORMER | options.get("encoder_conf", {})
     options["decoder_conf"] = DECODER | options.get("decoder_conf", {})
     return E2E(VOCABULARY, **options)
