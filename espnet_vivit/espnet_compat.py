@@ -42,6 +42,7 @@ _WHERE = {  # name -> ESPnet's module that defines it
 }
 _RENAMED = {"ConfigArgumentParser": "ArgumentParser"}  # where our name says more than ESPnet's
 _DATA_TYPE_TABLES = ("espnet2.train.dataset", "espnet2.train.iterable_dataset")
+_TRAINER = "espnet2.train.trainer"
 _SCHEDULER_TABLE = "espnet2.tasks.abs_task"
 _INFERENCE = "espnet2.bin.asr_inference"
 
@@ -149,6 +150,31 @@ def inference_with_task(task: type) -> Iterator[None]:
         yield
     finally:
         module.ASRTask = original
+
+
+@contextmanager
+def separate_averages() -> Iterator[None]:
+    """Inside the block, ESPnet's trainer averages the n best epochs of each criterion from their files.
+
+    Its own function adds up in the weights that it has loaded, and takes these for an epoch's at the next criterion or
+    count: of four criteria, three averages are wrong. With fewer epochs than n, ours averages those there are; its own
+    takes the best one alone.
+    """
+    module = _espnet_module(_TRAINER)
+    original = module.average_nbest_models
+
+    def average(*, reporter, best_model_criterion, nbest, **options) -> None:
+        for criterion in best_model_criterion:
+            if reporter.has(*criterion[:2]):
+                epochs = len(reporter.sort_epochs_and_values(*criterion))
+                for count in sorted({min(count, epochs) for count in ([nbest] if isinstance(nbest, int) else nbest)}):
+                    original(reporter=reporter, best_model_criterion=[criterion], nbest=count, **options)
+
+    module.average_nbest_models = average
+    try:
+        yield
+    finally:
+        module.average_nbest_models = original
 
 
 def _espnet_module(name: str):

@@ -15,6 +15,7 @@ CONFIG = {
     "vision_encoder": "linear",
     "vision_encoder_conf": {"image_size": 22, "output_dim": 16},
     "audio_encoder": "resnet1d",
+    "audio_encoder_conf": {"channels": 4},
     "encoder_conf": {
         "output_size": 16,
         "attention_heads": 2,

@@ -6,20 +6,18 @@ type and our scheduler, also in the processes that multi-GPU training starts.
 """
 
 import argparse
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch.utils.data import DataLoader
 
 from espnet_vivit import parts
-from espnet_vivit.errors import ConfigError, DataError, WeightsError, unknown_name
+from espnet_vivit.errors import ConfigError
 from espnet_vivit.espnet_compat import (
     ASRTask,
     ClassChoices,
     NestedDictAction,
-    get_default_kwargs,
+    separate_averages,
     str2bool,
     str_or_none,
 )
@@ -27,13 +25,19 @@ from espnet_vivit.frontend.presets import visual_preset
 from espnet_vivit.fusion import FUSIONS
 from espnet_vivit.tasks.data_check import STREAMS, check_training_data
 from espnet_vivit.tasks.dataset import AVSRDataset, AVSRIterableDataset
-from espnet_vivit.tasks.options import PartChoices, adapt_parser, add_choice, read_config, refused
+from espnet_vivit.tasks.model_config import (
+    check_model_options,
+    load_strictly,
+    model_conf_defaults,
+    model_module,
+    read_token_list,
+)
+from espnet_vivit.tasks.options import PartChoices, adapt_parser, add_choice, read_config
 from espnet_vivit.tasks.preprocess import AVSRPreprocessor, check_preprocessor_conf
 from espnet_vivit.tasks.schedule import CosineWithWarmup  # noqa: F401 (importing it adds the scheduler)
 from espnet_vivit.units import FEATURE_RATES
 
 TOKEN_TYPES = ("bpe", "char", "word")
-_PART_KINDS = ("vision_encoder", "audio_encoder", "encoder", "decoder")
 INITS = ("chainer", "xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal", "normal")
 
 
@@ -83,8 +87,9 @@ class AVSRTask(ASRTask):
         """What `--print_config` shows: every option with the value it has if nothing is said."""
         config = super().get_default_config()
         given, _ = cls.get_parser().parse_known_args()
-        config["model_conf"] = {**_model_conf_defaults(), **given.model_conf}
-        config["decoder_conf"] = {**config["decoder_conf"], **_model_module()._DECODER_SIZES, **given.decoder_conf}
+        config["model_conf"] = {**model_conf_defaults(), **given.model_conf}
+        sizes = model_module().decoder_sizes(given.encoder_conf)
+        config["decoder_conf"] = {**config["decoder_conf"], **sizes, **given.decoder_conf}
         return config
 
     @classmethod
@@ -105,6 +110,11 @@ class AVSRTask(ASRTask):
             check_training_data(args)  # else espnetez gives datasets of its own
         # Nothing normalises by corpus statistics here, so collecting shapes needs no model unless it is asked for.
         args.model_conf.setdefault("extract_feats_in_collect_stats", False)
+
+    @classmethod
+    def main_worker(cls, args: argparse.Namespace) -> None:
+        with separate_averages():
+            super().main_worker(args)
 
     # --- data ---
 
@@ -177,7 +187,7 @@ class AVSRTask(ASRTask):
         """E2E as configured. Writes into `args`, and so into the experiment's config.yaml, what loading will need."""
         check_model_options(args)
         args.token_list = read_token_list(args.token_list)
-        model = _model_module().E2E(
+        model = model_module().E2E(
             len(args.token_list),
             token_list=args.token_list,
             modality=args.modality,
@@ -222,70 +232,3 @@ class AVSRTask(ASRTask):
         if model_file is not None:
             load_strictly(model, model_file)
         return model.to(device), args
-
-
-def check_model_options(args: argparse.Namespace) -> None:
-    """Raise ConfigError for options that no model can have; fill in the modality that follows from the encoders."""
-    known = _model_conf_defaults()
-    for option in args.model_conf:
-        if option not in known:
-            raise unknown_name("option in model_conf", option, known)
-    if getattr(args, "use_adapter", False):
-        raise refused("use_adapter", "in the configuration")
-    args.modality = _model_module()._modality(args.modality, args.vision_encoder, args.audio_encoder)
-
-
-def read_token_list(token_list: str | list[str] | None) -> list[str]:
-    """The tokens of a file, or the list itself. Raises DataError for a missing file or tokens that cannot be used."""
-    if isinstance(token_list, str | Path):
-        path = Path(token_list)
-        if not path.is_file():
-            raise DataError(f"the token list {path} does not exist", fix="Make it with espnet_vivit.bin.avsr_tokens")
-        token_list = [line.rstrip("\n") for line in path.read_text(encoding="utf-8").splitlines()]
-    tokens = list(token_list or ())
-    if len(tokens) < 3 or tokens[0] != "<blank>" or tokens[-1] != "<sos/eos>" or "<unk>" not in tokens:
-        raise DataError(
-            "the token list is not in ESPnet's order",
-            found=f"{len(tokens)} tokens, {tokens[:2]} … {tokens[-1:]}",
-            expected="<blank>, <unk>, the tokens, <sos/eos>",
-            fix="Make it with espnet_vivit.bin.avsr_tokens",
-        )
-    if len(set(tokens)) < len(tokens):
-        twice = next(token for token in tokens if tokens.count(token) > 1)
-        raise DataError(f"the token {twice!r} stands twice in the token list")
-    return tokens
-
-
-def load_strictly(model: torch.nn.Module, model_file: str | Path) -> None:
-    """Load a state dict that fits the model exactly; raise WeightsError, which names what does not fit."""
-    try:
-        state = torch.load(model_file, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise WeightsError(f"the model file {model_file} does not exist", fix="Has the training ended?") from None
-    try:
-        missing, unexpected = model.load_state_dict(state, strict=False)
-    except RuntimeError as error:
-        raise WeightsError(f"{model_file} does not fit its configuration: {error}") from error
-    if missing or unexpected:
-        raise WeightsError(
-            f"{model_file} does not fit its configuration",
-            found=f"{len(missing)} weights missing {_some(missing)}, {len(unexpected)} unknown {_some(unexpected)}",
-            expected="exactly the model's weights",
-            fix="Is it the config.yaml of the same experiment and the same version of the package?",
-        )
-
-
-def _some(names: list[str]) -> str:
-    return "(" + ", ".join(names[:3]) + (", …)" if len(names) > 3 else ")")
-
-
-def _model_module():
-    """Late, because building the options needs no model."""
-    return import_module("espnet_vivit.e2e_asr_conformer")
-
-
-def _model_conf_defaults() -> dict:
-    """The options of `model_conf`: what E2E takes beside the keys that the YAML has at its top level."""
-    top_level = {"odim", "token_list", "modality", "vision_model_name", "fusion", "feature_rate", "modality_dropout"}
-    top_level |= {"init", "ctc_conf"} | {name for kind in _PART_KINDS for name in (kind, f"{kind}_conf")}
-    return {k: v for k, v in get_default_kwargs(_model_module().E2E).items() if k not in top_level}

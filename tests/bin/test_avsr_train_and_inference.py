@@ -58,12 +58,14 @@ def test_training_leaves_espnets_files_and_an_average_of_the_epochs(trained):
     _, exp = trained
     config = yaml.safe_load((exp / "config.yaml").read_text())
     assert config["modality"] == "multimodal" and config["token_list"] == TOKENS
-    first, second, average = (
-        torch.load(exp / name, weights_only=True) for name in ("1epoch.pth", "2epoch.pth", "valid.acc.ave_2best.pth")
-    )
+    first, second = (torch.load(exp / f"{epoch}epoch.pth", weights_only=True) for epoch in (1, 2))
     name = "decoder.embed.0.weight"
     assert not torch.equal(first[name], second[name])
-    torch.testing.assert_close(average[name], (first[name] + second[name]) / 2)
+    averages = sorted(exp.glob("*.ave_2best.pth"))
+    assert len(averages) == 4  # training and validation, loss and accuracy
+    for path in averages:
+        average = torch.load(path, weights_only=True)
+        torch.testing.assert_close(average[name], (first[name] + second[name]) / 2)
 
 
 def test_resuming_continues_as_if_it_had_not_been_interrupted(trained, tmp_path):
@@ -78,7 +80,7 @@ def test_resuming_continues_as_if_it_had_not_been_interrupted(trained, tmp_path)
 def test_init_param_and_freeze_param_are_espnets(trained, tmp_path):
     corpus, exp = trained
     options = ["--init_param", f"{exp}/2epoch.pth:vision_encoder:vision_encoder", "--freeze_param", "vision_encoder"]
-    train(corpus, tmp_path, tmp_path / "exp", *shape_options(corpus), *options, max_epoch=1, audio_encoder="resnet1d")
+    train(corpus, tmp_path, tmp_path / "exp", *shape_options(corpus), *options, max_epoch=1)
     given, found = (torch.load(path, weights_only=True) for path in (exp / "2epoch.pth", tmp_path / "exp/1epoch.pth"))
     for name, weight in given.items():
         assert torch.equal(weight, found[name]) == name.startswith("vision_encoder") or "num_batches" in name

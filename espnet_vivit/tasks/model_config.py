@@ -1,0 +1,80 @@
+"""What E2E is built from and loaded with: checked options, the token list, weights that fit exactly."""
+
+import argparse
+from importlib import import_module
+from pathlib import Path
+
+import torch
+
+from espnet_vivit.errors import DataError, WeightsError, unknown_name
+from espnet_vivit.espnet_compat import get_default_kwargs
+from espnet_vivit.tasks.options import refused
+
+_PART_KINDS = ("vision_encoder", "audio_encoder", "encoder", "decoder")
+
+
+def check_model_options(args: argparse.Namespace) -> None:
+    """Raise ConfigError for options that no model can have; fill in the modality that follows from the encoders."""
+    known = model_conf_defaults()
+    for option in args.model_conf:
+        if option not in known:
+            raise unknown_name("option in model_conf", option, known)
+    if getattr(args, "use_adapter", False):
+        raise refused("use_adapter", "in the configuration")
+    args.modality = model_module()._modality(args.modality, args.vision_encoder, args.audio_encoder)
+
+
+def read_token_list(token_list: str | list[str] | None) -> list[str]:
+    """The tokens of a file, or the list itself. Raises DataError for a missing file or tokens that cannot be used."""
+    if isinstance(token_list, str | Path):
+        path = Path(token_list)
+        if not path.is_file():
+            raise DataError(f"the token list {path} does not exist", fix="Make it with espnet_vivit.bin.avsr_tokens")
+        token_list = [line.rstrip("\n") for line in path.read_text(encoding="utf-8").splitlines()]
+    tokens = list(token_list or ())
+    if len(tokens) < 3 or tokens[0] != "<blank>" or tokens[-1] != "<sos/eos>" or "<unk>" not in tokens:
+        raise DataError(
+            "the token list is not in ESPnet's order",
+            found=f"{len(tokens)} tokens, {tokens[:2]} … {tokens[-1:]}",
+            expected="<blank>, <unk>, the tokens, <sos/eos>",
+            fix="Make it with espnet_vivit.bin.avsr_tokens",
+        )
+    if len(set(tokens)) < len(tokens):
+        twice = next(token for token in tokens if tokens.count(token) > 1)
+        raise DataError(f"the token {twice!r} stands twice in the token list")
+    return tokens
+
+
+def load_strictly(model: torch.nn.Module, model_file: str | Path) -> None:
+    """Load a state dict that fits the model exactly; raise WeightsError, which names what does not fit."""
+    try:
+        state = torch.load(model_file, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise WeightsError(f"the model file {model_file} does not exist", fix="Has the training ended?") from None
+    try:
+        missing, unexpected = model.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise WeightsError(f"{model_file} does not fit its configuration: {error}") from error
+    if missing or unexpected:
+        raise WeightsError(
+            f"{model_file} does not fit its configuration",
+            found=f"{len(missing)} weights missing {_some(missing)}, {len(unexpected)} unknown {_some(unexpected)}",
+            expected="exactly the model's weights",
+            fix="Is it the config.yaml of the same experiment and the same version of the package?",
+        )
+
+
+def _some(names: list[str]) -> str:
+    return "(" + ", ".join(names[:3]) + (", …)" if len(names) > 3 else ")")
+
+
+def model_module():
+    """`e2e_asr_conformer`, imported late: its import of ESPnet shall come after the quiet one of `espnet_compat`."""
+    return import_module("espnet_vivit.e2e_asr_conformer")
+
+
+def model_conf_defaults() -> dict:
+    """The options of `model_conf`: what E2E takes beside the keys that the YAML has at its top level."""
+    top_level = {"odim", "token_list", "modality", "vision_model_name", "fusion", "feature_rate", "modality_dropout"}
+    top_level |= {"init", "ctc_conf"} | {name for kind in _PART_KINDS for name in (kind, f"{kind}_conf")}
+    return {k: v for k, v in get_default_kwargs(model_module().E2E).items() if k not in top_level}
