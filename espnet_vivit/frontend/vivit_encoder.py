@@ -15,19 +15,19 @@ import torch
 from torch import nn
 from transformers import VivitModel
 
-from espnet_vivit.errors import ConfigError, InputError, unknown_name
+from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.frontend.conv_stem import ConvStem
 from espnet_vivit.frontend.feature_cache import FeatureCache, fingerprint_of
 from espnet_vivit.frontend.feature_rate import check_feature_rate, steps_at_rate
 from espnet_vivit.frontend.masking import check_video, zero_padding
 from espnet_vivit.frontend.presets import VisualPreset
 from espnet_vivit.frontend.sampling import RepeatUpsample, interpolate_frames, pick_frames, resample_steps
-from espnet_vivit.frontend.tubelets import NORMALIZATIONS, embed_tubelets
-from espnet_vivit.frontend.vivit_weights import grid_of, load_vivit, rename_v4_keys
+from espnet_vivit.frontend.tubelets import NORMALIZATIONS
+from espnet_vivit.frontend.vivit_tower import POOLINGS, check_picture_size, normalise, pool_tokens, tower_tokens
+from espnet_vivit.frontend.vivit_weights import dtype_named, load_vivit, rename_v4_keys
 from espnet_vivit.frontend.windows import check_overlap, plan_windows
 from espnet_vivit.units import TUBELET_FRAMES, tubelet_steps
 
-POOLINGS = ("mean", "max", "cls")
 FRAME_ADJUSTS = ("sample", "window")
 STEMS = ("tubelet", "conv")
 _WINDOWS_PER_PASS = 8  # in inference, where nothing else bounds the memory of a ten-minute clip
@@ -93,7 +93,7 @@ def vivit_encoder(
     if stem == "conv" and pretrained:
         raise ConfigError("pretrained weights come with their own stem", found="stem='conv'", expected="'tubelet'")
     if isinstance(dtype, str):
-        dtype = _dtype_named(dtype)
+        dtype = dtype_named(dtype)
     tower = load_vivit(
         model_name,
         pretrained=pretrained,
@@ -226,7 +226,7 @@ class VivitEncoder(nn.Module):
             InputError: wrong rank, channels, size or lengths, NaN or infinity; TooShortError: no frames at all.
         """
         clips, clip_lengths = check_video(video, lengths, channels=(1, self.vivit.config.num_channels))
-        self._check_size(clips)
+        check_picture_size(clips, self.vivit.config)
         frames = clip_lengths.tolist()
         out_lengths = self.output_lengths(clip_lengths)
         longest = int(out_lengths.max())
@@ -283,7 +283,7 @@ class VivitEncoder(nn.Module):
         for members in self._passes(list(range(len(frames)))):
             batch = [self._sample(clips[b, :, : frames[b]]) for b in members]
             if any(clip.is_floating_point() for clip in batch):  # one batch, one dtype
-                batch = [self._normalise(clip) for clip in batch]
+                batch = [normalise(clip, self.pixel_affine) for clip in batch]
             encoded = self._encode(torch.stack(batch))
             steps += [finish(resample_steps(pooled, counts[b])) for b, pooled in zip(members, encoded, strict=True)]
         return nn.utils.rnn.pad_sequence(steps, batch_first=True)
@@ -297,50 +297,14 @@ class VivitEncoder(nn.Module):
         """A clip (C, T, H, W) brought to `num_frames`: picked uniformly if longer, interpolated linearly if shorter."""
         if clip.size(1) >= self.num_frames:
             return pick_frames(clip, self.num_frames)
-        return interpolate_frames(self._normalise(clip), self.num_frames)  # between two grays there is no uint8
-
-    def _normalise(self, clip: torch.Tensor) -> torch.Tensor:
-        scale, shift = self.pixel_affine
-        return clip * scale + shift if clip.dtype == torch.uint8 else clip
+        clip = normalise(clip, self.pixel_affine)  # between two grays there is no uint8
+        return interpolate_frames(clip, self.num_frames)
 
     def _encode(self, windows: torch.Tensor) -> torch.Tensor:
         """Windows (W, C, n, H, W'), n frames -> pooled steps (W, n / 2, hidden)."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            return self._pool(self._tokens(windows))
-
-    def _tokens(self, windows: torch.Tensor) -> torch.Tensor:
-        embeddings = self.vivit.embeddings
-        if isinstance(embeddings.patch_embeddings, ConvStem):
-            tokens = embeddings.patch_embeddings(self._normalise(windows))  # (W, N, D)
-        else:
-            tokens = embed_tubelets(windows, embeddings.patch_embeddings.projection, self.pixel_affine)
-        positions = embeddings.position_embeddings[:, : 1 + tokens.size(1)]  # time slowest: fewer frames, fewer rows
-        cls = embeddings.cls_token.expand(tokens.size(0), -1, -1)
-        hidden = embeddings.dropout(torch.cat([cls.to(tokens.dtype), tokens], dim=1) + positions)
-        for layer in self.vivit.layers:
-            hidden = layer(hidden)
-        return self.vivit.layernorm(hidden)  # (W, 1 + N, D), CLS first
-
-    def _pool(self, tokens: torch.Tensor) -> torch.Tensor:
-        _, height, width = grid_of(self.vivit.config)
-        steps = tokens[:, 1:].unflatten(1, (-1, height * width))  # (W, t, h*w, D)
-        if self.temporal_pooling == "mean":
-            return steps.mean(dim=2)
-        if self.temporal_pooling == "max":
-            return steps.amax(dim=2)
-        return tokens[:, :1].expand(-1, steps.size(1), -1)
-
-    def _check_size(self, clips: torch.Tensor) -> None:
-        _, height, width = grid_of(self.vivit.config)
-        expected = (height * self.vivit.config.tubelet_size[1], width * self.vivit.config.tubelet_size[2])
-        if tuple(clips.shape[-2:]) != expected:
-            found = f"{clips.shape[-2]}x{clips.shape[-1]}"
-            raise InputError(
-                "the picture size is not the one this ViViT was built for",
-                found=found + " pixels",
-                expected=f"{expected[0]}x{expected[1]}",
-                fix=f"Crop or resize the video, or build the encoder with image_size={clips.shape[-2]}",
-            )
+            tokens = tower_tokens(self.vivit, windows, self.pixel_affine)
+            return pool_tokens(tokens, self.vivit.config, self.temporal_pooling)
 
     def _warn_of_thinning(self, longest: int) -> None:
         if longest > self.num_frames and not self._warned_of_thinning:
@@ -362,13 +326,6 @@ def _cut(clip: torch.Tensor, start: int, frames: int, length: int) -> torch.Tens
 
 def _dtype_of(module: nn.Module, default: torch.Tensor) -> torch.dtype:
     return next((p.dtype for p in module.parameters()), default.dtype)
-
-
-def _dtype_named(name: str) -> torch.dtype:
-    choices = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-    if name not in choices:
-        raise unknown_name("dtype", name, choices)
-    return choices[name]
 
 
 def _check_options(temporal_pooling, frame_adjust, normalization, feature_rate, output_dim, max_windows) -> None:

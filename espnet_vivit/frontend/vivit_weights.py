@@ -189,3 +189,11 @@ def _use_fused_gelu(tower: VivitModel) -> None:
     tower.config.hidden_act = "gelu_pytorch_tanh"
     for layer in tower.layers:
         layer.mlp.activation_fn = nn.GELU(approximate="tanh")
+
+
+def dtype_named(name: str) -> torch.dtype:
+    """The dtype that a YAML file names."""
+    choices = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    if name not in choices:
+        raise unknown_name("dtype", name, choices)
+    return choices[name]

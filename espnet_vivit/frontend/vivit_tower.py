@@ -1,0 +1,63 @@
+"""One pass of a ViViT tower: windows of frames in, pooled tubelet steps out.
+
+Calls the layers of transformers' `VivitModel` directly, behind our own embedding: its `forward` takes neither gray nor
+uint8 frames nor windows shorter than the one it was built for.
+"""
+
+import torch
+from transformers import VivitConfig, VivitModel
+
+from espnet_vivit.errors import InputError
+from espnet_vivit.frontend.conv_stem import ConvStem
+from espnet_vivit.frontend.tubelets import embed_tubelets
+from espnet_vivit.frontend.vivit_weights import grid_of
+
+POOLINGS = ("mean", "max", "cls")
+
+
+def tower_tokens(vivit: VivitModel, windows: torch.Tensor, pixel_affine: tuple[float, float]) -> torch.Tensor:
+    """Windows (W, C, n, H, W'), uint8 or normalised float -> tokens (W, 1 + N, D) after the last norm, CLS first.
+
+    n is even and at most the tower's `num_frames`; N = n / 2 * h * w, time slowest.
+    """
+    embeddings = vivit.embeddings
+    if isinstance(embeddings.patch_embeddings, ConvStem):
+        tokens = embeddings.patch_embeddings(normalise(windows, pixel_affine))  # (W, N, D)
+    else:
+        tokens = embed_tubelets(windows, embeddings.patch_embeddings.projection, pixel_affine)
+    positions = embeddings.position_embeddings[:, : 1 + tokens.size(1)]  # time slowest: fewer frames, fewer rows
+    cls = embeddings.cls_token.expand(tokens.size(0), -1, -1)
+    hidden = embeddings.dropout(torch.cat([cls.to(tokens.dtype), tokens], dim=1) + positions)
+    for layer in vivit.layers:
+        hidden = layer(hidden)
+    return vivit.layernorm(hidden)
+
+
+def pool_tokens(tokens: torch.Tensor, config: VivitConfig, pooling: str) -> torch.Tensor:
+    """Tokens (W, 1 + N, D) -> steps (W, n / 2, D): the mean or the maximum over space, or the CLS vector repeated."""
+    _, height, width = grid_of(config)
+    steps = tokens[:, 1:].unflatten(1, (-1, height * width))  # (W, n / 2, h*w, D)
+    if pooling == "mean":
+        return steps.mean(dim=2)
+    if pooling == "max":
+        return steps.amax(dim=2)
+    return tokens[:, :1].expand(-1, steps.size(1), -1)
+
+
+def normalise(frames: torch.Tensor, pixel_affine: tuple[float, float]) -> torch.Tensor:
+    """uint8 pixels to float by (scale, shift); float is normalised already."""
+    scale, shift = pixel_affine
+    return frames * scale + shift if frames.dtype == torch.uint8 else frames
+
+
+def check_picture_size(clips: torch.Tensor, config: VivitConfig) -> None:
+    """Raise `InputError` unless clips (..., H, W) have the size that the tower was built for."""
+    _, height, width = grid_of(config)
+    expected = (height * config.tubelet_size[1], width * config.tubelet_size[2])
+    if tuple(clips.shape[-2:]) != expected:
+        raise InputError(
+            "the picture size is not the one this ViViT was built for",
+            found=f"{clips.shape[-2]}x{clips.shape[-1]} pixels",
+            expected=f"{expected[0]}x{expected[1]}",
+            fix=f"Crop or resize the video, or build the encoder with image_size={clips.shape[-2]}",
+        )
