@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from espnet_vivit import vivit_encoder
+from espnet_vivit.frontend.vivit_tower import tower_tokens
 
 TOLERANCE = 1e-5
 HEADS = 4
