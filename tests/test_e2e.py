@@ -191,6 +191,7 @@ def test_each_utterance_of_a_padded_batch_is_encoded_as_if_alone(modality, rate,
     clips = clips_of(modality, make=make)
     with torch.no_grad():
         encoding, lengths = model.encode(**batch_of(clips, extra=5))
+        assert encoding.size(1) == lengths.max(), "whole steps of padding are carried along"
         for row, count, clip in zip(encoding, lengths, clips, strict=True):
             alone, _ = model.encode(**batch_of([clip]))
             torch.testing.assert_close(row[:count], alone[0], atol=TOLERANCE, rtol=TOLERANCE)

@@ -45,6 +45,7 @@ def raw_clip(frames: int, pixels: int = PIXELS) -> torch.Tensor:
     return torch.randint(0, 256, (frames, pixels, pixels), dtype=torch.uint8)
 
 
+SAMPLES_PER_FRAME = 640
 VOCABULARY = 7  # <blank>, five tokens, <sos/eos>
 CONFORMER = {
     "output_size": 16,

@@ -13,16 +13,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from espnet_vivit import vivit_encoder
 from espnet_vivit.conformer import Conformer
 from espnet_vivit.errors import InputError, TooShortError
 from espnet_vivit.frontend.linear import LinearFrontend
+from espnet_vivit.frontend.masking import zero_padding
 from espnet_vivit.frontend.resnet import ResNetFrontend
 from espnet_vivit.frontend.resnet1d import ResNet1d
+from espnet_vivit.fusion import build_fusion
 from espnet_vivit.units import SAMPLES_PER_FRAME, tubelet_steps
+from tests.tiny import CONFIG, WINDOW, randomize
 
 PIXELS, WIDTH = 16, 8
 RAGGED = (9, 1, 4, 7)  # frames per clip of a padded batch: odd and even, the shortest and the longest there is
 TOLERANCE = 1e-5
+
+# A ViViT that samples says that it thins long clips, as its own tests show.
+pytestmark = pytest.mark.filterwarnings("ignore:frame_adjust=.sample.:UserWarning")
 
 
 def gray_clip(frames: int) -> Tensor:
@@ -94,6 +101,27 @@ def small_conformer(dropout: float, **options) -> nn.Module:
     return Conformer(WIDTH, **sizes, **rates, **options)
 
 
+def small_vivit(dropout: float, **options) -> nn.Module:
+    config = {**CONFIG, "hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout, "num_hidden_layers": 1}
+    return randomize(vivit_encoder(pretrained=False, config=config, num_frames=WINDOW, **options))
+
+
+class FusedHalves(nn.Module):
+    """A fusion as the model uses it: frontends leave zeros beyond a clip's end, and the Conformer restores them."""
+
+    def __init__(self, name: str):
+        super().__init__()
+        self.fusion = build_fusion(name, video_size=WIDTH // 2, audio_size=WIDTH // 2, output_size=WIDTH)
+
+    def output_size(self) -> int:
+        return self.fusion.output_size()
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        video, audio = zero_padding(x, lengths).split(WIDTH // 2, dim=-1)
+        return zero_padding(self.fusion(video, audio), lengths), lengths
+
+
+SAMPLED, WINDOWED = small_vivit, partial(small_vivit, frame_adjust="window", window_overlap=4)
 RESNET, LINEAR = partial(ResNetFrontend, channels=2), partial(LinearFrontend, image_size=PIXELS, output_dim=WIDTH)
 SUBJECTS = [
     Subject("resnet-frame", without_dropout(RESNET), gray_clip, bad_inputs=BAD_VIDEO),
@@ -106,6 +134,17 @@ SUBJECTS = [
     Subject("resnet1d-tubelet", without_dropout(ResNet1d, channels=2, feature_rate="tubelet"), waveform, tubelet_steps),
     Subject("resnet1d-as-is", without_dropout(ResNet1d, channels=2, waveform_normalization="none"), waveform),
     Subject("resnet1d-coarse-stem", without_dropout(ResNet1d, channels=2, stem_stride=16), waveform),
+    Subject("vivit-sample", SAMPLED, gray_clip, tubelet_steps, bad_inputs=BAD_VIDEO),
+    Subject("vivit-sample-frame", partial(SAMPLED, feature_rate="frame", output_dim=4), gray_clip),
+    Subject("vivit-sample-raw", SAMPLED, raw_clip, tubelet_steps, longest=20),
+    Subject("vivit-window", WINDOWED, gray_clip, tubelet_steps, bad_inputs=BAD_VIDEO),
+    Subject("vivit-window-frame", partial(WINDOWED, feature_rate="frame", output_dim=4), gray_clip),
+    Subject("vivit-window-raw", WINDOWED, raw_clip, tubelet_steps, longest=20),
+    Subject("vivit-max", partial(WINDOWED, temporal_pooling="max"), gray_clip, tubelet_steps, longest=20),
+    Subject("vivit-cls", partial(WINDOWED, temporal_pooling="cls"), gray_clip, tubelet_steps, longest=20),
+    Subject("fusion-concat", without_dropout(FusedHalves, name="concat"), feature_steps, longest=20),
+    Subject("fusion-add", without_dropout(FusedHalves, name="add"), feature_steps, longest=20),
+    Subject("fusion-gated", without_dropout(FusedHalves, name="gated"), feature_steps, longest=20),
     Subject("conformer", small_conformer, feature_steps, bad_inputs=BAD_FEATURES),
     Subject("conformer-depth", partial(small_conformer, stochastic_depth_rate=0.5), feature_steps),
 ]
