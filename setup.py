@@ -45,7 +45,7 @@ EXTRAS = {
     "test": ["pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "wheel"],
 }
 # The formatter's verdict changes between releases, so its version is fixed; .pre-commit-config.yaml names the same one.
-EXTRAS["dev"] = [*EXTRAS["test"], *EXTRAS["mini_av"], "ruff==0.17.5", "pyright>=1.1.380"]
+EXTRAS["dev"] = [*EXTRAS["test"], *EXTRAS["mini_av"], *EXTRAS["qlora"], "ruff==0.17.5", "pyright>=1.1.380"]
 
 setup(
     name="espnet-vivit",

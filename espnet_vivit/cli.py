@@ -14,18 +14,20 @@ from espnet_vivit.errors import EspnetVivitError, unknown_name
 # command -> (module whose main(argv) it is, what it does); imported when called, so that --help answers at once
 COMMANDS = {
     "doctor": ("espnet_vivit.doctor", "what works on this machine, what is missing, and what to type"),
+    "merge-adapters": ("espnet_vivit.merge_adapters", "a trained model with LoRA or QLoRA adapters, made plain"),
     "score": ("espnet_vivit.score", "word and character error rates of a hypothesis file against a reference"),
 }
 
 EXAMPLES = """examples:
   espnet-vivit doctor
+  espnet-vivit merge-adapters exp/avsr_qlora exp/avsr_merged
   espnet-vivit score --ref data/test/text --hyp 1best_recog/text --out score
   espnet-vivit score --help
 """
 
 
 def build_parser() -> argparse.ArgumentParser:
-    commands = "\n".join(f"  {name:8} {purpose}" for name, (_, purpose) in COMMANDS.items())
+    commands = "\n".join(f"  {name:15} {purpose}" for name, (_, purpose) in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="espnet-vivit",
         description=f"Lip reading and audio-visual speech recognition for ESPnet.\n\ncommands:\n{commands}",

@@ -19,11 +19,15 @@ from espnet2.asr.espnet_model import ESPnetASRModel
 from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.torch_utils.initialize import initialize
 
+from espnet_vivit.adapters.attach import attach_adapters, hold_statistics
+from espnet_vivit.adapters.config import TOWERS, read_tower_adapters
 from espnet_vivit.errors import ConfigError, InputError, unknown_name
 from espnet_vivit.frontend.feature_rate import check_feature_rate
 from espnet_vivit.frontend.masking import length_mask
 from espnet_vivit.fusion import ModalityDropout, build_fusion
+from espnet_vivit.nonfinite import NonFiniteLosses
 from espnet_vivit.parts import AUDIO_ENCODERS, DECODERS, ENCODERS, VISION_ENCODERS, build_checked, build_part
+from espnet_vivit.precision import ExactLoss, Precision
 from espnet_vivit.units import SAMPLES_PER_FRAME, seconds_of_frames, seconds_of_samples
 
 MODALITIES = ("video", "audio", "multimodal")
@@ -50,6 +54,9 @@ class E2E(ESPnetASRModel):
         frame_loss_weight: weight of a cross-entropy on one token label per encoder step (`frame_labels`), added to the
             hybrid loss; it takes small models off the CTC plateau. 0: off.
         init: ESPnet's initialisation scheme, for everything but the vision encoder, which may be pretrained.
+        tower_adapters: {tower: {"type": "lora" or "qlora", "r": 16, …}} for vision_encoder, audio_encoder, encoder,
+            decoder: the tower is frozen and gets adapters; the options are those of `AdapterConfig`.
+        amp_dtype: "float16", "bfloat16" or "none": what `forward` and `encode` compute in; losses are float32.
         ctc_weight, lsm_weight, interctc_weight, …: as in ESPnet2's `model_conf`.
 
     Raises:
@@ -77,6 +84,8 @@ class E2E(ESPnetASRModel):
         ctc_conf: Mapping | None = None,
         frame_loss_weight: float = 0.0,
         init: str | None = None,
+        tower_adapters: Mapping[str, Mapping] | None = None,
+        amp_dtype: str | None = None,
         ctc_weight: float = 0.1,
         lsm_weight: float = 0.1,
         interctc_weight: float = 0.0,
@@ -93,6 +102,7 @@ class E2E(ESPnetASRModel):
         modality = _modality(modality, vision_encoder, audio_encoder)
         if frame_loss_weight < 0:
             raise ConfigError("frame_loss_weight is negative", found=frame_loss_weight, expected="0 (off) or more")
+        adapters, precision = read_tower_adapters(tower_adapters), Precision(amp_dtype)
         encoder_conf = dict(encoder_conf or {})
         width = encoder_conf.get("output_size", _ENCODER_SIZES["output_size"])
         conformer = build_part("encoder", encoder, ENCODERS, encoder_conf, input_size=width)
@@ -149,6 +159,11 @@ class E2E(ESPnetASRModel):
         if init is not None:
             initialize(self, init)
         self.vision_encoder = vision_tower  # joins after `init`, which would overwrite pretrained weights
+        self.tower_adapters, self.precision, self.non_finite = adapters, precision, NonFiniteLosses()
+        sources = _sources(vision_encoder, vision_encoder_conf, vision_model_name)
+        attach_adapters(self.towers(), adapters, sources=sources, default_compute_dtype=precision.dtype)
+        if precision.dtype is not None and self.decoder is not None:
+            self.criterion_att = ExactLoss(self.criterion_att)
         if self.ctc is not None and getattr(self.vision_encoder, "temporal_pooling", None) == "cls":
             warnings.warn(
                 'temporal_pooling="cls" gives every step of a window the same vector, from which CTC cannot spell; '
@@ -177,6 +192,15 @@ class E2E(ESPnetASRModel):
         text = text.masked_fill(text == -1, self.ignore_id)
         streams = {"speech": speech, "speech_lengths": speech_lengths, "video": video, "video_lengths": video_lengths}
         states, lengths = self.encode(**streams, utt_id=utt_id)
+        with self.precision.exact(text.device):
+            loss, stats = self._losses(states, lengths, text, text_lengths, frame_labels)
+        stats["loss"] = loss.detach()
+        if self.training:
+            loss = self.non_finite.check(loss, utt_id)
+        return force_gatherable((loss, stats, text.size(0)), loss.device)
+
+    def _losses(self, states, lengths, text, text_lengths, frame_labels) -> tuple[torch.Tensor, dict]:
+        """The weighted sum of all losses and the statistics of each, from what `encode` gives."""
         states, intermediate = states if isinstance(states, tuple) else (states, [])
         stats: dict[str, torch.Tensor | None] = {}
         loss = states.new_zeros(())
@@ -190,15 +214,15 @@ class E2E(ESPnetASRModel):
                 loss_ctc = (1 - self.interctc_weight) * loss_ctc + self.interctc_weight * loss_interctc
             loss = loss + self.ctc_weight * loss_ctc
         if self.ctc_weight < 1:
-            loss_att, *rates = self._calc_att_loss(states, lengths, text, text_lengths)
+            with self.precision.autocast(text.device):
+                loss_att, *rates = self._calc_att_loss(states, lengths, text, text_lengths)
             stats |= dict(zip(("acc", "cer", "wer"), rates, strict=True)) | {"loss_att": loss_att.detach()}
             loss = loss + (1 - self.ctc_weight) * loss_att
         if self.frame_head is not None:
             loss_frame, stats["acc_frame"] = self._frame_loss(states, frame_labels)
             stats["loss_frame"] = loss_frame.detach()
             loss = loss + self.frame_loss_weight * loss_frame
-        stats["loss"] = loss.detach()
-        return force_gatherable((loss, stats, text.size(0)), loss.device)
+        return loss, stats
 
     def encode(
         self,
@@ -209,10 +233,25 @@ class E2E(ESPnetASRModel):
         utt_id: list[str] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Encoder states (B, T', D) and their lengths; with intermediate CTC ((B, T', D), [(block, (B, T', D)), …])."""
-        features, lengths = self._extract_feats(speech, speech_lengths, video, video_lengths, utt_id)
-        conditioning = {"ctc": self.ctc} if self.encoder.interctc_use_conditioning else {}
-        states, lengths, _ = self.encoder(features, lengths, **conditioning)
-        return states, lengths
+        with self.precision.autocast(next(self.parameters()).device):
+            features, lengths = self._extract_feats(speech, speech_lengths, video, video_lengths, utt_id)
+            conditioning = {"ctc": self.ctc} if self.encoder.interctc_use_conditioning else {}
+            states, lengths, _ = self.encoder(features, lengths, **conditioning)
+        if self.precision.dtype is None:
+            return states, lengths
+        states, intermediate = states if isinstance(states, tuple) else (states, [])
+        states, intermediate = states.float(), [(block, x.float()) for block, x in intermediate]
+        return (states, intermediate) if intermediate else states, lengths
+
+    def train(self, mode: bool = True) -> "E2E":
+        super().train(mode)
+        for name in self.tower_adapters:
+            hold_statistics(self.towers()[name])
+        return self
+
+    def towers(self) -> dict[str, torch.nn.Module | None]:
+        """The parts that `tower_adapters` can name; None where the model has none."""
+        return {name: getattr(self, name) for name in TOWERS}
 
     def collect_feats(self, text=None, text_lengths=None, utt_id=None, **streams) -> dict[str, torch.Tensor]:
         """What the encoder would see: {"feats": (B, T', D), "feats_lengths": (B,)}; the arguments are `forward`'s."""
@@ -321,6 +360,15 @@ def _with_model_name(conf: Mapping | None, model_name: str | None) -> dict:
             fix="Keep one of the two",
         )
     return conf
+
+
+def _sources(vision_encoder: str | None, conf: Mapping | None, model_name: str | None) -> dict[str, str]:
+    """The towers whose weights are loaded by name, and from where."""
+    conf = _with_model_name(conf, model_name)
+    if vision_encoder != "vivit" or not conf.get("pretrained", True):
+        return {}
+    revision = conf.get("revision")
+    return {"vision_encoder": conf.get("model_name", "its default checkpoint") + (f" ({revision})" if revision else "")}
 
 
 def _tokens(odim: int, token_list: list[str] | None) -> list[str]:

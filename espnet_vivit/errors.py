@@ -51,6 +51,10 @@ class MissingDependencyError(EspnetVivitError, ImportError):
     """An optional package or system library that the requested part needs."""
 
 
+class NonFiniteLossError(EspnetVivitError, ArithmeticError):
+    """A training whose losses have stopped being numbers."""
+
+
 def unknown_name(kind: str, name: object, choices) -> ConfigError:
     """The error for a misspelt choice, with the nearest existing name as a suggestion."""
     import difflib

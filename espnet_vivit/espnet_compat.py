@@ -33,6 +33,7 @@ _WHERE = {  # name -> ESPnet's module that defines it
     "NestedDictAction": "espnet2.utils.nested_dict_action",
     "Speech2Text": "espnet2.bin.asr_inference",
     "TokenIDConverter": "espnet2.text.token_id_converter",
+    "Trainer": "espnet2.train.trainer",
     "build_tokenizer": "espnet2.text.build_tokenizer",
     "get_default_kwargs": "espnet2.utils.get_default_kwargs",
     "set_all_random_seed": "espnet2.torch_utils.set_all_random_seed",

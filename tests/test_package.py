@@ -24,12 +24,15 @@ IMPORT_LIMIT_S = 0.3
 # import any but the command line. A part may always import itself.
 BASE = {"errors", "units"}
 MODEL = {"frontend", "adapters", "fusion", "conformer", "parts", "e2e_asr_conformer"}
+MODEL |= {"precision", "nonfinite"}
 MAY_IMPORT = {
     "errors": set(),
     "units": set(),
     "media": BASE,
     "frontend": BASE,
     "adapters": BASE,
+    "precision": BASE,
+    "nonfinite": BASE,
     "fusion": BASE,
     "corpora": BASE | {"media"},
     "conformer": BASE | {"frontend"},

@@ -6,12 +6,15 @@ type and our scheduler, also in the processes that multi-GPU training starts.
 """
 
 import argparse
+import logging
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader
 
 from espnet_vivit import parts
+from espnet_vivit.adapters.report import tower_table
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.espnet_compat import (
     ASRTask,
@@ -23,9 +26,11 @@ from espnet_vivit.espnet_compat import (
 )
 from espnet_vivit.frontend.presets import visual_preset
 from espnet_vivit.fusion import FUSIONS
+from espnet_vivit.precision import AMP_DTYPES, precision_for_inference
 from espnet_vivit.tasks.data_check import STREAMS, check_training_data
 from espnet_vivit.tasks.dataset import AVSRDataset, AVSRIterableDataset
 from espnet_vivit.tasks.model_config import (
+    check_adapters,
     check_model_options,
     load_strictly,
     model_conf_defaults,
@@ -35,6 +40,7 @@ from espnet_vivit.tasks.model_config import (
 from espnet_vivit.tasks.options import PartChoices, adapt_parser, add_choice, read_config
 from espnet_vivit.tasks.preprocess import AVSRPreprocessor, check_preprocessor_conf
 from espnet_vivit.tasks.schedule import CosineWithWarmup  # noqa: F401 (importing it adds the scheduler)
+from espnet_vivit.tasks.trainer import AVSRTrainer, check_precision
 from espnet_vivit.units import FEATURE_RATES
 
 TOKEN_TYPES = ("bpe", "char", "word")
@@ -52,6 +58,8 @@ class AVSRTask(ASRTask):
         ClassChoices("preprocessor", {"avsr": AVSRPreprocessor}, default="avsr"),
     ]
 
+    trainer = AVSRTrainer
+
     # --- options ---
 
     @classmethod
@@ -68,10 +76,12 @@ class AVSRTask(ASRTask):
             group, "feature_rate", FEATURE_RATES, default="frame", help_text="25 Hz (frame) or 12.5 Hz (tubelet)"
         )
         add_choice(group, "init", INITS, help_text="initialisation of all but the vision encoder")
+        add_choice(group, "amp_dtype", AMP_DTYPES, help_text="mixed precision: replaces ESPnet's use_amp")
         for name, what in (
             ("modality_dropout", "how often training silences a stream, as {video: 0.25, audio: 0.25}"),
             ("model_conf", "loss weights and reports, as {ctc_weight: 0.1, lsm_weight: 0.1, frame_loss_weight: 0}"),
             ("ctc_conf", "options of ESPnet's CTC"),
+            ("tower_adapters", "LoRA and QLoRA, as {vision_encoder: {type: qlora, r: 16}}; see AdapterConfig"),
         ):
             group.add_argument(f"--{name}", action=NestedDictAction, default={}, help=what)
         group = parser.add_argument_group("Text and preprocessing")
@@ -100,6 +110,8 @@ class AVSRTask(ASRTask):
             raise ConfigError("options are missing: " + ", ".join(f"--{name}" for name in missing))
         check_model_options(args)
         check_preprocessor_conf(args.preprocessor_conf)
+        check_precision(args)
+        check_adapters(args)
         if args.max_cache_size:
             raise ConfigError(
                 "max_cache_size keeps preprocessed samples, so augmentation would be drawn once and never again",
@@ -204,11 +216,15 @@ class AVSRTask(ASRTask):
             decoder_conf=args.decoder_conf,
             ctc_conf=args.ctc_conf,
             init=args.init,
+            tower_adapters=getattr(args, "tower_adapters", None),  # not in the config.yaml of earlier versions
+            amp_dtype=getattr(args, "amp_dtype", None),
             **args.model_conf,
         )
         tower = getattr(model.vision_encoder, "vivit", None)
         if tower is not None:  # so that decoding needs neither the hub nor its cache
             args.vision_tower = tower.config.to_diff_dict()
+        adapters = {name: f"{config.type}, r={config.r}" for name, config in model.tower_adapters.items()}
+        logging.info("towers:\n%s", tower_table(model.towers(), adapters))
         return model
 
     @classmethod
@@ -225,10 +241,12 @@ class AVSRTask(ASRTask):
         args = argparse.Namespace(**read_config(config_file))
         conf = args.vision_encoder_conf
         tower = getattr(args, "vision_tower", None)
-        if tower is not None:
+        base_elsewhere = "vision_encoder" in (getattr(args, "tower_adapters", None) or {})
+        if tower is not None and not (base_elsewhere and conf.get("pretrained", True)):
             args.vision_encoder_conf = {**conf, "pretrained": False, "config": tower}
         model = cls.build_model(args)
         args.vision_encoder_conf = conf
         if model_file is not None:
             load_strictly(model, model_file)
+        model.precision = precision_for_inference(getattr(args, "amp_dtype", None), torch.device(device))
         return model.to(device), args

@@ -1,12 +1,14 @@
 """What E2E is built from and loaded with: checked options, the token list, weights that fit exactly."""
 
 import argparse
+import logging
 from importlib import import_module
 from pathlib import Path
 
 import torch
 
-from espnet_vivit.errors import DataError, WeightsError, unknown_name
+from espnet_vivit.adapters.config import read_tower_adapters
+from espnet_vivit.errors import ConfigError, DataError, WeightsError, unknown_name
 from espnet_vivit.espnet_compat import get_default_kwargs
 from espnet_vivit.tasks.options import refused
 
@@ -22,6 +24,20 @@ def check_model_options(args: argparse.Namespace) -> None:
     if getattr(args, "use_adapter", False):
         raise refused("use_adapter", "in the configuration")
     args.modality = model_module()._modality(args.modality, args.vision_encoder, args.audio_encoder)
+
+
+def check_adapters(args: argparse.Namespace) -> None:
+    """Raise ConfigError for `tower_adapters` that cannot be; warn of adapters on weights that nobody has trained."""
+    adapters = read_tower_adapters(args.tower_adapters)
+    if adapters and args.init_param and args.ignore_init_mismatch:
+        raise ConfigError(
+            "with ignore_init_mismatch ESPnet would leave out the weights of every layer that has adapters",
+            fix="Leave it out, and name in init_param what fits: init_param: [file.pth:encoder:encoder]",
+        )
+    pretrained = args.vision_encoder == "vivit" and args.vision_encoder_conf.get("pretrained", True)
+    for name in adapters:
+        if not args.init_param and not (name == "vision_encoder" and pretrained):
+            logging.warning("adapters of %s: its own weights are random, stay frozen, and no init_param is given", name)
 
 
 def read_token_list(token_list: str | list[str] | None) -> list[str]:
@@ -76,5 +92,7 @@ def model_module():
 def model_conf_defaults() -> dict:
     """The options of `model_conf`: what E2E takes beside the keys that the YAML has at its top level."""
     top_level = {"odim", "token_list", "modality", "vision_model_name", "fusion", "feature_rate", "modality_dropout"}
-    top_level |= {"init", "ctc_conf"} | {name for kind in _PART_KINDS for name in (kind, f"{kind}_conf")}
+    top_level |= {"init", "ctc_conf", "tower_adapters", "amp_dtype"} | {
+        name for kind in _PART_KINDS for name in (kind, f"{kind}_conf")
+    }
     return {k: v for k, v in get_default_kwargs(model_module().E2E).items() if k not in top_level}

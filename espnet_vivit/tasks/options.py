@@ -17,7 +17,7 @@ from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.espnet_compat import ClassChoices, ConfigArgumentParser, NestedDictAction, str_or_none
 
 _PREPROCESSOR = "Noise is mixed at a chosen SNR by preprocessor_conf: {noise_scp: …, noise_snr_db: […], noise_prob: …}"
-_ADAPTER = "ESPnet's adapters would be ignored by our towers; ours will be named tower_adapters, in a later version"
+_ADAPTER = "ESPnet's adapters do not fit our towers: name tower_adapters instead, as {vision_encoder: {type: lora}}"
 REFUSED = {  # options of ESPnet's recognition task that cannot work here -> what to do instead
     "input_size": "The frontends know their own sizes: leave it out",
     "frontend": "Name vision_encoder (vivit, resnet, linear) and audio_encoder (resnet1d) instead",
