@@ -5,6 +5,7 @@ become steps, and the pixels of the clip. So an entry is never stale; it can onl
 used go when the folder outgrows its bound. Each file carries a checksum of its bytes: a damaged one is computed anew.
 """
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -34,7 +35,7 @@ class FeatureCache:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"feature_cache is not a folder that can be written: {error}") from error
-        self._bytes = sum(entry.stat().st_size for entry in self.folder.glob("*/*.steps"))
+        self._bytes = sum(size for _, size, _ in self._entries())
 
     def lookup(self, clips: torch.Tensor, frames: list[int], counts: list[int], compute: Compute) -> list[torch.Tensor]:
         """The steps of each clip of a batch (B, C, T, H, W): read where known, else computed together and kept."""
@@ -69,7 +70,8 @@ class FeatureCache:
             self.damaged += 1
             logging.warning("feature cache: %s is damaged and is computed anew", path)
             return None
-        os.utime(path)  # the order in which entries go
+        with contextlib.suppress(FileNotFoundError):  # another worker dropped it after it was read
+            os.utime(path)  # the order in which entries go
         return torch.from_numpy(np.frombuffer(data, dtype=np.float32).reshape(count, -1).copy())
 
     def _write(self, path: Path, steps: torch.Tensor) -> None:
@@ -85,11 +87,19 @@ class FeatureCache:
                 os.unlink(file.name)
                 raise
 
+    def _entries(self) -> list[tuple[int, int, Path]]:
+        """(last use in ns, bytes, path) of every entry; other workers may drop some while we look."""
+        entries = []
+        for path in self.folder.glob("*/*.steps"):
+            with contextlib.suppress(FileNotFoundError):
+                stat = path.stat()
+                entries.append((stat.st_mtime_ns, stat.st_size, path))
+        return entries
+
     def _evict(self) -> None:
         if self._bytes <= self.max_bytes:
             return
-        known = ((entry.stat(), entry) for entry in self.folder.glob("*/*.steps"))
-        entries = sorted((stat.st_mtime_ns, stat.st_size, entry) for stat, entry in known)
+        entries = sorted(self._entries())
         self._bytes = sum(size for _, size, _ in entries)
         for _, size, entry in entries:
             if self._bytes <= self.max_bytes * 0.9:  # room for a while, so that not each batch looks through the folder

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -278,6 +279,25 @@ def test_what_lies_in_the_folder_already_counts(tmp_path):
     assert sum(path.stat().st_size for path in entries(tmp_path)) <= 5 * CLIP_BYTES
     look_up(second, 99)
     assert second.hits == 1, "the newest entry was dropped"
+
+
+def test_entries_that_another_worker_drops_meanwhile_do_no_harm(tmp_path, monkeypatch):
+    cache = FeatureCache(str(tmp_path), lambda: "tower", max_bytes=2 * CLIP_BYTES)
+    look_up(cache, 0)
+    glob, read = Path.glob, Path.read_bytes
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: [*glob(self, pattern), tmp_path / "aa" / "dropped.steps"])
+    for number in range(1, 4):
+        look_up(cache, number)  # the third does not fit any more: the folder is looked through
+
+    def read_and_drop(self):
+        content = read(self)
+        self.unlink()
+        return content
+
+    monkeypatch.setattr(Path, "read_bytes", read_and_drop)
+    look_up(cache, 3)
+    assert cache.hits == 1
+    FeatureCache(str(tmp_path), lambda: "tower")
 
 
 def test_a_cache_needs_a_frozen_tower(tmp_path):
