@@ -72,14 +72,14 @@ def test_a_training_preset_builds_and_learns_from_one_batch(preset, token_list):
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=name_of)
-def test_presets_of_a_folder_differ_only_in_the_vision_encoder(folder, token_list):
-    """Else a comparison of the three would compare something else too."""
+def test_presets_of_a_folder_differ_only_in_the_vision_encoder_and_the_time_it_takes(folder, token_list):
+    """Else a comparison of the three would compare something else too; equal time may mean more or fewer epochs."""
     configs = [
         vars(arguments_of(folder / f"train_avsr_{name}.yaml", token_list)) for name in ("vivit", "resnet", "linear")
     ]
     for other in configs[1:]:
         differing = {key for key in configs[0] if configs[0][key] != other[key]}
-        assert differing == {"config", "vision_encoder", "vision_encoder_conf"}
+        assert differing - {"max_epoch", "scheduler_conf"} == {"config", "vision_encoder", "vision_encoder_conf"}
 
 
 @pytest.mark.parametrize("preset", TRAINING, ids=name_of)

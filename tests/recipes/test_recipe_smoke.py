@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -57,6 +58,7 @@ TINY = {  # the parts of conf/train_avsr_vivit.yaml, small enough for seconds
     "keep_nbest_models": 2,
     "num_att_plot": 0,
     "use_tensorboard": False,
+    "use_matplotlib": False,
 }
 OPTIONS = [
     "--nj", "1", "--num_threads=1", "--inference_nj", "2", "--asr_config", "conf/tiny.yaml",
@@ -75,13 +77,21 @@ class Recipe:
         self.folder = folder / "egs/mini_av/avsr1"
         (self.folder / "conf/tiny.yaml").write_text(yaml.safe_dump(TINY))
 
-    def run(self, *options: str) -> subprocess.CompletedProcess:
-        """run.sh from the root folder; stdout and stderr together in `stdout`."""
+    def start(self, *options: str) -> subprocess.Popen:
+        """run.sh from the root folder, in a process group of its own; stdout and stderr together in `stdout`."""
         environment = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
         command = [str(self.folder / "run.sh"), *OPTIONS, *options]
-        return subprocess.run(
-            command, cwd="/", env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
-        )
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        return subprocess.Popen(command, cwd="/", env=environment, text=True, start_new_session=True, **pipes)
+
+    def run(self, *options: str) -> subprocess.CompletedProcess:
+        process = self.start(*options)
+        try:
+            output, _ = process.communicate(timeout=500)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout=output)
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +190,26 @@ def test_a_changed_configuration_under_the_same_name_is_refused(recipe, experime
     finally:
         preset.write_text(text)
     assert done.returncode == 1 and "trained with another configuration" in done.stdout
+
+
+def test_a_training_that_was_killed_goes_on_where_it_was(recipe, experiment):
+    options = ["--stage", "11", "--stop_stage", "11", "--asr_tag", "killed", "--asr_args", "--max_epoch 6"]
+    process = recipe.start(*options)
+    for line in process.stdout:
+        if line.startswith("epoch  2/6"):
+            break
+    os.killpg(process.pid, signal.SIGKILL)
+    process.stdout.close()
+    assert process.wait() != 0
+    done = recipe.run(*options)
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert re.search(r"^continuing after epoch [1-5]$", done.stdout, flags=re.M)
+    assert re.search(r"^epoch  6/6 ", done.stdout, flags=re.M)
+
+
+def test_options_that_cannot_be_split_are_refused(recipe, experiment):
+    done = recipe.run("--stage", "11", "--stop_stage", "11", "--asr_args", "--max_epoch '3")
+    assert done.returncode == 1 and "cannot split these options: --max_epoch '3" in done.stdout
 
 
 def test_a_failure_ends_with_the_logs_last_lines_and_its_name(recipe, whole_run):

@@ -35,7 +35,10 @@ tag_of_args() {
 
 # Split a string of options into the array `words`, honouring quotes: split_words '--a "b c"'
 split_words() {
-    mapfile -t words < <(xargs -r -n 1 printf '%s\n' <<< "$1")
+    local lines
+    words=()
+    lines=$(xargs -r -n 1 printf '%s\n' <<< "$1") || fail "cannot split these options: $1"
+    [ -z "${lines}" ] || mapfile -t words <<< "${lines}"
 }
 
 stage_data() {
