@@ -117,7 +117,15 @@ def _caption(clip: Clip, *, characters: int) -> list[list[tuple[int, str, dict]]
     aligned = jiwer.process_words(" ".join(clip.reference.split()), " ".join(clip.hypothesis.split()))
     columns = align_words(aligned.references[0], aligned.hypotheses[0], aligned.alignments[0])
     wrong = sum(bool(mark) for *_, mark in columns)
-    lines = [[(0, f"{clip.utt_id}    {wrong} errors in {len(aligned.references[0])} words", FAINT)]]
+    lines = [
+        [
+            (
+                0,
+                f"{clip.utt_id}    {wrong} {'error' if wrong == 1 else 'errors'} in {len(aligned.references[0])} words",
+                FAINT,
+            )
+        ]
+    ]
     said, read = [(0, "said", FAINT)], [(0, "read", FAINT)]
     column = indent = len("said") + 2
     for reference, hypothesis, mark in columns:
