@@ -179,11 +179,6 @@ class MaskedConvolution(nn.Module):
         return self.pointwise_conv2(x).transpose(1, 2)
 
 
-def from_auto_avsr_name(name: str) -> str:
-    """Our (and ESPnet's) name of an Auto-AVSR encoder parameter: it spells the pointwise convolutions "cov"."""
-    return name.replace("conv_module.pointwise_cov", "conv_module.pointwise_conv")
-
-
 def _feed_forward(size: int, units: int, dropout_rate: float, activation: str) -> PositionwiseFeedForward:
     return PositionwiseFeedForward(size, units, dropout_rate, ACTIVATIONS[activation]())
 

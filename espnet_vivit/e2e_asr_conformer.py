@@ -10,6 +10,7 @@ Auto-AVSR (Ma et al., ICASSP 2023; github.com/mpc001/auto_avsr). Decoder, CTC an
 
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,7 @@ from espnet2.torch_utils.initialize import initialize
 
 from espnet_vivit.adapters.attach import attach_adapters, hold_statistics
 from espnet_vivit.adapters.config import TOWERS, read_tower_adapters
+from espnet_vivit.auto_avsr import load_auto_avsr, model_options, read_state_dict
 from espnet_vivit.errors import ConfigError, InputError, unknown_name
 from espnet_vivit.frontend.feature_rate import check_feature_rate
 from espnet_vivit.frontend.masking import length_mask
@@ -170,6 +172,31 @@ class E2E(ESPnetASRModel):
                 'use "mean" or "max" for transcripts',
                 stacklevel=2,
             )
+
+    @classmethod
+    def from_auto_avsr(
+        cls,
+        checkpoint: str | Path | Mapping[str, torch.Tensor],
+        *,
+        token_list: list[str] | None = None,
+        waveform_normalization: str = "utterance",
+        decoder_heads: int | None = None,
+    ) -> "E2E":
+        """Auto-AVSR's published audio or video model, in evaluation mode; its sizes are read from the weights.
+
+        checkpoint: the `.pth` file, or its state dict under the published names. token_list: the V tokens in ESPnet's
+        order. waveform_normalization, decoder_heads: see `auto_avsr.model_options`.
+
+        Raises:
+            WeightsError: unreadable, holding anything but tensors, or not exactly the weights of such a model; every
+                key that is missing, has no place or another shape is named.
+            ConfigError: token_list has another length than the vocabulary.
+        """
+        state = read_state_dict(checkpoint)
+        options = model_options(state, waveform_normalization=waveform_normalization, decoder_heads=decoder_heads)
+        model = cls(**options, token_list=token_list)
+        load_auto_avsr(model, state)
+        return model.eval()
 
     def forward(
         self,

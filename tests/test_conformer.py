@@ -6,7 +6,7 @@ from espnet2.asr.ctc import CTC
 from espnet2.asr.encoder.conformer_encoder import ConformerEncoder
 from torch import nn
 
-from espnet_vivit.conformer import Conformer, ConformerLayer, from_auto_avsr_name
+from espnet_vivit.conformer import Conformer, ConformerLayer
 from espnet_vivit.errors import ConfigError, InputError
 
 SIZE = 16
@@ -143,13 +143,6 @@ def test_a_layer_dropped_at_random_is_an_identity_that_still_has_gradients():
     out.sum().backward()
     assert all(parameter.grad is not None for parameter in layer.parameters()), "distributed training would hang"
     assert not torch.equal(layer.eval()(x, positions, mask), x)
-
-
-def test_auto_avsr_names_become_ours():
-    assert from_auto_avsr_name("encoder.encoders.3.conv_module.pointwise_cov1.weight") == (
-        "encoder.encoders.3.conv_module.pointwise_conv1.weight"
-    )
-    assert from_auto_avsr_name("ctc.ctc_lo.weight") == "ctc.ctc_lo.weight"
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,18 @@
-"""The published Auto-AVSR architecture, part by part: the same parameters by name, and the same numbers out.
+"""The frontends of the published Auto-AVSR architecture: the same parameters by name, and the same numbers out.
 
 Oracle: ../shared/fixtures (its README gives the rule that fills the weights and the inputs); nothing is downloaded.
 """
 
 import json
-import zlib
 
 import numpy as np
 import pytest
 import torch
 
-from espnet_vivit.conformer import Conformer, from_auto_avsr_name
+from espnet_vivit.conformer import Conformer
 from espnet_vivit.frontend.resnet import ResNetFrontend
 from espnet_vivit.frontend.resnet1d import ResNet1d
+from tests.auto_avsr import drawn, drawn_input
 
 TOLERANCE = 1e-4  # absolute, float32, after 12 blocks (fixtures/README.md)
 
@@ -30,24 +30,10 @@ def published(shared_dir):
     return {modality: table["state_dict"] for modality, table in tables.items()}
 
 
-def drawn(name, shape):
-    """The value of the parameter `name`, by the rule of fixtures/README.md."""
-    w = np.random.default_rng([7, zlib.crc32(name.encode())]).standard_normal(shape, dtype=np.float32)
-    if len(shape) >= 2:
-        w = w / np.sqrt(np.prod(shape[1:]))
-    elif name.endswith("running_var"):
-        w = 1 + 0.5 * np.abs(w)
-    elif name.endswith("weight"):
-        w = 1 + 0.1 * w
-    else:
-        w = 0.1 * w
-    return torch.from_numpy(np.asarray(w, dtype=np.float32))
-
-
 def drawn_state(table, prefix):
-    """Published entries below `prefix`, filled, under our names; counters stay out as the rule fills floats only."""
+    """Published entries below `prefix`, filled, by what follows it; counters stay out as the rule fills floats only."""
     return {
-        from_auto_avsr_name(name)[len(prefix) :]: drawn(name, shape)
+        name[len(prefix) :]: drawn(name, shape)
         for name, shape in table.items()
         if name.startswith(prefix) and not name.endswith("num_batches_tracked")
     }
@@ -59,10 +45,6 @@ def load(module, table, prefix):
     counters = {name: torch.tensor(0) for name in module.state_dict() if name.endswith("num_batches_tracked")}
     module.load_state_dict({**counters, **state}, strict=True)
     return module.eval()
-
-
-def drawn_input(shape):
-    return torch.from_numpy(np.random.default_rng([7, 12345]).standard_normal(shape, dtype=np.float32))
 
 
 def parameters(module):
@@ -99,25 +81,6 @@ def test_resnet1d_gives_the_published_features(reference, published):
         features, lengths = frontend(drawn_input((1, 7680, 1))[..., 0], torch.tensor([7680]))
     assert lengths.tolist() == [12]
     torch.testing.assert_close(features, reference["audio_frontend"], atol=TOLERANCE, rtol=0)
-
-
-@pytest.mark.parametrize("modality", ["video", "audio"])
-def test_conformer_gives_the_published_encoding(reference, published, modality):
-    table = published[modality]
-    with torch.device("meta"):
-        encoder = Conformer(768)
-    encoder = encoder.to_empty(device="cpu")  # drawn weights fill it at once; a random start would cost seconds
-    encoder.embed = Conformer(768, num_blocks=1).embed  # the position table is no part of the state
-    encoder = load(encoder, table, "encoder.")
-    projected = torch.nn.functional.linear(
-        reference[f"{modality}_frontend"],
-        drawn("proj_encoder.weight", table["proj_encoder.weight"]),
-        drawn("proj_encoder.bias", table["proj_encoder.bias"]),
-    )
-    with torch.no_grad():
-        encoding, lengths, _ = encoder(projected, torch.tensor([12]))
-    assert lengths.tolist() == [12]
-    torch.testing.assert_close(encoding, reference[f"{modality}_encoder"], atol=TOLERANCE, rtol=0)
 
 
 def test_one_wrong_activation_is_seen(reference, published):
