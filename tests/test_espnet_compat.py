@@ -32,8 +32,7 @@ def run_python(code):
 
 def test_importing_the_task_prints_nothing_on_stdout_and_loads_no_phonemes():
     out, err = run_python(
-        "from espnet_vivit.espnet_compat import ASRTask; import sys;"
-        "print('nltk' in sys.modules, ASRTask.__name__)"
+        "from espnet_vivit.espnet_compat import ASRTask; import sys;print('nltk' in sys.modules, ASRTask.__name__)"
     )
     assert out == "False ASRTask\n"
     assert "nltk_data" not in err
