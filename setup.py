@@ -37,6 +37,7 @@ REQUIRED = [
     "rich>=13",
     "tqdm>=4.60",
     "packaging>=22",
+    "six",  # espnetez imports it, and ESPnet does not ask for it
 ]
 
 EXTRAS = {
