@@ -23,18 +23,22 @@ from espnet2.torch_utils.initialize import initialize
 from espnet_vivit.adapters.attach import attach_adapters, hold_statistics
 from espnet_vivit.adapters.config import TOWERS, read_tower_adapters
 from espnet_vivit.auto_avsr import load_auto_avsr, model_options, read_state_dict
-from espnet_vivit.errors import ConfigError, InputError, unknown_name
+from espnet_vivit.e2e_options import (
+    ENCODER_SIZES,
+    decoder_sizes,
+    modality_of,
+    token_names,
+    weight_sources,
+    with_model_name,
+)
+from espnet_vivit.errors import ConfigError, InputError
 from espnet_vivit.frontend.feature_rate import check_feature_rate
 from espnet_vivit.frontend.masking import length_mask
-from espnet_vivit.fusion import ModalityDropout, build_fusion
+from espnet_vivit.fusion import ModalityDropout, align_audio, build_fusion
 from espnet_vivit.nonfinite import NonFiniteLosses
 from espnet_vivit.parts import AUDIO_ENCODERS, DECODERS, ENCODERS, VISION_ENCODERS, build_checked, build_part
 from espnet_vivit.precision import ExactLoss, Precision
-from espnet_vivit.units import SAMPLES_PER_FRAME, seconds_of_frames, seconds_of_samples
 
-MODALITIES = ("video", "audio", "multimodal")
-_ENCODER_SIZES = {"output_size": 768, "attention_heads": 12, "linear_units": 3072}  # Auto-AVSR's
-_DECODER_BLOCKS = 6
 _FRAME_LOSS_SMOOTHING = 0.1
 
 
@@ -101,12 +105,12 @@ class E2E(ESPnetASRModel):
         sym_eos: str = "<sos/eos>",
         extract_feats_in_collect_stats: bool = False,
     ):
-        modality = _modality(modality, vision_encoder, audio_encoder)
+        modality = modality_of(modality, vision_encoder, audio_encoder)
         if frame_loss_weight < 0:
             raise ConfigError("frame_loss_weight is negative", found=frame_loss_weight, expected="0 (off) or more")
         adapters, precision = read_tower_adapters(tower_adapters), Precision(amp_dtype)
         encoder_conf = dict(encoder_conf or {})
-        width = encoder_conf.get("output_size", _ENCODER_SIZES["output_size"])
+        width = encoder_conf.get("output_size", ENCODER_SIZES["output_size"])
         conformer = build_part("encoder", encoder, ENCODERS, encoder_conf, input_size=width)
         decoder_conf = decoder_sizes(encoder_conf) | dict(decoder_conf or {})
         ctc_conf = dict(ctc_conf or {})
@@ -114,7 +118,7 @@ class E2E(ESPnetASRModel):
         sizes = {"vocab_size": odim, "encoder_output_size": width}
         super().__init__(
             vocab_size=odim,
-            token_list=_tokens(odim, token_list),
+            token_list=token_names(odim, token_list),
             frontend=None,
             specaug=None,
             normalize=None,
@@ -148,7 +152,7 @@ class E2E(ESPnetASRModel):
             self.audio_encoder = build_part("audio_encoder", audio_encoder, AUDIO_ENCODERS, audio_encoder_conf, **rate)
         vision_tower = None
         if modality != "audio":
-            conf = _with_model_name(vision_encoder_conf, vision_model_name)
+            conf = with_model_name(vision_encoder_conf, vision_model_name)
             rate = {"feature_rate": feature_rate}
             vision_tower = build_part("vision_encoder", vision_encoder, VISION_ENCODERS, conf, **rate)
         self.modality_dropout = ModalityDropout(modality_dropout)
@@ -162,7 +166,7 @@ class E2E(ESPnetASRModel):
             initialize(self, init)
         self.vision_encoder = vision_tower  # joins after `init`, which would overwrite pretrained weights
         self.tower_adapters, self.precision, self.non_finite = adapters, precision, NonFiniteLosses()
-        sources = _sources(vision_encoder, vision_encoder_conf, vision_model_name)
+        sources = weight_sources(vision_encoder, vision_encoder_conf, vision_model_name)
         attach_adapters(self.towers(), adapters, sources=sources, default_compute_dtype=precision.dtype)
         if precision.dtype is not None and self.decoder is not None:
             self.criterion_att = ExactLoss(self.criterion_att)
@@ -295,7 +299,7 @@ class E2E(ESPnetASRModel):
             seen = seen[:, : lengths.max()]  # a batch may be padded beyond its longest clip
         if speech is not None:
             if video is not None:
-                speech, speech_lengths = _align_audio(speech, speech_lengths, video_lengths, utt_id)
+                speech, speech_lengths = align_audio(speech, speech_lengths, video_lengths, utt_id)
             heard, heard_lengths = self.audio_encoder(speech, speech_lengths)
             lengths = heard_lengths if lengths is None else lengths
             heard = heard[:, : lengths.max()]
@@ -348,76 +352,3 @@ class E2E(ESPnetASRModel):
         options = {"ignore_index": -1, "label_smoothing": _FRAME_LOSS_SMOOTHING if self.training else 0.0}
         loss = F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), **options)
         return loss, th_accuracy(logits.flatten(0, 1), labels, ignore_label=-1)
-
-
-def decoder_sizes(encoder_conf: Mapping) -> dict[str, int]:
-    """What `decoder_conf` is where it says nothing: six blocks, heads and units as in the encoder."""
-    same = {name: encoder_conf.get(name, _ENCODER_SIZES[name]) for name in ("attention_heads", "linear_units")}
-    return {**same, "num_blocks": _DECODER_BLOCKS}
-
-
-def _modality(modality: str | None, vision_encoder: str | None, audio_encoder: str | None) -> str:
-    named = {"video": vision_encoder is not None, "audio": audio_encoder is not None}
-    if modality is None:
-        if not any(named.values()):
-            raise ConfigError(
-                "the model has no input",
-                found="neither vision_encoder nor audio_encoder",
-                expected="at least one",
-                fix="Set vision_encoder: vivit for lip reading, audio_encoder: resnet1d for sound, or both",
-            )
-        return "multimodal" if all(named.values()) else "video" if named["video"] else "audio"
-    if modality not in MODALITIES:
-        raise unknown_name("modality", modality, MODALITIES)
-    needs = {"video": {"vision_encoder": vision_encoder}, "audio": {"audio_encoder": audio_encoder}}
-    needs["multimodal"] = needs["video"] | needs["audio"]
-    for option, value in needs[modality].items():
-        if value is None:
-            fix = f"Set {option}, or another modality"
-            raise ConfigError(f"modality {modality} needs a {option}", found="none", fix=fix)
-    return modality
-
-
-def _with_model_name(conf: Mapping | None, model_name: str | None) -> dict:
-    conf = dict(conf or {})
-    if model_name is not None and conf.setdefault("model_name", model_name) != model_name:
-        raise ConfigError(
-            "the vision tower is named twice, differently",
-            found=f"vision_model_name={model_name!r}, vision_encoder_conf['model_name']={conf['model_name']!r}",
-            fix="Keep one of the two",
-        )
-    return conf
-
-
-def _sources(vision_encoder: str | None, conf: Mapping | None, model_name: str | None) -> dict[str, str]:
-    """The towers whose weights are loaded by name, and from where."""
-    conf = _with_model_name(conf, model_name)
-    if vision_encoder != "vivit" or not conf.get("pretrained", True):
-        return {}
-    revision = conf.get("revision")
-    return {"vision_encoder": conf.get("model_name", "its default checkpoint") + (f" ({revision})" if revision else "")}
-
-
-def _tokens(odim: int, token_list: list[str] | None) -> list[str]:
-    if token_list is None:
-        return ["<blank>", *(str(index) for index in range(1, odim - 1)), "<sos/eos>"]
-    if len(token_list) != odim:
-        raise ConfigError("token_list and odim disagree", found=f"{len(token_list)} tokens", expected=f"odim = {odim}")
-    return list(token_list)
-
-
-def _align_audio(speech, speech_lengths, video_lengths, utt_id) -> tuple[torch.Tensor, torch.Tensor]:
-    """Trim or zero-pad each waveform to its video, 640 samples per frame; more than one frame apart is an error."""
-    wanted = video_lengths.to(speech_lengths.device) * SAMPLES_PER_FRAME
-    for b in ((speech_lengths - wanted).abs() > SAMPLES_PER_FRAME).nonzero().flatten().tolist():
-        heard, seen = seconds_of_samples(int(speech_lengths[b])), seconds_of_frames(int(video_lengths[b]))
-        raise InputError(
-            f"audio and video of {utt_id[b] if utt_id else f'clip {b} of the batch'} differ in length",
-            found=f"{heard:.3f} s of audio, {seen:.3f} s of video",
-            expected="at most one video frame (0.040 s) between them",
-            fix="Check that both streams were cut from the same recording, at 16 kHz and 25 fps",
-        )
-    kept = torch.minimum(speech_lengths, wanted)
-    speech = F.pad(speech, (0, max(0, int(wanted.max()) - speech.size(1))))[:, : int(wanted.max())]
-    beyond = torch.arange(speech.size(1), device=speech.device)[None, :] >= kept[:, None]
-    return speech.masked_fill(beyond, 0.0), wanted

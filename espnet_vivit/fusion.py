@@ -9,9 +9,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from espnet_vivit.errors import ConfigError, InputError, unknown_name
+from espnet_vivit.units import SAMPLES_PER_FRAME, seconds_of_frames, seconds_of_samples
 
 STREAMS = ("video", "audio")
 
@@ -129,3 +131,22 @@ class ModalityDropout(nn.Module):
 
     def extra_repr(self) -> str:
         return f"video={self.video}, audio={self.audio}"
+
+
+def align_audio(
+    speech: torch.Tensor, speech_lengths: torch.Tensor, video_lengths: torch.Tensor, utt_id: list[str] | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Trim or zero-pad each waveform to its video, 640 samples per frame; more than one frame apart is an error."""
+    wanted = video_lengths.to(speech_lengths.device) * SAMPLES_PER_FRAME
+    for b in ((speech_lengths - wanted).abs() > SAMPLES_PER_FRAME).nonzero().flatten().tolist():
+        heard, seen = seconds_of_samples(int(speech_lengths[b])), seconds_of_frames(int(video_lengths[b]))
+        raise InputError(
+            f"audio and video of {utt_id[b] if utt_id else f'clip {b} of the batch'} differ in length",
+            found=f"{heard:.3f} s of audio, {seen:.3f} s of video",
+            expected="at most one video frame (0.040 s) between them",
+            fix="Check that both streams were cut from the same recording, at 16 kHz and 25 fps",
+        )
+    kept = torch.minimum(speech_lengths, wanted)
+    speech = F.pad(speech, (0, max(0, int(wanted.max()) - speech.size(1))))[:, : int(wanted.max())]
+    beyond = torch.arange(speech.size(1), device=speech.device)[None, :] >= kept[:, None]
+    return speech.masked_fill(beyond, 0.0), wanted

@@ -23,7 +23,7 @@ IMPORT_LIMIT_S = 0.3
 # Who may import which parts of ours; a part is a module or a folder right under the package. Parts not named here may
 # import any but the command line. A part may always import itself.
 BASE = {"errors", "units"}
-MODEL = {"frontend", "adapters", "fusion", "conformer", "parts", "auto_avsr", "e2e_asr_conformer"}
+MODEL = {"frontend", "adapters", "fusion", "conformer", "parts", "auto_avsr", "e2e_options", "e2e_asr_conformer"}
 MODEL |= {"precision", "nonfinite"}
 MAY_IMPORT = {
     "errors": set(),
@@ -38,6 +38,7 @@ MAY_IMPORT = {
     "conformer": BASE | {"frontend"},
     "parts": BASE | {"frontend", "adapters", "fusion", "conformer"},
     "auto_avsr": BASE,
+    "e2e_options": BASE,
     "e2e_asr_conformer": BASE | MODEL,
     "tasks": BASE | MODEL | {"media", "corpora", "espnet_compat", "feasibility"},
 }

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from espnet_vivit import parts
 from espnet_vivit.adapters.report import tower_table
+from espnet_vivit.e2e_options import decoder_sizes
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.espnet_compat import (
     ASRTask,
@@ -98,7 +99,7 @@ class AVSRTask(ASRTask):
         config = super().get_default_config()
         given, _ = cls.get_parser().parse_known_args()
         config["model_conf"] = {**model_conf_defaults(), **given.model_conf}
-        sizes = model_module().decoder_sizes(given.encoder_conf)
+        sizes = decoder_sizes(given.encoder_conf)
         config["decoder_conf"] = {**config["decoder_conf"], **sizes, **given.decoder_conf}
         return config
 

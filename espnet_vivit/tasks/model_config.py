@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from espnet_vivit.adapters.config import read_tower_adapters
+from espnet_vivit.e2e_options import modality_of
 from espnet_vivit.errors import ConfigError, DataError, WeightsError, unknown_name
 from espnet_vivit.espnet_compat import get_default_kwargs
 from espnet_vivit.tasks.options import refused
@@ -23,7 +24,7 @@ def check_model_options(args: argparse.Namespace) -> None:
             raise unknown_name("option in model_conf", option, known)
     if getattr(args, "use_adapter", False):
         raise refused("use_adapter", "in the configuration")
-    args.modality = model_module()._modality(args.modality, args.vision_encoder, args.audio_encoder)
+    args.modality = modality_of(args.modality, args.vision_encoder, args.audio_encoder)
 
 
 def check_adapters(args: argparse.Namespace) -> None:

@@ -1,0 +1,68 @@
+"""What `E2E`'s options mean before anything is built: defaults that follow from others, names given twice, no input."""
+
+from collections.abc import Mapping
+
+from espnet_vivit.errors import ConfigError, unknown_name
+
+MODALITIES = ("video", "audio", "multimodal")
+ENCODER_SIZES = {"output_size": 768, "attention_heads": 12, "linear_units": 3072}  # Auto-AVSR's
+DECODER_BLOCKS = 6
+
+
+def decoder_sizes(encoder_conf: Mapping) -> dict[str, int]:
+    """What `decoder_conf` is where it says nothing: six blocks, heads and units as in the encoder."""
+    same = {name: encoder_conf.get(name, ENCODER_SIZES[name]) for name in ("attention_heads", "linear_units")}
+    return {**same, "num_blocks": DECODER_BLOCKS}
+
+
+def modality_of(modality: str | None, vision_encoder: str | None, audio_encoder: str | None) -> str:
+    """The modality asked for, or the one that follows from the encoders named. Raises ConfigError."""
+    named = {"video": vision_encoder is not None, "audio": audio_encoder is not None}
+    if modality is None:
+        if not any(named.values()):
+            raise ConfigError(
+                "the model has no input",
+                found="neither vision_encoder nor audio_encoder",
+                expected="at least one",
+                fix="Set vision_encoder: vivit for lip reading, audio_encoder: resnet1d for sound, or both",
+            )
+        return "multimodal" if all(named.values()) else "video" if named["video"] else "audio"
+    if modality not in MODALITIES:
+        raise unknown_name("modality", modality, MODALITIES)
+    needs = {"video": {"vision_encoder": vision_encoder}, "audio": {"audio_encoder": audio_encoder}}
+    needs["multimodal"] = needs["video"] | needs["audio"]
+    for option, value in needs[modality].items():
+        if value is None:
+            fix = f"Set {option}, or another modality"
+            raise ConfigError(f"modality {modality} needs a {option}", found="none", fix=fix)
+    return modality
+
+
+def with_model_name(conf: Mapping | None, model_name: str | None) -> dict:
+    """`vision_encoder_conf` with `vision_model_name` in it. Raises ConfigError where the two disagree."""
+    conf = dict(conf or {})
+    if model_name is not None and conf.setdefault("model_name", model_name) != model_name:
+        raise ConfigError(
+            "the vision tower is named twice, differently",
+            found=f"vision_model_name={model_name!r}, vision_encoder_conf['model_name']={conf['model_name']!r}",
+            fix="Keep one of the two",
+        )
+    return conf
+
+
+def weight_sources(vision_encoder: str | None, conf: Mapping | None, model_name: str | None) -> dict[str, str]:
+    """The towers whose weights are loaded by name, and from where."""
+    conf = with_model_name(conf, model_name)
+    if vision_encoder != "vivit" or not conf.get("pretrained", True):
+        return {}
+    revision = conf.get("revision")
+    return {"vision_encoder": conf.get("model_name", "its default checkpoint") + (f" ({revision})" if revision else "")}
+
+
+def token_names(odim: int, token_list: list[str] | None) -> list[str]:
+    """The V tokens, or numbers that stand for them. Raises ConfigError for another number of tokens."""
+    if token_list is None:
+        return ["<blank>", *(str(index) for index in range(1, odim - 1)), "<sos/eos>"]
+    if len(token_list) != odim:
+        raise ConfigError("token_list and odim disagree", found=f"{len(token_list)} tokens", expected=f"odim = {odim}")
+    return list(token_list)
