@@ -10,6 +10,7 @@ printed, and more than `--max_infeasible` of them is an error.
 """
 
 import argparse
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -77,6 +78,12 @@ def shapes_of_set(
     write_shapes(data, out, labels, kept=report.kept_ids, label_file=f"text_shape.{token_type}", size=size)
 
 
+def same_files(first: Path, second: Path) -> bool:
+    """Whether two folders hold the same files with the same content."""
+    contents = ({path.name: path.read_bytes() for path in folder.glob("*")} for folder in (first, second))
+    return next(contents) == next(contents)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description="Write the lengths of all utterances, from which ESPnet makes batches.",
@@ -92,23 +99,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--feature_rate", default="frame", help="frame (25 Hz) or tubelet (12.5 Hz), as in the YAML")
     parser.add_argument("--max_infeasible", type=float, default=0.05, help="largest share that CTC may not align")
     args = parser.parse_args(argv)
-    partial = args.out.with_name(f".{args.out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    for name, data in (("train", args.train), ("valid", args.valid)):
-        shapes_of_set(
-            data,
-            partial / name,
-            token_list=args.token_list,
-            token_type=args.token_type,
-            bpemodel=args.bpemodel,
-            feature_rate=args.feature_rate,
-            max_infeasible=args.max_infeasible,
-        )
-    for name in ("train", "valid"):
-        shutil.rmtree(args.out / name, ignore_errors=True)
+    conf = {name: getattr(args, name) for name in ("token_list", "token_type", "bpemodel", "feature_rate")}
+    partial = args.out.with_name(f".{args.out.name}.partial{os.getpid()}")
+    try:
+        for name, data in (("train", args.train), ("valid", args.valid)):
+            shapes_of_set(data, partial / name, **conf, max_infeasible=args.max_infeasible)
         args.out.mkdir(parents=True, exist_ok=True)
-        (partial / name).rename(args.out / name)
-    partial.rmdir()
+        for name in ("train", "valid"):
+            if not same_files(partial / name, args.out / name):  # another training may be reading what has not changed
+                shutil.rmtree(args.out / name, ignore_errors=True)
+                (partial / name).rename(args.out / name)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Errors of ours say what to do, so a traceback above them only hides the sentence
 keeps its traceback.
 """
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
@@ -30,8 +31,7 @@ def replaced_when_complete(path: Path):
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.unlink(missing_ok=True)
+    partial = path.with_name(f".{path.name}.partial{os.getpid()}")  # two runs at once do not meet
     try:
         yield partial
         partial.replace(path)

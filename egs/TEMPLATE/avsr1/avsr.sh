@@ -121,7 +121,7 @@ run_stage() {
     if [ "${status}" -ne 0 ]; then
         echo "[stage ${number}] FAILED with status ${status}. Last lines of ${log}:" >&2
         tail -n +$((before + 2)) "${log}" | tr '\r' '\n' | tail -n 20 | sed 's/^/    /' >&2 # \r: progress bars
-        echo "[stage ${number}] FAILED; the whole log: ${PWD}/${log#"${PWD}/"}" >&2
+        echo "[stage ${number}] FAILED; the whole log: $(realpath "${log}")" >&2
         exit "${status}"
     fi
     echo "[stage ${number}] done in $((SECONDS - begun)) s"
