@@ -14,12 +14,14 @@ from espnet_vivit.errors import EspnetVivitError, unknown_name
 # command -> (module whose main(argv) it is, what it does); imported when called, so that --help answers at once
 COMMANDS = {
     "doctor": ("espnet_vivit.doctor", "what works on this machine, what is missing, and what to type"),
+    "import-auto-avsr": ("espnet_vivit.import_auto_avsr", "a published Auto-AVSR model, made an experiment folder"),
     "merge-adapters": ("espnet_vivit.merge_adapters", "a trained model with LoRA or QLoRA adapters, made plain"),
     "score": ("espnet_vivit.score", "word and character error rates of a hypothesis file against a reference"),
 }
 
 EXAMPLES = """examples:
   espnet-vivit doctor
+  espnet-vivit import-auto-avsr vsr_trlrs3_base.pth exp/auto_avsr --token_list unigram5000_units.txt
   espnet-vivit merge-adapters exp/avsr_qlora exp/avsr_merged
   espnet-vivit score --ref data/test/text --hyp 1best_recog/text --out score
   espnet-vivit score --help
@@ -27,7 +29,7 @@ EXAMPLES = """examples:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    commands = "\n".join(f"  {name:15} {purpose}" for name, (_, purpose) in COMMANDS.items())
+    commands = "\n".join(f"  {name:16} {purpose}" for name, (_, purpose) in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="espnet-vivit",
         description=f"Lip reading and audio-visual speech recognition for ESPnet.\n\ncommands:\n{commands}",

@@ -20,6 +20,7 @@ from espnet_vivit.espnet_compat import Hypothesis, inference_with_task
 from espnet_vivit.espnet_compat import Speech2Text as EspnetSpeech2Text
 from espnet_vivit.tasks.avsr import AVSRTask
 from espnet_vivit.tasks.data_check import STREAMS
+from espnet_vivit.tasks.pieces import JoinedPieces
 from espnet_vivit.units import FEATURE_RATES
 
 SEARCHES = ("beam", "ctc_greedy")
@@ -81,6 +82,8 @@ class Speech2Text(EspnetSpeech2Text):
                 nbest=nbest,
                 normalize_length=normalize_length,
             )
+        if self.tokenizer is None:  # token_type bpe without a model
+            self.tokenizer = JoinedPieces()
         vocabulary = len(self.asr_model.token_list)
         if (
             beam_size > vocabulary

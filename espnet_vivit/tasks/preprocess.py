@@ -16,10 +16,11 @@ import numpy as np
 from espnet_vivit.corpora.data_dir import WordTime, parse_word_times, read_scp
 from espnet_vivit.corpora.noise import make_babble, mix_at_snr, read_wav
 from espnet_vivit.errors import ConfigError, DataError, EspnetVivitError, InputError, unknown_name
-from espnet_vivit.espnet_compat import AbsPreprocessor, TokenIDConverter, build_tokenizer
+from espnet_vivit.espnet_compat import AbsPreprocessor, TokenIDConverter
 from espnet_vivit.frontend.presets import VisualPreset
 from espnet_vivit.tasks.augment import change_speed, crop, crop_to_words, flip, mask_time
 from espnet_vivit.tasks.frame_labels import check_words, frame_labels
+from espnet_vivit.tasks.pieces import tokenizer_for
 from espnet_vivit.units import SAMPLES_PER_FRAME
 
 NOISE_SNR_DB = (-5, 0, 5, 10, 15, 20, None)  # None: clean. Ma et al., "Auto-AVSR", ICASSP 2023
@@ -69,7 +70,7 @@ class AVSRPreprocessor(AbsPreprocessor):
         _check("speed_range", speed_range, ordered, "[slowest, fastest], such as [0.9, 1.1]")
         _check("word_crop_min", word_crop_min, word_crop_min >= 1, "1 or more words")
         _check("noise_snr_db", noise_snr_db, len(noise_snr_db) > 0, "at least one ratio in dB, or null for clean")
-        self.tokenizer = build_tokenizer(token_type=token_type, bpemodel=bpemodel)
+        self.tokenizer = tokenizer_for(token_type, bpemodel, train=train)
         self.token_ids = TokenIDConverter(token_list=token_list)
         self.preset, self.feature_rate = preset, feature_rate
         self.flip_prob = flip_prob

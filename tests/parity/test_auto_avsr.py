@@ -63,4 +63,6 @@ def test_a_published_checkpoint_gives_the_published_numbers(published, reference
     }
     assert lengths.tolist() == [12] and model.sos == 5048
     for name, value in found.items():
-        torch.testing.assert_close(value, reference[f"{modality}_{name}"].float(), atol=TOLERANCE, rtol=0, msg=name)
+        torch.testing.assert_close(
+            value, reference[f"{modality}_{name}"].float(), atol=TOLERANCE, rtol=0, msg=f"{name}: {{}}".format
+        )
