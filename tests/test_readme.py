@@ -35,7 +35,7 @@ def test_yaml_names_parts_that_exist():
     assert sorted(listed) == sorted(parts.VISION_ENCODERS)
 
 
-@pytest.mark.parametrize("name", sorted(set(re.findall(r"espnet-vivit (\w+)", README))))
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"espnet-vivit ([\w-]+)", README))))
 def test_commands_exist(name):
     assert name in COMMANDS
 

@@ -24,7 +24,7 @@ def save_tower(folder, seed=5):
 
 
 def vision_conf(folder) -> dict:
-    size = {"num_frames": tiny.WINDOW, "frame_adjust": "window", "window_overlap": 4}
+    size = {"image_size": tiny.PIXELS, "num_frames": tiny.WINDOW, "frame_adjust": "window", "window_overlap": 4}
     return {"model_name": str(folder), **size}
 
 

@@ -13,6 +13,14 @@ TRAINING, DECODING, LANGUAGE = (
     for pattern in ("train_avsr_*.yaml", "decode_*.yaml", "train_lm*.yaml")
 )
 
+SMALL_VIVIT = {
+    "tubelet_size": [2, 16, 16],
+    "hidden_size": 64,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 1,
+    "intermediate_size": 128,
+}
+
 
 def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
@@ -50,11 +58,20 @@ def clip(rng: np.random.Generator, side: int, frames: int) -> dict:
 
 
 @pytest.mark.parametrize("preset", TRAINING, ids=name_of)
-def test_a_training_preset_builds_and_learns_from_one_batch(preset, token_list):
+def test_a_training_preset_builds_and_learns_from_one_batch(preset, token_list, tmp_path):
+    from espnet_vivit import vivit_encoder
     from espnet_vivit.tasks.avsr import AVSRTask
 
+    if "qlora" in preset.name:
+        pytest.importorskip("peft", reason="LoRA needs peft: pip install espnet-vivit[qlora]")
+        pytest.importorskip("bitsandbytes", reason="4 bits need bitsandbytes: pip install espnet-vivit[qlora]")
+
     args = arguments_of(preset, token_list)
-    if "model_name" in args.vision_encoder_conf:
+    if args.tower_adapters:  # adapters stand on a pretrained base: a small one here
+        tower = vivit_encoder("vivit-ti-16x2", pretrained=False, image_size=96, config=SMALL_VIVIT).vivit
+        tower.save_pretrained(tmp_path / "tower")
+        args.vision_encoder_conf["model_name"] = str(tmp_path / "tower")
+    elif "model_name" in args.vision_encoder_conf:
         args.vision_encoder_conf["pretrained"] = False  # its sizes with random weights: tests have no network
     preprocess = AVSRTask.build_preprocess_fn(args, train=True)
     model = AVSRTask.build_model(args)
