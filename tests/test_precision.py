@@ -27,7 +27,13 @@ def test_bfloat16_reaches_the_towers_and_leaves_losses_and_states_in_float32():
     seen = {}
 
     def note(name):
-        return lambda module, args, output: seen.setdefault(name, output.dtype)
+        def hook(module, inputs, output):
+            seen[name] = output.dtype
+
+        return hook
+
+    def note_scores(module, inputs):
+        seen["loss"] = inputs[0].dtype
 
     mixed = model("bfloat16")
     mixed.vision_encoder.vivit.layers[0].mlp.fc1.register_forward_hook(note("vision"))
@@ -35,7 +41,7 @@ def test_bfloat16_reaches_the_towers_and_leaves_losses_and_states_in_float32():
     mixed.encoder.encoders[0].self_attn.linear_q.register_forward_hook(note("encoder"))
     mixed.decoder.decoders[0].feed_forward.w_1.register_forward_hook(note("decoder"))
     mixed.ctc.ctc_lo.register_forward_hook(note("ctc"))
-    mixed.criterion_att.criterion.register_forward_pre_hook(lambda module, args: seen.setdefault("loss", args[0].dtype))
+    mixed.criterion_att.criterion.register_forward_pre_hook(note_scores)
     loss, _, _ = mixed.train()(**BATCH)
     towers = {name: seen[name] for name in ("vision", "audio", "encoder", "decoder")}
     assert towers == dict.fromkeys(towers, torch.bfloat16)

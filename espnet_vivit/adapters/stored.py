@@ -2,8 +2,8 @@
 
 A base that can be loaded again by name is left out of every checkpoint; in its place stands a hash of its weights,
 compared at loading. So resuming and decoding keep the adapters, n-best averaging never meets packed 4-bit bytes, and
-files stay small. A base that cannot be found again stays in the checkpoint (lora only); weights of the same tower
-without adapters, such as ESPnet's `--init_param` loads, then fit as well.
+files stay small. A base that cannot be found again stays in the checkpoint (lora only), where averaging may round its
+last bit; weights of the same tower without adapters, such as ESPnet's `--init_param` loads, then fit as well.
 """
 
 import hashlib

@@ -43,6 +43,12 @@ def train(corpus, tower, exp, *options, **changes):
     avsr_train.main([*map(str, common), *data_options(corpus, NAMES), *shape_options(corpus), *options])
 
 
+def arguments(trained):
+    corpus, _, exp = trained
+    options = ["--config", exp.parent / "exp.yaml", "--token_list", corpus / "tokens.txt", "--output_dir", exp]
+    return AVSRTask.get_parser().parse_args(list(map(str, options)))
+
+
 def weights(path):
     return torch.load(path, weights_only=True)
 
@@ -129,13 +135,13 @@ def test_contradictions_are_refused_before_anything_is_built(trained, tmp_path, 
 
 @pytest.mark.parametrize(("amp_dtype", "scales"), [("float16", True), ("bfloat16", False), (None, False)])
 def test_only_float16_gets_espnets_gradient_scaler(trained, amp_dtype, scales):
-    args = AVSRTask.get_parser().parse_args(["--config", str(trained[2] / "config.yaml"), "--output_dir", "exp"])
+    args = arguments(trained)
     args.amp_dtype = amp_dtype
     assert AVSRTrainer.build_options(args).use_amp is scales
 
 
 def test_the_log_shows_the_towers(trained, caplog):
-    args = AVSRTask.get_parser().parse_args(["--config", str(trained[2] / "config.yaml"), "--output_dir", "exp"])
+    args = arguments(trained)
     with caplog.at_level("INFO"):
         AVSRTask.build_model(args)
     (line,) = [line for line in caplog.text.splitlines() if line.startswith("vision_encoder")]
