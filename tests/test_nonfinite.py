@@ -3,8 +3,11 @@
 import pytest
 import torch
 
+from espnet_vivit import E2E
+from espnet_vivit.bin import avsr_train
 from espnet_vivit.errors import NonFiniteLossError
 from espnet_vivit.nonfinite import NonFiniteLosses
+from tests.tiny_corpus import data_options, shape_options, write_config, write_tiny_corpus
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -25,3 +28,22 @@ def test_a_good_loss_passes_through_and_ends_the_row(caplog):
     assert (losses.in_a_row, losses.total) == (2, 4)
     with pytest.raises(NonFiniteLossError, match="3 training losses in a row were not finite, the last with u9"):
         losses.check(bad, ["u9"])
+
+
+def test_espnets_trainer_leaves_the_weights_alone(tmp_path, monkeypatch, caplog):
+    corpus, before = write_tiny_corpus(tmp_path / "corpus"), {}
+    losses = E2E._losses
+
+    def infinite(model, *batch):
+        if not before:
+            before.update({name: p.detach().clone() for name, p in model.named_parameters()})
+        loss, stats = losses(model, *batch)
+        return (loss + torch.inf if model.training else loss), stats
+
+    monkeypatch.setattr(E2E, "_losses", infinite)
+    config = write_config(tmp_path / "train.yaml", max_epoch=1)
+    options = ["--config", config, "--token_list", corpus / "tokens.txt", "--output_dir", tmp_path / "exp"]
+    avsr_train.main([*map(str, options), *data_options(corpus), *shape_options(corpus)])
+    after = torch.load(tmp_path / "exp/1epoch.pth", weights_only=True)
+    assert before and all(torch.equal(after[name], value) for name, value in before.items())
+    assert "2 in a row, 2 since the start); utterances: s" in caplog.text
