@@ -38,9 +38,10 @@ MAY_IMPORT = {
     "conformer": BASE | {"frontend"},
     "parts": BASE | {"frontend", "adapters", "fusion", "conformer"},
     "auto_avsr": BASE,
+    "atomic_save": BASE,
     "e2e_options": BASE,
     "e2e_asr_conformer": BASE | MODEL,
-    "tasks": BASE | MODEL | {"media", "corpora", "espnet_compat", "feasibility"},
+    "tasks": BASE | MODEL | {"media", "corpora", "espnet_compat", "feasibility", "atomic_save"},
 }
 ESPNET = {"espnet", "espnet2", "espnetez"}
 # `parts` names ESPnet's decoder as text, to be imported when a model is built
