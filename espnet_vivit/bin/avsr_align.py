@@ -3,8 +3,8 @@
 example: python -m espnet_vivit.bin.avsr_align --asr_model_file exp/avsr/valid.acc.ave.pth --data dump/raw/train
     --out dump/raw/train/word_times
 
-Any corpus with sound can have them: train on sound first, align with it, then train on video with the times. Look at the
-result first: CTC sees the whole sentence and may place a word early or late. With the model of mini_av's demo, word
+Any corpus with sound can have them: train on sound first, align with it, then train on video with the times. Look at
+the result first: CTC sees the whole sentence and may place a word early or late. With the model of mini_av's demo, word
 boundaries on test_seen are 0.30 s (median; 90 %: 0.58 s) from the true ones, too far to train on.
 """
 
