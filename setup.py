@@ -43,10 +43,15 @@ REQUIRED = [
 EXTRAS = {
     "qlora": ["peft>=0.17", "bitsandbytes>=0.46"],  # 4-bit towers with LoRA on top
     "mini_av": ["espeakng-loader>=0.2.4"],  # the speech of the synthetic corpus; loads espeak-ng (GPL-3) at run time
+    "faces": ["opencv-python-headless>=4.10,<5"],  # OpenCV 5 has no cascades in its wheel
+    "export": ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
+    "page": ["gradio>=6,<7"],  # the local page to try a model on
+    "cluster": ["dask[distributed]>=2024.8"],  # preparing a corpus on several machines
     "test": ["pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "wheel"],
 }
 # The formatter's verdict changes between releases, so its version is fixed; .pre-commit-config.yaml names the same one.
-EXTRAS["dev"] = [*EXTRAS["test"], *EXTRAS["mini_av"], *EXTRAS["qlora"], "ruff==0.17.5", "pyright>=1.1.380"]
+USED_BY_TESTS = [need for name in ("mini_av", "qlora", "faces", "export", "page", "cluster") for need in EXTRAS[name]]
+EXTRAS["dev"] = [*EXTRAS["test"], *USED_BY_TESTS, "ruff==0.17.5", "pyright>=1.1.380"]
 
 setup(
     name="espnet-vivit",
