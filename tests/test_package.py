@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "atomic_save": BASE,
     "e2e_options": BASE,
     "e2e_asr_conformer": BASE | MODEL,
-    "tasks": BASE | MODEL | {"media", "corpora", "espnet_compat", "feasibility", "atomic_save"},
+    "tasks": BASE | MODEL | {"media", "corpora", "espnet_compat", "feasibility", "atomic_save", "error_rates"},
 }
 ESPNET = {"espnet", "espnet2", "espnetez"}
 # `parts` names ESPnet's decoder as text, to be imported when a model is built
