@@ -7,6 +7,7 @@ steps that neither of them owns.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -14,6 +15,34 @@ from torchaudio.functional import forced_align, merge_tokens
 
 from espnet_vivit.corpora.data_dir import WordTime
 from espnet_vivit.errors import InputError
+
+
+@dataclass(frozen=True)
+class TokenSpan:
+    """The steps of one token on the best path: from `start` to before `end`; log_prob: the mean over these steps."""
+
+    start: int
+    end: int
+    log_prob: float
+
+
+def align_tokens(log_probs: torch.Tensor, ids: Sequence[int], *, blank: int) -> list[TokenSpan]:
+    """The span of each of the tokens `ids` on CTC's most probable path. log_probs (T', V) float32.
+
+    Raises:
+        InputError: no tokens, or more tokens (and equal neighbours) than there are steps.
+    """
+    needed = len(ids) + sum(a == b for a, b in pairwise(ids))
+    if not ids or needed > log_probs.size(0):
+        raise InputError(
+            "the transcript cannot be aligned",
+            found=f"{needed} steps needed, {log_probs.size(0)} there",
+            expected="at least one word, and no more tokens than steps",
+            fix="Use feature_rate: frame, or longer tokens",
+        )
+    target = torch.tensor([list(ids)], dtype=torch.int32)
+    path, scores = forced_align(log_probs[None].float().cpu(), target, blank=blank)
+    return [TokenSpan(span.start, span.end, span.score) for span in merge_tokens(path[0], scores[0], blank=blank)]
 
 
 def word_times(
@@ -24,18 +53,7 @@ def word_times(
     Raises:
         InputError: no words, or more tokens (and equal neighbours) than there are steps.
     """
-    targets = [token for word in ids for token in word]
-    needed = len(targets) + sum(a == b for a, b in pairwise(targets))
-    if not targets or needed > log_probs.size(0):
-        raise InputError(
-            "the transcript cannot be aligned",
-            found=f"{needed} steps needed, {log_probs.size(0)} there",
-            expected="at least one word, and no more tokens than steps",
-            fix="Use feature_rate: frame, or longer tokens",
-        )
-    target = torch.tensor([targets], dtype=torch.int32)
-    path, scores = forced_align(log_probs[None].float().cpu(), target, blank=blank)
-    spans = merge_tokens(path[0], scores[0], blank=blank)  # one per target token, `end` excluded
+    spans = align_tokens(log_probs, [token for word in ids for token in word], blank=blank)
     firsts, lasts, position = [], [], 0
     for word in ids:
         firsts.append(float(spans[position].start))

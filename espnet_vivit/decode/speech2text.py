@@ -15,13 +15,14 @@ import numpy as np
 import torch
 
 from espnet_vivit.decode.no_blank import forbid_blank
+from espnet_vivit.decode.word_times import Transcript, Word, words_with_times
 from espnet_vivit.errors import ConfigError, InputError, unknown_name
 from espnet_vivit.espnet_compat import Hypothesis, inference_with_task
 from espnet_vivit.espnet_compat import Speech2Text as EspnetSpeech2Text
 from espnet_vivit.tasks.avsr import AVSRTask
 from espnet_vivit.tasks.data_check import STREAMS
 from espnet_vivit.tasks.pieces import JoinedPieces
-from espnet_vivit.units import FEATURE_RATES
+from espnet_vivit.units import FEATURE_RATES, VIDEO_RATE_HZ
 
 SEARCHES = ("beam", "ctc_greedy")
 
@@ -109,6 +110,51 @@ class Speech2Text(EspnetSpeech2Text):
     @torch.no_grad()
     def __call__(self, speech: np.ndarray | torch.Tensor | None = None, video: np.ndarray | torch.Tensor | None = None):
         """n-best list of (text, tokens, token ids, hypothesis); streams outside `modality` are left unused."""
+        return self._search(self._encode(speech, video))
+
+    @torch.no_grad()
+    def recognize(
+        self,
+        speech: np.ndarray | torch.Tensor | None = None,
+        video: np.ndarray | torch.Tensor | None = None,
+        *,
+        word_times: bool = True,
+    ) -> list[Transcript]:
+        """The n best, best first, with the times and confidences of their words; streams as in `__call__`.
+
+        There is always one: where the search ends without a hypothesis, its text is empty and its score -inf.
+
+        Raises:
+            ConfigError: word_times of a model without CTC.
+        """
+        if word_times and self.asr_model.ctc is None:
+            raise ConfigError("word times need a model with CTC", found="none", fix="Ask for word_times=False.")
+        states = self._encode(speech, video)
+        log_probs = self.asr_model.ctc.log_softmax(states)[0].cpu() if word_times else None
+        transcripts = [
+            Transcript(
+                text=text,
+                tokens=tuple(tokens),
+                ids=tuple(ids),
+                score=float(hypothesis.score),
+                words=self._words(tokens, ids, log_probs) if word_times else (),
+            )
+            for text, tokens, ids, hypothesis in self._search(states)
+        ]
+        return transcripts or [Transcript("", (), (), -math.inf, ())]
+
+    def _words(self, tokens: list[str], ids: list[int], log_probs: torch.Tensor) -> tuple[Word, ...]:
+        return words_with_times(
+            tokens,
+            ids,
+            tokens2text=self.tokenizer.tokens2text,
+            log_probs=log_probs,
+            blank=self.asr_model.blank_id,
+            step_s=FEATURE_RATES[self.asr_model.feature_rate] / VIDEO_RATE_HZ,
+        )
+
+    def _encode(self, speech, video) -> torch.Tensor:
+        """Encoder states (1, T', D) of one clip."""
         batch = {}
         for name, stream in (("speech", speech), ("video", video)):
             if stream is not None and name in STREAMS[self.modality]:
@@ -117,7 +163,9 @@ class Speech2Text(EspnetSpeech2Text):
         if not batch:
             raise InputError("nothing to transcribe", found="no stream", expected=" or ".join(STREAMS[self.modality]))
         states, _ = self.asr_model.encode(**batch)
-        states = states[0] if isinstance(states, tuple) else states  # with intermediate CTC, those come along
+        return states[0] if isinstance(states, tuple) else states  # with intermediate CTC, those come along
+
+    def _search(self, states: torch.Tensor) -> list[tuple]:
         if self.search == "ctc_greedy":
             return [self._best_path(states)]
         self.maxlenratio, self.minlenratio = self._ratios_per_step(states.size(1))

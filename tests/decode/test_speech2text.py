@@ -173,3 +173,23 @@ def test_only_the_streams_that_are_needed_are_read(names, modality, trained, str
 def test_a_stream_that_is_not_there_is_named(names, modality, trained):
     with pytest.raises(ConfigError, match=f"decoding with modality {modality or trained} needs"):
         streams_to_read(names, modality, trained)
+
+
+def test_recognize_gives_what_the_search_gives_and_the_words_of_each_text(files):
+    speech2text = Speech2Text(*files, beam_size=5, nbest=3)
+    results, transcripts = speech2text(video=VIDEO), speech2text.recognize(video=VIDEO)
+    assert [(t.text, list(t.tokens), list(t.ids), t.score) for t in transcripts] == [
+        (text, tokens, ids, float(hypothesis.score)) for text, tokens, ids, hypothesis in results
+    ]
+    for transcript in transcripts:
+        assert [word.text for word in transcript.words] == transcript.text.split()
+        assert all(0 <= word.start_s < word.end_s <= FRAMES / 25 for word in transcript.words)
+        assert all(0 <= word.confidence <= 1 for word in transcript.words)
+    assert speech2text.recognize(video=VIDEO, word_times=False)[0].words == ()
+
+
+def test_word_times_of_a_model_without_ctc_are_an_error(tmp_path):
+    speech2text = Speech2Text(*experiment(tmp_path, model_conf={"ctc_weight": 0.0}), ctc_weight=0.0, beam_size=2)
+    with pytest.raises(ConfigError, match="word times need a model with CTC"):
+        speech2text.recognize(video=VIDEO)
+    assert speech2text.recognize(video=VIDEO, word_times=False)[0].words == ()
