@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from espnet.nets.pytorch_backend.nets_utils import th_accuracy
 from espnet2.asr.ctc import CTC
 from espnet2.asr.espnet_model import ESPnetASRModel
 from espnet2.torch_utils.device_funcs import force_gatherable
@@ -25,24 +23,23 @@ from espnet_vivit.adapters.config import TOWERS, read_tower_adapters
 from espnet_vivit.auto_avsr import load_auto_avsr, model_options, read_state_dict
 from espnet_vivit.e2e_options import (
     ENCODER_SIZES,
+    check_streams,
     decoder_sizes,
     modality_of,
     token_names,
     weight_sources,
     with_model_name,
 )
-from espnet_vivit.errors import ConfigError, InputError
+from espnet_vivit.errors import ConfigError
 from espnet_vivit.frontend.feature_rate import check_feature_rate
-from espnet_vivit.frontend.masking import length_mask
 from espnet_vivit.fusion import ModalityDropout, align_audio, build_fusion
+from espnet_vivit.hybrid_loss import HybridLoss
 from espnet_vivit.nonfinite import NonFiniteLosses
 from espnet_vivit.parts import AUDIO_ENCODERS, DECODERS, ENCODERS, VISION_ENCODERS, build_checked, build_part
 from espnet_vivit.precision import ExactLoss, Precision
 
-_FRAME_LOSS_SMOOTHING = 0.1
 
-
-class E2E(ESPnetASRModel):
+class E2E(HybridLoss, ESPnetASRModel):
     """Lip reading, speech recognition, or both: see the module's picture.
 
     Args:
@@ -230,31 +227,6 @@ class E2E(ESPnetASRModel):
             loss = self.non_finite.check(loss, utt_id)
         return force_gatherable((loss, stats, text.size(0)), loss.device)
 
-    def _losses(self, states, lengths, text, text_lengths, frame_labels) -> tuple[torch.Tensor, dict]:
-        """The weighted sum of all losses and the statistics of each, from what `encode` gives."""
-        states, intermediate = states if isinstance(states, tuple) else (states, [])
-        stats: dict[str, torch.Tensor | None] = {}
-        loss = states.new_zeros(())
-        if self.ctc_weight > 0:
-            loss_ctc, stats["cer_ctc"] = self._calc_ctc_loss(states, lengths, text, text_lengths)
-            stats["loss_ctc"] = loss_ctc.detach()
-            if intermediate and self.interctc_weight > 0:
-                inner = [self._calc_ctc_loss(x, lengths, text, text_lengths)[0] for _, x in intermediate]
-                loss_interctc = torch.stack(inner).mean()
-                stats["loss_interctc"] = loss_interctc.detach()
-                loss_ctc = (1 - self.interctc_weight) * loss_ctc + self.interctc_weight * loss_interctc
-            loss = loss + self.ctc_weight * loss_ctc
-        if self.ctc_weight < 1:
-            with self.precision.autocast(text.device):
-                loss_att, *rates = self._calc_att_loss(states, lengths, text, text_lengths)
-            stats |= dict(zip(("acc", "cer", "wer"), rates, strict=True)) | {"loss_att": loss_att.detach()}
-            loss = loss + (1 - self.ctc_weight) * loss_att
-        if self.frame_head is not None:
-            loss_frame, stats["acc_frame"] = self._frame_loss(states, frame_labels)
-            stats["loss_frame"] = loss_frame.detach()
-            loss = loss + self.frame_loss_weight * loss_frame
-        return loss, stats
-
     def encode(
         self,
         speech: torch.Tensor | None = None,
@@ -292,7 +264,7 @@ class E2E(ESPnetASRModel):
 
     def _extract_feats(self, speech=None, speech_lengths=None, video=None, video_lengths=None, utt_id=None):
         """Frontends, modality dropout and fusion -> (B, T', D), (B,)."""
-        self._check_streams(speech, speech_lengths, video, video_lengths)
+        check_streams(self.modality, speech=(speech, speech_lengths), video=(video, video_lengths))
         seen = heard = lengths = None
         if video is not None:
             seen, lengths = self.vision_encoder(video, video_lengths)
@@ -308,47 +280,3 @@ class E2E(ESPnetASRModel):
         if self.modality == "multimodal":
             return self.fusion(seen, heard), lengths
         return self.fusion(heard if seen is None else seen), lengths
-
-    def _check_streams(self, speech, speech_lengths, video, video_lengths) -> None:
-        given = [name for name, stream in (("speech", speech), ("video", video)) if stream is not None]
-        for name, lengths in (("speech", speech_lengths), ("video", video_lengths)):
-            if name in given and lengths is None:
-                fix = f"Pass {name}_lengths, {'samples' if name == 'speech' else 'frames'} of each clip before padding"
-                raise InputError(f"{name} comes without its lengths", found=f"{name}_lengths=None", fix=fix)
-        takes = {"video": ["video"], "audio": ["speech"], "multimodal": ["speech", "video"]}[self.modality]
-        if not given or not set(given) <= set(takes):
-            raise InputError(
-                f"the model's modality is {self.modality}",
-                found=" and ".join(given) or "no stream at all",
-                expected=" or ".join(takes) if self.modality != "multimodal" else "speech, video, or both",
-                fix="Leave out streams that the model does not take",
-            )
-
-    def _calc_ctc_loss(self, encoder_out, encoder_out_lens, ys_pad, ys_pad_lens) -> tuple[torch.Tensor, float | None]:
-        """ESPnet2's, but its dropout ends with training, and padded steps are no part of the error rate."""
-        kept = F.dropout(encoder_out, self.ctc_dropout_rate, self.training)
-        loss = self.ctc(kept, encoder_out_lens, ys_pad, ys_pad_lens)
-        if self.training or self.error_calculator is None:
-            return loss, None
-        padding = ~length_mask(encoder_out_lens, encoder_out.size(1))
-        best = self.ctc.argmax(encoder_out).masked_fill(padding, self.blank_id)
-        return loss, self.error_calculator(best.cpu(), ys_pad.cpu(), is_ctc=True)
-
-    def _frame_loss(self, states, labels) -> tuple[torch.Tensor, float | None]:
-        """Cross-entropy of (B, T', D) states against one token label per step (B, T'), and the share that is right."""
-        if labels is None:
-            raise InputError(
-                "frame_loss_weight is set, but the batch has no frame_labels",
-                expected="a token label per encoder step, which the preprocessing makes from word_times",
-                fix="Add word_times to the training and validation data, or set frame_loss_weight: 0",
-            )
-        labels = labels[:, : states.size(1)]
-        if labels.shape != states.shape[:2]:
-            found, expected = tuple(labels.shape), tuple(states.shape[:2])
-            raise InputError("frame_labels do not match the encoder's steps", found=found, expected=expected)
-        logits = self.frame_head(states)  # (B, T', V)
-        if (labels == -1).all():  # no clip of the batch has word times: nothing to learn, and no mean over nothing
-            return 0.0 * logits.sum(), None
-        options = {"ignore_index": -1, "label_smoothing": _FRAME_LOSS_SMOOTHING if self.training else 0.0}
-        loss = F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), **options)
-        return loss, th_accuracy(logits.flatten(0, 1), labels, ignore_label=-1)

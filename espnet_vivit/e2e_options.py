@@ -1,8 +1,8 @@
-"""What `E2E`'s options mean before anything is built: defaults that follow from others, names given twice, no input."""
+"""What `E2E`'s options and streams mean: defaults that follow from others, names given twice, no input."""
 
 from collections.abc import Mapping
 
-from espnet_vivit.errors import ConfigError, unknown_name
+from espnet_vivit.errors import ConfigError, InputError, unknown_name
 
 MODALITIES = ("video", "audio", "multimodal")
 ENCODER_SIZES = {"output_size": 768, "attention_heads": 12, "linear_units": 3072}  # Auto-AVSR's
@@ -66,3 +66,20 @@ def token_names(odim: int, token_list: list[str] | None) -> list[str]:
     if len(token_list) != odim:
         raise ConfigError("token_list and odim disagree", found=f"{len(token_list)} tokens", expected=f"odim = {odim}")
     return list(token_list)
+
+
+def check_streams(modality: str, *, speech: tuple, video: tuple) -> None:
+    """Raise InputError unless (stream, lengths) are what a model of `modality` takes; a stream left out is None."""
+    given = [name for name, (stream, _) in (("speech", speech), ("video", video)) if stream is not None]
+    for name, (_, lengths) in (("speech", speech), ("video", video)):
+        if name in given and lengths is None:
+            fix = f"Pass {name}_lengths, {'samples' if name == 'speech' else 'frames'} of each clip before padding"
+            raise InputError(f"{name} comes without its lengths", found=f"{name}_lengths=None", fix=fix)
+    takes = {"video": ["video"], "audio": ["speech"], "multimodal": ["speech", "video"]}[modality]
+    if not given or not set(given) <= set(takes):
+        raise InputError(
+            f"the model's modality is {modality}",
+            found=" and ".join(given) or "no stream at all",
+            expected=" or ".join(takes) if modality != "multimodal" else "speech, video, or both",
+            fix="Leave out streams that the model does not take",
+        )

@@ -24,7 +24,7 @@ IMPORT_LIMIT_S = 0.3
 # import any but the command line. A part may always import itself.
 BASE = {"errors", "units"}
 MODEL = {"frontend", "adapters", "fusion", "conformer", "parts", "auto_avsr", "e2e_options", "e2e_asr_conformer"}
-MODEL |= {"precision", "nonfinite"}
+MODEL |= {"precision", "nonfinite", "hybrid_loss"}
 MAY_IMPORT = {
     "errors": set(),
     "units": set(),
@@ -38,6 +38,7 @@ MAY_IMPORT = {
     "conformer": BASE | {"frontend"},
     "parts": BASE | {"frontend", "adapters", "fusion", "conformer"},
     "auto_avsr": BASE,
+    "hybrid_loss": BASE | {"frontend"},
     "atomic_save": BASE,
     "e2e_options": BASE,
     "e2e_asr_conformer": BASE | MODEL,
@@ -45,7 +46,16 @@ MAY_IMPORT = {
 }
 ESPNET = {"espnet", "espnet2", "espnetez"}
 # `parts` names ESPnet's decoder as text, to be imported when a model is built
-MAY_IMPORT_ESPNET = {"conformer", "parts", "e2e_asr_conformer", "tasks", "decode", "bin", "espnet_compat"}
+MAY_IMPORT_ESPNET = {
+    "conformer",
+    "parts",
+    "hybrid_loss",
+    "e2e_asr_conformer",
+    "tasks",
+    "decode",
+    "bin",
+    "espnet_compat",
+}
 MODULE_NAME = re.compile(r"(espnet2?|espnetez|espnet_vivit)(\.\w+)+(:\w+)?")
 
 

@@ -18,7 +18,7 @@ LEARNT_RATE = 0.9  # below which it had learnt something
 _BLANK = (
     "the learning rate is too high or its warm-up too short (optim_conf: {lr: …}, scheduler_conf: {warmup_steps: …})",
     "training began with long clips (begin with short ones: curriculum: {max_frames: 100, epochs: 10})",
-    "labels do not fit into the feature steps (see espnet_vivit.bin.avsr_feasibility; feature_rate: frame doubles them)",
+    "labels do not fit into the feature steps (see espnet_vivit.bin.avsr_feasibility; feature_rate: frame has twice)",
     "a small model without frame_loss_weight stays there for long (it needs word_times)",
 )
 _INPUT = (

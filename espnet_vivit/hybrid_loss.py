@@ -1,0 +1,73 @@
+"""The losses of E2E: CTC and attention in the hybrid sum of ESPnet2, intermediate CTC, and one on frame labels.
+
+In: encoder states (B, T', D), their lengths, the tokens. Out: one loss and its statistics. CTC, the attention decoder's
+loss and the error rates are ESPnet2's. Different here: the dropout before CTC ends with training, and padded steps are
+no part of the CTC error rate. New: the frame loss, a cross-entropy on one token label per encoder step.
+"""
+
+import torch
+import torch.nn.functional as F
+from espnet.nets.pytorch_backend.nets_utils import th_accuracy
+
+from espnet_vivit.errors import InputError
+from espnet_vivit.frontend.masking import length_mask
+
+_FRAME_LOSS_SMOOTHING = 0.1
+
+
+class HybridLoss:
+    """Methods of `E2E`, a mixin before `ESPnetASRModel`, whose parts and weights they use."""
+
+    def _losses(self, states, lengths, text, text_lengths, frame_labels) -> tuple[torch.Tensor, dict]:
+        """The weighted sum of all losses and the statistics of each, from what `encode` gives."""
+        states, intermediate = states if isinstance(states, tuple) else (states, [])
+        stats: dict[str, torch.Tensor | None] = {}
+        loss = states.new_zeros(())
+        if self.ctc_weight > 0:
+            loss_ctc, stats["cer_ctc"] = self._calc_ctc_loss(states, lengths, text, text_lengths)
+            stats["loss_ctc"] = loss_ctc.detach()
+            if intermediate and self.interctc_weight > 0:
+                inner = [self._calc_ctc_loss(x, lengths, text, text_lengths)[0] for _, x in intermediate]
+                loss_interctc = torch.stack(inner).mean()
+                stats["loss_interctc"] = loss_interctc.detach()
+                loss_ctc = (1 - self.interctc_weight) * loss_ctc + self.interctc_weight * loss_interctc
+            loss = loss + self.ctc_weight * loss_ctc
+        if self.ctc_weight < 1:
+            with self.precision.autocast(text.device):
+                loss_att, *rates = self._calc_att_loss(states, lengths, text, text_lengths)
+            stats |= dict(zip(("acc", "cer", "wer"), rates, strict=True)) | {"loss_att": loss_att.detach()}
+            loss = loss + (1 - self.ctc_weight) * loss_att
+        if self.frame_head is not None:
+            loss_frame, stats["acc_frame"] = self._frame_loss(states, frame_labels)
+            stats["loss_frame"] = loss_frame.detach()
+            loss = loss + self.frame_loss_weight * loss_frame
+        return loss, stats
+
+    def _calc_ctc_loss(self, encoder_out, encoder_out_lens, ys_pad, ys_pad_lens) -> tuple[torch.Tensor, float | None]:
+        """ESPnet2's, but its dropout ends with training, and padded steps are no part of the error rate."""
+        kept = F.dropout(encoder_out, self.ctc_dropout_rate, self.training)
+        loss = self.ctc(kept, encoder_out_lens, ys_pad, ys_pad_lens)
+        if self.training or self.error_calculator is None:
+            return loss, None
+        padding = ~length_mask(encoder_out_lens, encoder_out.size(1))
+        best = self.ctc.argmax(encoder_out).masked_fill(padding, self.blank_id)
+        return loss, self.error_calculator(best.cpu(), ys_pad.cpu(), is_ctc=True)
+
+    def _frame_loss(self, states, labels) -> tuple[torch.Tensor, float | None]:
+        """Cross-entropy of (B, T', D) states against one token label per step (B, T'), and the share that is right."""
+        if labels is None:
+            raise InputError(
+                "frame_loss_weight is set, but the batch has no frame_labels",
+                expected="a token label per encoder step, which the preprocessing makes from word_times",
+                fix="Add word_times to the training and validation data, or set frame_loss_weight: 0",
+            )
+        labels = labels[:, : states.size(1)]
+        if labels.shape != states.shape[:2]:
+            found, expected = tuple(labels.shape), tuple(states.shape[:2])
+            raise InputError("frame_labels do not match the encoder's steps", found=found, expected=expected)
+        logits = self.frame_head(states)  # (B, T', V)
+        if (labels == -1).all():  # no clip of the batch has word times: nothing to learn, and no mean over nothing
+            return 0.0 * logits.sum(), None
+        options = {"ignore_index": -1, "label_smoothing": _FRAME_LOSS_SMOOTHING if self.training else 0.0}
+        loss = F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), **options)
+        return loss, th_accuracy(logits.flatten(0, 1), labels, ignore_label=-1)
