@@ -16,6 +16,7 @@ COMMANDS = {
     "doctor": ("espnet_vivit.doctor", "what works on this machine, what is missing, and what to type"),
     "import-auto-avsr": ("espnet_vivit.import_auto_avsr", "a published Auto-AVSR model, made an experiment folder"),
     "merge-adapters": ("espnet_vivit.merge_adapters", "a trained model with LoRA or QLoRA adapters, made plain"),
+    "pack": ("espnet_vivit.pack", "a trained model as a folder or a file that loads anywhere, offline"),
     "score": ("espnet_vivit.score", "word and character error rates of a hypothesis file against a reference"),
 }
 
@@ -23,6 +24,7 @@ EXAMPLES = """examples:
   espnet-vivit doctor
   espnet-vivit import-auto-avsr vsr_trlrs3_base.pth exp/auto_avsr --token_list unigram5000_units.txt
   espnet-vivit merge-adapters exp/avsr_qlora exp/avsr_merged
+  espnet-vivit pack exp/avsr_train package.zip --licence CC-BY-4.0
   espnet-vivit score --ref data/test/text --hyp 1best_recog/text --out score
   espnet-vivit score --help
 """

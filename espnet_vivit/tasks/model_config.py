@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import pickle
 from importlib import import_module
 from pathlib import Path
 
@@ -64,10 +65,7 @@ def read_token_list(token_list: str | list[str] | None) -> list[str]:
 
 def load_strictly(model: torch.nn.Module, model_file: str | Path) -> None:
     """Load a state dict that fits the model exactly; raise WeightsError, which names what does not fit."""
-    try:
-        state = torch.load(model_file, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise WeightsError(f"the model file {model_file} does not exist", fix="Has the training ended?") from None
+    state = read_weights(model_file)
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError as error:
@@ -79,6 +77,27 @@ def load_strictly(model: torch.nn.Module, model_file: str | Path) -> None:
             expected="exactly the model's weights",
             fix="Is it the config.yaml of the same experiment and the same version of the package?",
         )
+
+
+def read_weights(model_file: str | Path) -> dict[str, torch.Tensor]:
+    """The state dict in a `.safetensors` file or one of ESPnet's `.pth`. Nothing but tensors is read, no code runs.
+
+    Raises WeightsError: no such file, damaged, or with more than tensors in it.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        if Path(model_file).suffix == ".safetensors":
+            return load_file(model_file)
+        return torch.load(model_file, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise WeightsError(f"the model file {model_file} does not exist", fix="Has the training ended?") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, SafetensorError) as error:
+        raise WeightsError(
+            f"cannot read the weights {model_file} ({str(error).splitlines()[0]})",
+            expected="a whole file with tensors and nothing else",
+        ) from error
 
 
 def _some(names: list[str]) -> str:

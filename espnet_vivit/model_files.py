@@ -1,0 +1,133 @@
+"""Where the files of a trained model are, whatever it comes as: the one door that transcribing and packing go through.
+
+In: an experiment folder, a weights file in one, a package (folder or .zip), or an archive that `espnet2.bin.pack`
+wrote. Out: `ModelFiles`. Nothing is fetched from a network and nothing in the files is run.
+"""
+
+import json
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from espnet_vivit.errors import DataError, WeightsError
+from espnet_vivit.package import CONFIG, RELIABILITY, WEIGHTS, Package, is_package
+from espnet_vivit.package_archive import extract, is_archive
+from espnet_vivit.tasks.options import read_config
+from espnet_vivit.training_facts import TrainingFacts, training_facts
+
+USUAL_WEIGHTS = ("valid.acc.ave.pth", "auto_avsr.pth")  # of stage 11, of `espnet-vivit import-auto-avsr`
+_ESPNET_META = "meta.yaml"
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """`reliability` is what `espnet-vivit calibrate` wrote. The files of an archive go when this object does."""
+
+    config: Path
+    weights: Path
+    bpemodel: Path | None
+    facts: TrainingFacts
+    reliability: dict | None
+    _extracted: tempfile.TemporaryDirectory | Package | None = field(default=None, repr=False)
+
+
+def open_model(path: str | Path, *, weights: str | None = None) -> ModelFiles:
+    """Find the files; packages are checked against their hashes. `weights` names a file of an experiment folder.
+
+    Raises DataError or WeightsError, which say what is missing.
+    """
+    path = Path(path)
+    if path.is_file() and path.suffix == ".pth" and weights is None:
+        return _experiment(path.parent, path.name)
+    if path.is_dir() and not is_package(path):
+        return _experiment(path, weights)
+    if not (path.is_dir() or is_archive(path)):
+        raise DataError(
+            f"there is no model at {path}",
+            expected="an experiment folder, a package, or an archive of either",
+            fix="Train one (run.sh), or get a package; Package.from_pretrained fetches one from the hub",
+        )
+    if weights is not None:
+        raise DataError(f"{path} holds one set of weights", found=f"weights {weights}", fix="Leave it out")
+    if path.is_dir():
+        return _package(Package.checked(path))
+    extracted = tempfile.TemporaryDirectory(prefix="espnet_vivit_")
+    extract(path, Path(extracted.name))
+    if is_package(Path(extracted.name)):
+        return _package(Package.checked(Path(extracted.name), extracted))
+    return _espnet_archive(path, Path(extracted.name), extracted)
+
+
+def _package(package: Package) -> ModelFiles:
+    config, weights = package.folder / CONFIG, package.folder / WEIGHTS
+    return ModelFiles(config, weights, package.bpemodel, package.facts, package.reliability, package)
+
+
+def _experiment(folder: Path, weights: str | None) -> ModelFiles:
+    if not (folder / "config.yaml").is_file():
+        raise DataError(f"{folder} is no experiment", found="no config.yaml", fix="Name the folder of stage 11, exp/…")
+    config = read_config(folder / "config.yaml")
+    path = folder / (weights or _usual_weights(folder))
+    if not path.is_file():
+        raise WeightsError(f"the model file {path} does not exist", fix="Has the training ended?")
+    named = config.get("bpemodel")
+    bpemodel = None if named is None else _find(Path(named), [Path.cwd(), *folder.resolve().parents])
+    if named is not None and bpemodel is None:
+        raise DataError(
+            f"the sentencepiece model {named} of {folder} is not there", fix="Run this where it was trained"
+        )
+    reliability = folder / RELIABILITY
+    measured = json.loads(reliability.read_text(encoding="utf-8")) if reliability.is_file() else None
+    return ModelFiles(folder / "config.yaml", path, bpemodel, training_facts(config, folder), measured)
+
+
+def _usual_weights(folder: Path) -> str:
+    present = [path.name for path in sorted(folder.glob("*.pth")) if path.name != "checkpoint.pth"]
+    for name in (*USUAL_WEIGHTS, *(present if len(present) == 1 else ())):
+        if name in present:
+            return name
+    found = ", ".join(present) or "none"
+    raise WeightsError(
+        f"which weights of {folder}?", found=found, expected=USUAL_WEIGHTS[0], fix="Name one with --weights"
+    )
+
+
+def _find(path: Path, roots: list[Path]) -> Path | None:
+    return next((root / path for root in roots if (root / path).is_file()), None)
+
+
+def _espnet_archive(archive: Path, folder: Path, extracted: tempfile.TemporaryDirectory) -> ModelFiles:
+    """What `python -m espnet2.bin.pack asr` writes: meta.yaml, and files under the paths that they had."""
+    if not (folder / _ESPNET_META).is_file():
+        raise DataError(f"{archive} holds no model", found="neither package.json nor meta.yaml")
+    meta = yaml.safe_load((folder / _ESPNET_META).read_text(encoding="utf-8"))
+    named = {}
+    for kind, key in (("yaml_files", "asr_train_config"), ("files", "asr_model_file")):
+        name = str(((meta or {}).get(kind) or {}).get(key, ""))
+        named[key] = folder / name.lstrip("/")  # ESPnet writes absolute paths, and its archivers drop the slash
+        if not name or ".." in Path(name).parts or not named[key].is_file():
+            raise DataError(f"{archive} holds no speech recognition model", found=f"no {key} in it")
+    config = read_config(named["asr_train_config"])
+    return ModelFiles(
+        named["asr_train_config"],
+        named["asr_model_file"],
+        _bpemodel_in(archive, folder, config.get("bpemodel")),
+        training_facts({**config, "train_data_path_and_name_and_type": []}, folder),
+        None,
+        extracted,
+    )
+
+
+def _bpemodel_in(archive: Path, folder: Path, named: str | None) -> Path | None:
+    if named is None:
+        return None
+    found = [path for path in sorted(folder.rglob(Path(named).name)) if path.is_file()]
+    if not found:
+        raise DataError(
+            f"{archive} lacks the sentencepiece model",
+            found=f"no {Path(named).name}",
+            fix=f"Pack it again with --option {named}",
+        )
+    return found[0]

@@ -1,0 +1,57 @@
+"""What a model can be given later, known from what it was trained on: the size of its mouth pictures, its longest clip.
+
+In: a training configuration, and where its experiment lies. Out: `TrainingFacts`. The data directories that the
+configuration names may be gone or elsewhere by then; what cannot be known is None, and the user of it takes a default.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from espnet_vivit.corpora.scp import read_scp
+from espnet_vivit.frontend.presets import visual_preset
+from espnet_vivit.media.video_file import probe_video
+from espnet_vivit.units import seconds_of_frames, seconds_of_samples
+
+MOUTH_SIZES = (48, 64, 96)  # pixels: what the corpora here are prepared with
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """mouth_size: side in pixels of the clips before the frontend's own crop; longest_clip_s: of the training set."""
+
+    mouth_size: int | None
+    longest_clip_s: float | None
+
+
+def training_facts(config: Mapping, experiment: Path) -> TrainingFacts:
+    """Paths in `config` are relative to where the training was started: here, or a folder above the experiment."""
+    lists = {name: Path(path) for path, name, _ in config.get("train_data_path_and_name_and_type") or ()}
+    roots = [Path.cwd(), *experiment.resolve().parents]
+    found = {name: path for name, path in ((name, _find(path, roots)) for name, path in lists.items()) if path}
+    return TrainingFacts(_mouth_size(config, found.get("video"), roots), _longest_clip_s(found))
+
+
+def _find(path: Path, roots: list[Path]) -> Path | None:
+    return next((root / path for root in roots if (root / path).is_file()), None)
+
+
+def _mouth_size(config: Mapping, video_scp: Path | None, roots: list[Path]) -> int | None:
+    if config.get("modality") == "audio" or config.get("vision_encoder") is None:
+        return None
+    first = None if video_scp is None else _find(Path(next(iter(read_scp(video_scp).values()))), roots)
+    if first is not None:
+        return probe_video(first).height
+    crop = visual_preset(config["vision_encoder"], config.get("vision_encoder_conf") or {}).crop
+    return next((size for size in MOUTH_SIZES if crop is not None and size >= crop), None)
+
+
+def _longest_clip_s(lists: Mapping[str, Path]) -> float | None:
+    for name, counts, seconds_of in (
+        ("video", "utt2num_frames", seconds_of_frames),
+        ("speech", "utt2num_samples", seconds_of_samples),
+    ):
+        path = lists[name].parent / counts if name in lists else None
+        if path is not None and path.is_file():
+            return round(seconds_of(max(map(int, read_scp(path).values()))), 2)
+    return None
