@@ -49,7 +49,7 @@ class E2E(HybridLoss, ESPnetASRModel):
         vision_encoder: "vivit", "resnet" or "linear"; its options in `vision_encoder_conf`.
         vision_model_name: shorthand for vision_encoder_conf["model_name"].
         audio_encoder: "resnet1d"; its options in `audio_encoder_conf`.
-        fusion: "concat", "add" or "gated".
+        fusion: "concat", "add", "gated" or "cross_attention" (with the encoder's number of heads).
         feature_rate: "frame" (25 Hz) or "tubelet" (12.5 Hz), of both streams and so of the encoder's output.
         modality_dropout: {"video": p, "audio": q}: how often training silences a whole stream of an utterance.
         encoder_conf, decoder_conf, ctc_conf: options of the Conformer and of ESPnet2's decoder and CTC; the decoder
@@ -158,6 +158,7 @@ class E2E(HybridLoss, ESPnetASRModel):
             video_size=None if vision_tower is None else vision_tower.output_size(),
             audio_size=None if self.audio_encoder is None else self.audio_encoder.output_size(),
             output_size=width,
+            heads=encoder_conf.get("attention_heads", ENCODER_SIZES["attention_heads"]),
         )
         if init is not None:
             initialize(self, init)
@@ -278,5 +279,5 @@ class E2E(HybridLoss, ESPnetASRModel):
         if seen is not None and heard is not None:
             seen, heard = self.modality_dropout(seen, heard)
         if self.modality == "multimodal":
-            return self.fusion(seen, heard), lengths
+            return self.fusion(seen, heard, lengths), lengths
         return self.fusion(heard if seen is None else seen), lengths

@@ -3,6 +3,7 @@
 In: features (B, T', D_v) and (B, T', D_a) whose lengths agree, either absent. Out: (B, T', D). With one modality there
 is no fusion, but exactly one linear layer with bias, as in Auto-AVSR, so that its parameters map one to one. A stream
 that is missing or dropped is zeros, never a skipped branch: distributed training waits for the gradients of each.
+`concat`, `add` and `gated` join the streams step by step; `cross_attention` lets each read the other's whole clip.
 """
 
 from abc import ABC, abstractmethod
@@ -28,8 +29,13 @@ class Fusion(nn.Module, ABC):
     def output_size(self) -> int:
         return self._output_size
 
-    def forward(self, video: torch.Tensor | None, audio: torch.Tensor | None) -> torch.Tensor:
-        """video (B, T', D_v), audio (B, T', D_a), at most one of them None -> (B, T', D)."""
+    def forward(
+        self, video: torch.Tensor | None, audio: torch.Tensor | None, lengths: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """video (B, T', D_v), audio (B, T', D_a), at most one of them None -> (B, T', D).
+
+        lengths (B,): valid steps of each clip; None: all of them.
+        """
         if video is None and audio is None:
             raise InputError("nothing to fuse", found="neither video nor audio", expected="at least one of them")
         if video is None:
@@ -42,10 +48,10 @@ class Fusion(nn.Module, ABC):
                 found=f"(B, T') = {tuple(video.shape[:2])} and {tuple(audio.shape[:2])}",
                 expected="equal batch and number of steps",
             )
-        return self.fuse(video, audio)
+        return self.fuse(video, audio, lengths)
 
     @abstractmethod
-    def fuse(self, video: torch.Tensor, audio: torch.Tensor) -> torch.Tensor:
+    def fuse(self, video: torch.Tensor, audio: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
         """Both streams present, in step: (B, T', D_v), (B, T', D_a) -> (B, T', D)."""
 
 
@@ -56,7 +62,7 @@ class ConcatFusion(Fusion):
         super().__init__(video_size, audio_size, output_size)
         self.linear = nn.Linear(video_size + audio_size, output_size)
 
-    def fuse(self, video, audio):
+    def fuse(self, video, audio, lengths):
         return self.linear(torch.cat([video, audio], dim=-1))
 
 
@@ -68,7 +74,7 @@ class AddFusion(Fusion):
         self.video_linear = nn.Linear(video_size, output_size)
         self.audio_linear = nn.Linear(audio_size, output_size)
 
-    def fuse(self, video, audio):
+    def fuse(self, video, audio, lengths):
         return self.video_linear(video) + self.audio_linear(audio)
 
 
@@ -82,21 +88,78 @@ class GatedFusion(AddFusion):
         super().__init__(video_size, audio_size, output_size)
         self.gate = nn.Linear(video_size + audio_size, output_size)
 
-    def fuse(self, video, audio):
+    def fuse(self, video, audio, lengths):
         gate = torch.sigmoid(self.gate(torch.cat([video, audio], dim=-1)))
         return gate * self.video_linear(video) + (1 - gate) * self.audio_linear(audio)
 
 
-FUSIONS = {"concat": ConcatFusion, "add": AddFusion, "gated": GatedFusion}
+class CrossAttentionFusion(AddFusion):
+    """Each stream also reads the other: the sum of both, plus what video finds in audio and audio in video.
+
+    Attention of several heads (Vaswani et al. 2017, arXiv:1706.03762) over layer-normalised streams. As the two run in
+    step, scores fall with the distance in time, by a slope per head (ALiBi, Press et al., ICLR 2022, here
+    to both sides). Output projections start at zero: before training, this is `add`. Padded steps are never read.
+    """
+
+    def __init__(self, video_size: int, audio_size: int, output_size: int, heads: int = 4):
+        super().__init__(video_size, audio_size, output_size)
+        if heads < 1 or output_size % heads:
+            raise ConfigError(
+                "heads that do not divide the size of cross-attention",
+                found=f"{heads} heads for {output_size}",
+                expected="a divisor",
+                fix="It takes encoder_conf's attention_heads and output_size",
+            )
+        self.video_norm, self.audio_norm = nn.LayerNorm(output_size), nn.LayerNorm(output_size)
+        self.audio_to_video = CrossAttention(output_size, heads)
+        self.video_to_audio = CrossAttention(output_size, heads)
+
+    def fuse(self, video, audio, lengths):
+        video, audio = self.video_linear(video), self.audio_linear(audio)
+        seen, heard = self.video_norm(video), self.audio_norm(audio)
+        found = self.audio_to_video(seen, heard, lengths) + self.video_to_audio(heard, seen, lengths)
+        return video + audio + found
 
 
-def build_fusion(name: str, *, video_size: int | None, audio_size: int | None, output_size: int) -> nn.Module:
-    """A `Fusion` of two streams, or for one stream a plain `nn.Linear` to `output_size`."""
+class CrossAttention(nn.Module):
+    """`forward(reader (B, T, D), source (B, T, D), lengths (B,) or None) -> (B, T, D)`: what the reader finds."""
+
+    def __init__(self, size: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.query, self.key, self.value, self.output = (nn.Linear(size, size) for _ in range(4))
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+        slopes = 2.0 ** (-8 * torch.arange(1, heads + 1) / heads)  # 1/4 to 1/256 for four heads
+        self.register_buffer("slopes", slopes, persistent=False)
+
+    def forward(self, reader: torch.Tensor, source: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
+        query, key, value = (
+            layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, heads, T, D / heads)
+            for layer, x in ((self.query, reader), (self.key, source), (self.value, source))
+        )
+        steps = torch.arange(reader.size(1), device=reader.device)
+        bias = -self.slopes[:, None, None] * (steps[:, None] - steps[None, :]).abs()  # (heads, T, T)
+        if lengths is not None:
+            padded = steps >= lengths.to(steps.device)[:, None]  # (B, T)
+            bias = bias.masked_fill(padded[:, None, None, :], -torch.inf)  # (B, heads, T, T)
+        found = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype))
+        return self.output(found.transpose(1, 2).flatten(2))
+
+
+FUSIONS = {"concat": ConcatFusion, "add": AddFusion, "gated": GatedFusion, "cross_attention": CrossAttentionFusion}
+
+
+def build_fusion(
+    name: str, *, video_size: int | None, audio_size: int | None, output_size: int, heads: int = 4
+) -> nn.Module:
+    """A `Fusion` of two streams, or for one stream a plain `nn.Linear` to `output_size`; `heads` of cross-attention."""
     if name not in FUSIONS:
         raise unknown_name("fusion", name, FUSIONS)
-    if video_size is not None and audio_size is not None:
-        return FUSIONS[name](video_size, audio_size, output_size)
-    return nn.Linear(video_size if audio_size is None else audio_size, output_size)
+    if video_size is None or audio_size is None:
+        return nn.Linear(video_size if audio_size is None else audio_size, output_size)
+    options = {"heads": heads} if name == "cross_attention" else {}
+    return FUSIONS[name](video_size, audio_size, output_size, **options)
 
 
 class ModalityDropout(nn.Module):

@@ -9,6 +9,7 @@ from transformers import VivitConfig, VivitModel
 
 from espnet_vivit import E2E
 from espnet_vivit.errors import ConfigError, EspnetVivitError, InputError
+from espnet_vivit.fusion import FUSIONS
 from tests.tiny import CONFIG, VOCABULARY, WINDOW, WINDOWED_VIVIT, gray_clip, randomize, raw_clip, tiny_e2e
 
 SAMPLES = 640  # per video frame
@@ -198,6 +199,17 @@ def test_each_utterance_of_a_padded_batch_is_encoded_as_if_alone(modality, rate,
             assert not row[count:].any()
 
 
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_every_fusion_keeps_the_utterances_of_a_padded_batch_apart(fusion):
+    model = model_of("multimodal", fusion=fusion)
+    clips = clips_of("multimodal")
+    with torch.no_grad():
+        encoding, lengths = model.encode(**batch_of(clips, extra=5))
+        for row, count, clip in zip(encoding, lengths, clips, strict=True):
+            alone, _ = model.encode(**batch_of([clip]))
+            torch.testing.assert_close(row[:count], alone[0], atol=TOLERANCE, rtol=TOLERANCE)
+
+
 @EVERY_MODALITY
 def test_the_loss_of_a_batch_is_the_mean_of_the_losses_of_its_utterances(modality):
     model = model_of(modality)
@@ -248,7 +260,7 @@ def test_text_is_padded_with_minus_one_as_far_as_one_likes():
 # two streams --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fusion", ["concat", "add", "gated"])
+@pytest.mark.parametrize("fusion", FUSIONS)
 @EVERY_RATE
 def test_a_model_of_both_answers_with_either_stream_missing(fusion, rate):
     """As if the other stream's features were zeros."""

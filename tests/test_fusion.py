@@ -1,5 +1,6 @@
 """Two streams into one: what each fusion computes, missing streams, and how often modality dropout silences one."""
 
+import itertools
 import re
 
 import pytest
@@ -8,9 +9,11 @@ from torch import nn
 
 from espnet_vivit.errors import ConfigError, InputError
 from espnet_vivit.fusion import FUSIONS, ModalityDropout, build_fusion
+from tests.tiny import randomize
 
 VIDEO, AUDIO, OUTPUT = 5, 3, 4
 EVERY_FUSION = pytest.mark.parametrize("name", FUSIONS)
+STEP_BY_STEP = pytest.mark.parametrize("name", [name for name in FUSIONS if name != "cross_attention"])
 UTTERANCES = 20_000
 
 
@@ -43,7 +46,7 @@ def by_hand(name, fusion, video, audio):
     return gate * from_video + (1 - gate) * from_audio
 
 
-@EVERY_FUSION
+@STEP_BY_STEP
 def test_each_step_follows_the_formula(name, streams):
     fusion = build(name)
     fused = fusion(*streams)
@@ -69,12 +72,88 @@ def test_gradients_reach_every_parameter_even_with_a_stream_missing(name, stream
         assert all(parameter.grad is not None for parameter in fusion.parameters())
 
 
-@EVERY_FUSION
+@STEP_BY_STEP
 def test_steps_do_not_see_each_other(name, streams):
     fusion, (video, audio) = build(name), streams
     before = fusion(video, audio)
     video[:, 4:] = torch.nan
     assert torch.equal(fusion(video, audio)[:, :4], before[:, :4])
+
+
+# cross-attention ----------------------------------------------------------------------------------------------------
+
+SIZE, HEADS = 8, 2
+
+
+@pytest.fixture
+def attending():
+    """A cross-attention whose every weight counts: fresh ones have output projections of zero."""
+    fusion = build_fusion("cross_attention", video_size=VIDEO, audio_size=AUDIO, output_size=SIZE, heads=HEADS)
+    return randomize(fusion, std=0.5).eval()
+
+
+def read_by_hand(layer, reader, source, length):
+    """What PyTorch's own multi-head attention finds with the same weights, padding and bias by distance."""
+    oracle = nn.MultiheadAttention(SIZE, HEADS, batch_first=True)
+    with torch.no_grad():
+        oracle.in_proj_weight.copy_(torch.cat([layer.query.weight, layer.key.weight, layer.value.weight]))
+        oracle.in_proj_bias.copy_(torch.cat([layer.query.bias, layer.key.bias, layer.value.bias]))
+        oracle.out_proj.weight.copy_(layer.output.weight)
+        oracle.out_proj.bias.copy_(layer.output.bias)
+    steps = len(reader)
+    bias = torch.empty(HEADS, steps, steps)
+    for head, i, j in itertools.product(range(HEADS), range(steps), range(steps)):
+        bias[head, i, j] = -abs(i - j) * 2.0 ** (-8 * (head + 1) / HEADS) if j < length else -torch.inf
+    return oracle(reader[None], source[None], source[None], attn_mask=bias)[0][0]
+
+
+@pytest.mark.parametrize("length", [6, 4, 1])
+def test_cross_attention_is_pytorchs_own_over_valid_steps_in_both_directions(attending, streams, length):
+    fused = attending(*streams, torch.tensor([length, 6]))[0]
+    video, audio = attending.video_linear(streams[0][0]), attending.audio_linear(streams[1][0])
+    seen, heard = attending.video_norm(video), attending.audio_norm(audio)
+    expected = video + audio
+    expected = expected + read_by_hand(attending.audio_to_video, seen, heard, length)
+    expected = expected + read_by_hand(attending.video_to_audio, heard, seen, length)
+    torch.testing.assert_close(fused, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_cross_attention_reads_other_steps_but_no_padded_one(attending, streams):
+    video, audio = streams
+    lengths = torch.tensor([4, 6])
+    before = attending(video, audio, lengths)
+    audio[0, 4:] = 1e4
+    torch.testing.assert_close(attending(video, audio, lengths)[0, :4], before[0, :4], atol=1e-5, rtol=1e-5)
+    audio[0, 3] += 1.0
+    assert (attending(video, audio, lengths)[0, 0] - before[0, 0]).abs().max() > 1e-3
+
+
+def test_cross_attention_starts_as_the_sum_of_both_streams(streams):
+    fusion = build("cross_attention")
+    assert torch.equal(fusion(*streams), fusion.video_linear(streams[0]) + fusion.audio_linear(streams[1]))
+
+
+def test_without_the_bias_by_distance_the_order_of_steps_would_be_lost(attending, streams):
+    """So the bias is what tells a step where the other stream is at the same time."""
+    video, audio = streams
+
+    def read(order):
+        return attending.audio_to_video(seen, heard[:, order], None)
+
+    seen = attending.video_norm(attending.video_linear(video))
+    heard = attending.audio_norm(attending.audio_linear(audio))
+    forward, backward = read(slice(None)), read(torch.arange(5, -1, -1))
+    assert (forward - backward).abs().max() > 1e-3
+    attending.audio_to_video.slopes.zero_()
+    torch.testing.assert_close(read(slice(None)), read(torch.arange(5, -1, -1)), atol=1e-6, rtol=1e-5)
+
+
+def test_heads_that_do_not_divide_are_named():
+    with pytest.raises(ConfigError, match="found 3 heads for 4; expected a divisor"):
+        build_fusion("cross_attention", video_size=VIDEO, audio_size=AUDIO, output_size=OUTPUT, heads=3)
+
+
+# what is not there --------------------------------------------------------------------------------------------------
 
 
 @EVERY_FUSION
@@ -100,7 +179,9 @@ def test_one_modality_needs_no_fusion_but_one_linear_layer_with_bias(name, video
 
 
 def test_a_misspelt_fusion_is_named():
-    with pytest.raises(ConfigError, match=r"unknown fusion: found 'gate'; expected one of add, concat, gated. Did you"):
+    with pytest.raises(
+        ConfigError, match=r"unknown fusion: found 'gate'; expected one of add, concat, cross_attention, gated. Did you"
+    ):
         build("gate")
 
 

@@ -111,14 +111,16 @@ class FusedHalves(nn.Module):
 
     def __init__(self, name: str):
         super().__init__()
-        self.fusion = build_fusion(name, video_size=WIDTH // 2, audio_size=WIDTH // 2, output_size=WIDTH)
+        self.fusion = build_fusion(name, video_size=WIDTH // 2, audio_size=WIDTH // 2, output_size=WIDTH, heads=2)
+        if name == "cross_attention":  # whose output projections start at zero
+            randomize(self.fusion)
 
     def output_size(self) -> int:
         return self.fusion.output_size()
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         video, audio = zero_padding(x, lengths).split(WIDTH // 2, dim=-1)
-        return zero_padding(self.fusion(video, audio), lengths), lengths
+        return zero_padding(self.fusion(video, audio, lengths), lengths), lengths
 
 
 SAMPLED, WINDOWED = small_vivit, partial(small_vivit, frame_adjust="window", window_overlap=4)
@@ -145,6 +147,7 @@ SUBJECTS = [
     Subject("fusion-concat", without_dropout(FusedHalves, name="concat"), feature_steps, longest=20),
     Subject("fusion-add", without_dropout(FusedHalves, name="add"), feature_steps, longest=20),
     Subject("fusion-gated", without_dropout(FusedHalves, name="gated"), feature_steps, longest=20),
+    Subject("fusion-cross-attention", without_dropout(FusedHalves, name="cross_attention"), feature_steps, longest=20),
     Subject("conformer", small_conformer, feature_steps, bad_inputs=BAD_FEATURES),
     Subject("conformer-depth", partial(small_conformer, stochastic_depth_rate=0.5), feature_steps),
 ]

@@ -53,7 +53,7 @@ def test_the_yaml_of_a_recipe_is_taken(tmp_path):
         ),
         ("vision_encoder: vivitt", r"vision_encoder in .*: found 'vivitt'; expected one of linear, resnet, vivit"),
         ("encoder: conformr", "found 'conformr'; expected one of conformer"),
-        ("fusion: sum", "expected one of add, concat, gated"),
+        ("fusion: sum", "expected one of add, concat, cross_attention, gated"),
         ("feature_rate: 25", "found 25; expected one of frame, tubelet"),
         ("optim: adamx", "Did you mean 'adamax'"),
         ("tower_adapters: 3", "tower_adapters in .*: found 3; expected a mapping"),
