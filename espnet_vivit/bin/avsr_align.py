@@ -1,64 +1,104 @@
-"""Word times of a data directory by forced alignment with a trained model: targets for `frame_loss_weight`.
+"""Word times of a data directory by forced alignment with a trained model, and how far they are from known ones.
 
-example: python -m espnet_vivit.bin.avsr_align --asr_model_file exp/avsr/valid.acc.ave.pth --data dump/raw/train
-    --out dump/raw/train/word_times
+    python -m espnet_vivit.bin.avsr_align --asr_model_file exp/avsr/valid.acc.ave.pth --data dump/raw/train \\
+        --out dump/raw/train/word_times
+    python -m espnet_vivit.bin.avsr_align --asr_model_file exp/avsr/valid.acc.ave.pth --data dump/raw/test_seen --report
+    python -m espnet_vivit.bin.avsr_align --decoded exp/avsr/decode_X/test_seen_video/1best_recog \\
+        --data dump/raw/test_seen --report
 
-Any corpus with sound can have them: train on sound first, align with it, then train on video with the times. Look at
-the result first: CTC sees the whole sentence and may place a word early or late. With the model of mini_av's demo, word
-boundaries on test_seen are 0.30 s (median; 90 %: 0.58 s) from the true ones, too far to train on.
+The first writes targets for `frame_loss_weight`: any corpus with sound can have them; train on sound first, align with
+it, then train on video with the times. Look at the report of a set whose times are known first: what the times come
+from, and how good they are, is told in decode/word_times.py. The last one reports on words that were decoded with
+`avsr_inference --word_times true`; of those, the right ones count.
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from espnet_vivit.bin.command import exit_status, write_lines
-from espnet_vivit.corpora.data_dir import format_word_times, read_scp
-from espnet_vivit.errors import DataError, InputError
-from espnet_vivit.media.audio_file import read_wav
-from espnet_vivit.units import FEATURE_RATES, VIDEO_RATE_HZ
+from espnet_vivit.corpora.data_dir import WordTime, format_word_times, parse_word_times, read_scp
+from espnet_vivit.errors import ConfigError, DataError, InputError
+from espnet_vivit.score import read_transcripts
+
+WORD_TIMES = "word_times"
 
 
-def align(options: argparse.Namespace) -> None:
-    from espnet_vivit.decode.align import word_times
-    from espnet_vivit.decode.speech2text import Speech2Text
+def read_word_times(path: Path) -> dict[str, tuple[WordTime, ...]]:
+    """utterance -> its words with times; an utterance without words has none."""
+    return {utt_id: parse_word_times(line) for utt_id, line in read_transcripts(path).items()}
 
-    model_file = Path(options.asr_model_file)
-    config = options.asr_train_config or model_file.parent / "config.yaml"
-    recogniser = Speech2Text(config, model_file, modality="audio", ctc_weight=1.0)
-    model = recogniser.asr_model
-    step_s = FEATURE_RATES[model.feature_rate] / VIDEO_RATE_HZ
-    texts, sounds = read_scp(options.data / "text"), read_scp(options.data / "wav.scp")
-    lines = []
-    for utt_id, text in tqdm(sorted(texts.items()), desc="align", unit="clip", file=sys.stderr):
-        if utt_id not in sounds:
-            raise DataError(f"utterance {utt_id!r} has a text but no sound in {options.data / 'wav.scp'}")
-        words = text.split()
-        ids = [recogniser.converter.tokens2ids(recogniser.tokenizer.text2tokens(word)) for word in words]
-        speech = torch.from_numpy(read_wav(sounds[utt_id]))[None]
-        with torch.no_grad():
-            states, _ = model.encode(speech=speech, speech_lengths=torch.tensor([speech.size(1)]))
-            states = states[0] if isinstance(states, tuple) else states
-            log_probs = model.ctc.log_softmax(states)[0]
+
+def align(
+    data: Path, model_file: Path, *, config: Path | None = None, modality: str | None = None, frame_head: bool = True
+) -> dict[str, tuple[WordTime, ...]]:
+    """utterance -> the words of its transcript with the times that the model finds; a DataError names what fails."""
+    from espnet_vivit.bin.avsr_streams import FILES, data_option
+    from espnet_vivit.decode.recognize import build_loader
+    from espnet_vivit.decode.speech2text import Speech2Text, streams_to_read
+
+    model_file = Path(model_file)
+    speech2text = Speech2Text(config or model_file.parent / "config.yaml", model_file, modality=modality)
+    names = [name for name in ("speech", "video") if (data / FILES[name][0]).is_file()]
+    streams = streams_to_read(names, modality, speech2text.asr_model.modality)
+    triples = [tuple(data_option(data, name).split(",")) for name in streams]
+    texts, found = read_scp(data / "text"), {}
+    loader = build_loader(speech2text, triples, num_workers=0)
+    for (utt_id,), batch in tqdm(loader, desc="align", unit="clip", total=len(texts), file=sys.stderr):
+        if utt_id not in texts:
+            raise DataError(f"utterance {utt_id!r} has no text in {data / 'text'}")
         try:
-            times = word_times(log_probs, words, ids, blank=model.blank_id, step_s=step_s)
+            words = speech2text.align(texts[utt_id], frame_head=frame_head, **_streams(batch, streams))
         except InputError as error:
             raise DataError(f"utterance {utt_id!r}: {error}") from error
-        lines.append(f"{utt_id} {format_word_times(times)}")
-    write_lines(options.out, lines)
+        found[utt_id] = tuple(WordTime(word.start_s, word.end_s, word.text) for word in words)
+    missing = sorted(texts.keys() - found.keys())
+    if missing:
+        raise DataError(f"{len(missing)} utterances have a text but no {' or '.join(streams)}, as {missing[0]}")
+    return found
+
+
+def _streams(batch: Mapping, names: Sequence[str]) -> dict:
+    return {name: batch[name][0].numpy() for name in names}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--asr_model_file", required=True, help="a model that takes sound")
-    parser.add_argument("--asr_train_config", help="default: config.yaml beside the model file")
-    parser.add_argument("--data", type=Path, required=True, help="data directory with wav.scp and text")
-    parser.add_argument("--out", type=Path, required=True, help="the word_times file to write")
-    align(parser.parse_args(argv))
+    parser.add_argument("--asr_model_file", type=Path, help="a trained model")
+    parser.add_argument("--asr_train_config", type=Path, help="default: config.yaml beside the model file")
+    parser.add_argument("--modality", help="streams to use, video, audio or multimodal; default: all there are")
+    parser.add_argument("--ctc_only", action="store_true", help="times from CTC though the model has a frame head")
+    parser.add_argument("--decoded", type=Path, help="instead of a model: a folder with decoded word_times")
+    parser.add_argument("--data", type=Path, required=True, help="data directory with text and the model's streams")
+    parser.add_argument("--out", type=Path, help="the word_times file to write")
+    parser.add_argument("--report", action="store_true", help="print how far the times are from --known")
+    parser.add_argument("--known", type=Path, help="word_times to compare with; default: those of the data directory")
+    args = parser.parse_args(argv)
+    if (args.asr_model_file is None) == (args.decoded is None):
+        raise ConfigError("times come from a model or from a decoding", fix="Give --asr_model_file or --decoded.")
+    if args.out is None and not args.report:
+        raise ConfigError("nothing to do with the times", fix="Give --out, --report, or both.")
+    if args.out is not None and args.decoded is not None:
+        raise ConfigError("--out writes what a model aligned", found="--decoded", fix="Copy its word_times instead.")
+    known_path = args.known or args.data / WORD_TIMES
+    if args.report and not known_path.is_file():
+        raise DataError("no known word times to compare with", found=f"no file {known_path}", fix="Name one: --known.")
+    if args.report and args.out is not None and args.out.resolve() == known_path.resolve():
+        raise ConfigError(f"--out would replace the known times {known_path}", fix="Choose another file for --out.")
+    if args.decoded is not None:
+        found = read_word_times(args.decoded / WORD_TIMES)
+    else:
+        options = {"config": args.asr_train_config, "modality": args.modality, "frame_head": not args.ctc_only}
+        found = align(args.data, args.asr_model_file, **options)
+    if args.out is not None:
+        write_lines(args.out, [f"{utt_id} {format_word_times(found[utt_id])}" for utt_id in sorted(found)])
+    if args.report:
+        from espnet_vivit.decode.boundary_errors import boundary_errors
+
+        print(boundary_errors(read_word_times(known_path), found).table())
 
 
 if __name__ == "__main__":

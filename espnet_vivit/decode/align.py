@@ -1,9 +1,8 @@
-"""When each word of a known transcript was said: CTC forced alignment with a trained model.
+"""Which steps of a clip belong to which token of a known transcript: forced alignment.
 
-In: CTC log-probabilities of one clip (T', V) and the token ids of each word. Out: a start and an end per word, in
-seconds. The search is torchaudio's `forced_align` (Viterbi over CTC's paths; Kürzinger et al. 2020, arXiv:2007.09127).
-CTC says where a token is most visible, not where it begins: a boundary between two words is put in the middle of the
-steps that neither of them owns.
+In: log-probabilities of one label per step (T', V), from CTC or from the model's frame head, and the token ids. Out:
+the span of each token on the most probable path. The search is torchaudio's `forced_align` (Viterbi over CTC's paths;
+Kürzinger et al. 2020, arXiv:2007.09127).
 """
 
 from collections.abc import Sequence
@@ -13,21 +12,19 @@ from itertools import pairwise
 import torch
 from torchaudio.functional import forced_align, merge_tokens
 
-from espnet_vivit.corpora.data_dir import WordTime
 from espnet_vivit.errors import InputError
 
 
 @dataclass(frozen=True)
 class TokenSpan:
-    """The steps of one token on the best path: from `start` to before `end`; log_prob: the mean over these steps."""
+    """The steps of one token: from `start` to before `end`."""
 
     start: int
     end: int
-    log_prob: float
 
 
 def align_tokens(log_probs: torch.Tensor, ids: Sequence[int], *, blank: int) -> list[TokenSpan]:
-    """The span of each of the tokens `ids` on CTC's most probable path. log_probs (T', V) float32.
+    """The span of each of the tokens `ids` on the most probable path. log_probs (T', V) float32.
 
     Raises:
         InputError: no tokens, or more tokens (and equal neighbours) than there are steps.
@@ -42,25 +39,4 @@ def align_tokens(log_probs: torch.Tensor, ids: Sequence[int], *, blank: int) -> 
         )
     target = torch.tensor([list(ids)], dtype=torch.int32)
     path, scores = forced_align(log_probs[None].float().cpu(), target, blank=blank)
-    return [TokenSpan(span.start, span.end, span.score) for span in merge_tokens(path[0], scores[0], blank=blank)]
-
-
-def word_times(
-    log_probs: torch.Tensor, words: Sequence[str], ids: Sequence[Sequence[int]], *, blank: int, step_s: float
-) -> tuple[WordTime, ...]:
-    """log_probs (T', V) float32; ids: the tokens of each word, at least one; step_s: seconds per step.
-
-    Raises:
-        InputError: no words, or more tokens (and equal neighbours) than there are steps.
-    """
-    spans = align_tokens(log_probs, [token for word in ids for token in word], blank=blank)
-    firsts, lasts, position = [], [], 0
-    for word in ids:
-        firsts.append(float(spans[position].start))
-        position += len(word)
-        lasts.append(float(spans[position - 1].end))
-    for index in range(len(words) - 1):
-        lasts[index] = firsts[index + 1] = (lasts[index] + firsts[index + 1]) / 2
-    return tuple(
-        WordTime(first * step_s, last * step_s, word) for first, last, word in zip(firsts, lasts, words, strict=True)
-    )
+    return [TokenSpan(span.start, span.end) for span in merge_tokens(path[0], scores[0], blank=blank)]

@@ -8,6 +8,7 @@ a length bonus and, if given, a language model; or the CTC branch's best path, w
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 
 from espnet_vivit.decode.no_blank import forbid_blank
-from espnet_vivit.decode.word_times import Transcript, Word, words_with_times
+from espnet_vivit.decode.word_times import StepScores, Transcript, Word, spread_words, words_with_times
 from espnet_vivit.errors import ConfigError, InputError, unknown_name
 from espnet_vivit.espnet_compat import Hypothesis, inference_with_task
 from espnet_vivit.espnet_compat import Speech2Text as EspnetSpeech2Text
@@ -127,31 +128,66 @@ class Speech2Text(EspnetSpeech2Text):
         Raises:
             ConfigError: word_times of a model without CTC.
         """
-        if word_times and self.asr_model.ctc is None:
-            raise ConfigError("word times need a model with CTC", found="none", fix="Ask for word_times=False.")
+        if word_times:
+            self._require_ctc_for_times()
         states = self._encode(speech, video)
-        log_probs = self.asr_model.ctc.log_softmax(states)[0].cpu() if word_times else None
+        scores = self._step_scores(states) if word_times else None
         transcripts = [
             Transcript(
                 text=text,
                 tokens=tuple(tokens),
                 ids=tuple(ids),
                 score=float(hypothesis.score),
-                words=self._words(tokens, ids, log_probs) if word_times else (),
+                words=() if scores is None else self._words(tokens, ids, scores),
             )
             for text, tokens, ids, hypothesis in self._search(states)
         ]
         return transcripts or [Transcript("", (), (), -math.inf, ())]
 
-    def _words(self, tokens: list[str], ids: list[int], log_probs: torch.Tensor) -> tuple[Word, ...]:
-        return words_with_times(
-            tokens,
-            ids,
-            tokens2text=self.tokenizer.tokens2text,
-            log_probs=log_probs,
-            blank=self.asr_model.blank_id,
-            step_s=FEATURE_RATES[self.asr_model.feature_rate] / VIDEO_RATE_HZ,
+    @torch.no_grad()
+    def align(
+        self,
+        text: str,
+        *,
+        speech: np.ndarray | torch.Tensor | None = None,
+        video: np.ndarray | torch.Tensor | None = None,
+        frame_head: bool = True,
+    ) -> tuple[Word, ...]:
+        """The words of a known transcript, with their times and how sure the model is of each.
+
+        frame_head: take the times from it where the model has one (decode/word_times.py), or else from CTC.
+
+        Raises:
+            ConfigError: a model without CTC, or of sentencepiece tokens without their model.
+            InputError: no words, or more tokens than the clip has steps.
+        """
+        self._require_ctc_for_times()
+        tokens = self.tokenizer.text2tokens(text)
+        ids = self.converter.tokens2ids(tokens)
+        scores = self._step_scores(self._encode(speech, video))
+        scores = scores if frame_head else replace(scores, frame=None)
+        return words_with_times(tokens, ids, scores, tokens2text=self.tokenizer.tokens2text)
+
+    def _require_ctc_for_times(self) -> None:
+        if self.asr_model.ctc is None:
+            raise ConfigError("word times need a model with CTC", found="none", fix="Ask for the text alone.")
+
+    def _step_scores(self, states: torch.Tensor) -> StepScores:
+        model = self.asr_model
+        return StepScores(
+            ctc=model.ctc.log_softmax(states)[0].cpu(),
+            frame=None if model.frame_head is None else model.frame_head(states)[0].log_softmax(dim=-1).cpu(),
+            blank=model.blank_id,
+            step_s=FEATURE_RATES[model.feature_rate] / VIDEO_RATE_HZ,
         )
+
+    def _words(self, tokens: list[str], ids: list[int], scores: StepScores) -> tuple[Word, ...]:
+        to_text = self.tokenizer.tokens2text
+        try:
+            return words_with_times(tokens, ids, scores, tokens2text=to_text)
+        except InputError as error:  # a decoder without CTC can say more tokens than there are steps
+            logging.warning("the words are spread evenly over the clip, with no confidence: %s", error)
+            return spread_words(tokens, scores.duration_s, tokens2text=to_text)
 
     def _encode(self, speech, video) -> torch.Tensor:
         """Encoder states (1, T', D) of one clip."""

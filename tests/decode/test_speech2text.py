@@ -1,5 +1,7 @@
 """Decoding with ESPnet2's beam search: any stream of the model, sane length bounds, and the best CTC path."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -193,3 +195,15 @@ def test_word_times_of_a_model_without_ctc_are_an_error(tmp_path):
     with pytest.raises(ConfigError, match="word times need a model with CTC"):
         speech2text.recognize(video=VIDEO)
     assert speech2text.recognize(video=VIDEO, word_times=False)[0].words == ()
+
+
+@pytest.mark.parametrize(("feature_rate", "weight"), [("frame", 0.0), ("tubelet", 0.0), ("tubelet", 1.0)])
+def test_a_known_text_is_aligned_at_both_rates_with_and_without_a_frame_head(tmp_path, feature_rate, weight):
+    changes = {"feature_rate": feature_rate, "model_conf": {"ctc_weight": 0.3, "frame_loss_weight": weight}}
+    speech2text = Speech2Text(*experiment(tmp_path, **changes))
+    words = speech2text.align("bin red now", video=VIDEO)
+    assert [word.text for word in words] == ["bin", "red", "now"]
+    assert all(first.end_s <= second.start_s for first, second in pairwise(words))
+    assert words[-1].end_s <= FRAMES / 25 and all(0 <= word.confidence <= 1 for word in words)
+    with pytest.raises(InputError, match="cannot be aligned"):
+        speech2text.align(" ".join(["bin"] * 13), video=VIDEO)
