@@ -108,8 +108,22 @@ class FeatureCache:
             self._bytes -= size
 
 
-def fingerprint_of(module: torch.nn.Module) -> str:
-    """A hash of a module's weights: names, dtypes, shapes and bytes."""
+class Fingerprint:
+    """`fingerprint(module)` -> a hash of its weights, computed again only when one of its tensors has changed."""
+
+    def __init__(self):
+        self._tensors, self._hash = None, ""
+
+    def __call__(self, module: torch.nn.Module) -> str:
+        values = module.state_dict(keep_vars=True).values()
+        tensors = [(value.data_ptr(), value._version, value.dtype) for value in values]
+        if self._tensors != tensors:
+            self._tensors, self._hash = tensors, _hash_of(module)
+        return self._hash
+
+
+def _hash_of(module: torch.nn.Module) -> str:
+    """Of names, dtypes, shapes and bytes."""
     digest = hashlib.sha256()
     for name, value in module.state_dict().items():
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
