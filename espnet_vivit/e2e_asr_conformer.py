@@ -164,6 +164,7 @@ class E2E(HybridLoss, ESPnetASRModel):
             initialize(self, init)
         self.vision_encoder = vision_tower  # joins after `init`, which would overwrite pretrained weights
         self.tower_adapters, self.precision, self.non_finite = adapters, precision, NonFiniteLosses()
+        self.held_towers = set(adapters)  # whose BatchNorm keeps its statistics in training
         sources = weight_sources(vision_encoder, vision_encoder_conf, vision_model_name)
         attach_adapters(self.towers(), adapters, sources=sources, default_compute_dtype=precision.dtype)
         if precision.dtype is not None and self.decoder is not None:
@@ -249,8 +250,9 @@ class E2E(HybridLoss, ESPnetASRModel):
 
     def train(self, mode: bool = True) -> "E2E":
         super().train(mode)
-        for name in self.tower_adapters:
-            hold_statistics(self.towers()[name])
+        for name, tower in self.towers().items():
+            if name in self.held_towers and tower is not None:
+                hold_statistics(tower)
         return self
 
     def towers(self) -> dict[str, torch.nn.Module | None]:

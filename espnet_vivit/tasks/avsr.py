@@ -39,6 +39,7 @@ from espnet_vivit.tasks.model_config import (
     model_module,
     read_token_list,
 )
+from espnet_vivit.tasks.optimiser import build_optimizer, read_rates
 from espnet_vivit.tasks.options import PartChoices, adapt_parser, add_choice, read_config
 from espnet_vivit.tasks.preprocess import AVSRPreprocessor, check_preprocessor_conf
 from espnet_vivit.tasks.schedule import CosineWithWarmup  # noqa: F401 (importing it adds the scheduler)
@@ -84,6 +85,9 @@ class AVSRTask(ASRTask):
             ("model_conf", "loss weights and reports, as {ctc_weight: 0.1, lsm_weight: 0.1, frame_loss_weight: 0}"),
             ("ctc_conf", "options of ESPnet's CTC"),
             ("tower_adapters", "LoRA and QLoRA, as {vision_encoder: {type: qlora, r: 16}}; see AdapterConfig"),
+            ("lr_scale", "a part's share of the learning rate, as {vision_encoder: 0.1}"),
+            ("layer_decay", "a layer's rate beside that of the one above it, as {vision_encoder: 0.75}"),
+            ("freeze_until", "the optimiser step from which a part learns, as {vision_encoder: 5000}"),
         ):
             group.add_argument(f"--{name}", action=NestedDictAction, default={}, help=what)
         group = parser.add_argument_group("Text and preprocessing")
@@ -114,6 +118,7 @@ class AVSRTask(ASRTask):
         check_preprocessor_conf(args.preprocessor_conf)
         check_precision(args)
         check_adapters(args)
+        read_rates(args)
         if args.max_cache_size:
             raise ConfigError(
                 "max_cache_size keeps preprocessed samples, so augmentation would be drawn once and never again",
@@ -228,6 +233,12 @@ class AVSRTask(ASRTask):
         adapters = {name: f"{config.type}, r={config.r}" for name, config in model.tower_adapters.items()}
         logging.info("towers:\n%s", tower_table(model.towers(), adapters))
         return model
+
+    @classmethod
+    def build_optimizers(cls, args: argparse.Namespace, model) -> list[torch.optim.Optimizer]:
+        """ESPnet's optimiser, or one with a group for each rate that lr_scale, layer_decay and freeze_until ask for."""
+        (default,) = super().build_optimizers(args, model)
+        return [build_optimizer(args, model, default)]
 
     @classmethod
     def build_model_from_file(

@@ -1,0 +1,107 @@
+"""Freeze-then-unfreeze: parts that do not learn until the optimiser has made so many steps.
+
+In: a model and the optimiser of `espnet_vivit.tasks.optimiser`, whose groups say `frozen_until`. Out: hooks on both;
+ESPnet's trainer needs to know nothing. Steps are counted in the groups, and so saved and resumed with the optimiser.
+
+Until its step a part has no gradient: no share in the clipped norm, no moments, no weight decay, and BatchNorm in it
+keeps its statistics. Without distributed training its parameters ask for none, and its backward pass is not computed.
+DDP settles at its start which gradients it exchanges; there they are computed, and set to zero.
+"""
+
+import logging
+
+import torch
+from torch import nn
+
+from espnet_vivit.errors import ConfigError
+
+
+class FreezeUntil:
+    """Freezes at once, and unfreezes a part at its step; also right after the optimiser's state was loaded."""
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer):
+        self.model, self.optimizer = model, optimizer
+        self.in_ddp = torch.distributed.is_available() and torch.distributed.is_initialized()
+        self.trainable = {id(p) for p in model.parameters() if p.requires_grad}  # freeze_param's others stay frozen
+        self._zeroing: dict[str, list] = {}  # group -> hooks
+        for group in self._groups():
+            group["steps_done"] = 0
+            if not self._parameters(group):
+                part = _part(group)
+                raise ConfigError(
+                    f"freeze_until names {part}, of which nothing would ever train",
+                    fix=f"Is {part} also in freeze_param, or its frozen true? Leave one of the two out",
+                )
+            self._freeze(group)
+        model.train(model.training)  # statistics are held from now on
+        optimizer.register_step_pre_hook(self._before_step)
+        optimizer.register_step_post_hook(self._after_step)
+        optimizer.register_load_state_dict_post_hook(self._after_loading)
+
+    def _groups(self) -> list[dict]:
+        return [group for group in self.optimizer.param_groups if group.get("frozen_until")]
+
+    def _parameters(self, group: dict) -> list[nn.Parameter]:
+        return [parameter for parameter in group["params"] if id(parameter) in self.trainable]
+
+    def _freeze(self, group: dict) -> None:
+        for parameter in self._parameters(group):
+            if self.in_ddp:
+                self._zeroing.setdefault(group["name"], []).append(parameter.register_hook(torch.zeros_like))
+            else:
+                parameter.requires_grad_(False)
+        self.model.held_towers.add(_part(group))
+
+    def _unfreeze(self, group: dict) -> None:
+        for hook in self._zeroing.pop(group["name"], []):
+            hook.remove()
+        for parameter in self._parameters(group):
+            parameter.requires_grad_(True)
+        self.model.held_towers.discard(_part(group))
+        self.model.train(self.model.training)
+
+    def _before_step(self, optimizer, args, kwargs) -> None:
+        for group in self._groups():
+            if group["steps_done"] < group["frozen_until"]:
+                for parameter in group["params"]:
+                    parameter.grad = None  # with zeros Adam would keep moments, and decay the weights
+
+    def _after_step(self, optimizer, args, kwargs) -> None:
+        for group in self._groups():
+            group["steps_done"] += 1
+            if group["steps_done"] == group["frozen_until"]:
+                logging.info("%s learns from here on, after %d steps", group["name"], group["frozen_until"])
+                self._unfreeze(group)
+
+    def _after_loading(self, optimizer) -> None:
+        for group in self._groups():
+            if group["steps_done"] >= group["frozen_until"]:
+                self._unfreeze(group)
+
+
+def _part(group: dict) -> str:
+    return group["name"].partition(",")[0]
+
+
+def refuse_other_groups(optimizer: torch.optim.Optimizer) -> None:
+    """Let loading a state raise ConfigError if it was saved with other groups: its rates would win, silently."""
+    optimizer.register_load_state_dict_pre_hook(_compare_groups)
+
+
+def _compare_groups(optimizer: torch.optim.Optimizer, state: dict) -> None:
+    saved, own = _describe(state["param_groups"]), _describe(optimizer.param_groups)
+    if saved != own:
+        raise ConfigError(
+            "the training to be resumed had other lr_scale, layer_decay or freeze_until",
+            found="; ".join(line for line in saved if line not in own) or "none of them",
+            expected="; ".join(line for line in own if line not in saved) or "none of them",
+            fix="Resume with what it had, or begin a new experiment from its weights with init_param",
+        )
+
+
+def _describe(groups: list[dict]) -> list[str]:
+    return [
+        f"{group['name']}: {group['lr_scale']:g} of the rate, frozen until step {group['frozen_until']}"
+        for group in groups
+        if "lr_scale" in group
+    ]
