@@ -1,0 +1,124 @@
+"""A recording of any length, in stretches as they are read; pieces of bounded length, cut where nothing is said, out.
+
+A piece ends in the quietest spot of its last two thirds. Where that is a pause, the next piece shares only the pause;
+where there is none, the two share `FORCED_OVERLAP_S`, and joining.py finds the word at which to change over. At most
+one piece and one stretch are held at a time, so memory does not depend on the length of the recording.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from espnet_vivit.errors import ConfigError
+from espnet_vivit.transcription.activity import activity
+from espnet_vivit.units import SAMPLES_PER_FRAME, VIDEO_RATE_HZ, seconds_of_frames
+
+if TYPE_CHECKING:
+    from espnet_vivit.media.mouth_clip import MouthClip
+
+SHORTEST_LIMIT_S = 2.0  # pieces shorter than this hold no word with its surroundings
+FORCED_OVERLAP_S = 1.2  # where speech has to be cut: a long word and some of its neighbours
+QUIET = 0.3  # activity below it is a pause
+_PAUSE_FRAMES = 4  # a pause lasts at least 0.16 s
+_MARGIN_FRAMES = 6  # of a pause, at most 0.24 s on either side of the cut are kept
+_LATE_BONUS = 0.1  # among equally quiet spots the later one is taken
+_REST_FRAMES = 12  # no piece shorter than 0.48 s is left over at the end
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Consecutive frames of a recording from `first` on, counted at 25 per second; either stream may be None.
+
+    clip: pictures and what was measured on them; speech (640 T,) float32: the sound of the same frames.
+    """
+
+    first: int
+    clip: "MouthClip | None"
+    speech: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.clip.frames) if self.clip is not None else len(self.speech) // SAMPLES_PER_FRAME
+
+    def __getitem__(self, frames: slice) -> "Stretch":
+        begin, end, _ = frames.indices(len(self))
+        clip = None if self.clip is None else slice_clip(self.clip, begin, end)
+        speech = None if self.speech is None else self.speech[begin * SAMPLES_PER_FRAME : end * SAMPLES_PER_FRAME]
+        return Stretch(self.first + begin, clip, speech)
+
+    def __add__(self, other: "Stretch") -> "Stretch":
+        clip = None if self.clip is None else join_clips(self.clip, other.clip)
+        speech = None if self.speech is None else np.concatenate([self.speech, other.speech])
+        return Stretch(self.first, clip, speech)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One piece: what is decoded, and the time in seconds of the file that is its own."""
+
+    stretch: Stretch
+    start_s: float
+    end_s: float
+
+
+def slice_clip(clip: "MouthClip", begin: int, end: int) -> "MouthClip":
+    """Frames begin..end of everything that has frames; the sound is kept apart."""
+    arrays = {name: getattr(clip, name)[begin:end] for name in _PER_FRAME}
+    return dataclasses.replace(clip, **arrays, speech=None)
+
+
+def join_clips(first: "MouthClip", second: "MouthClip") -> "MouthClip":
+    arrays = {name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in _PER_FRAME}
+    return dataclasses.replace(second, **arrays, speech=None)
+
+
+_PER_FRAME = ("frames", "landmarks", "mouth_opening", "num_faces")
+
+
+def cut_into_pieces(stretches: Iterable[Stretch], *, longest_s: float) -> Iterator[Cut]:
+    """Pieces of at most `longest_s` seconds, each frame in at least one. Raises ConfigError for a limit too short."""
+    if longest_s < SHORTEST_LIMIT_S:
+        raise ConfigError("pieces too short to hold words", found=f"{longest_s} s", expected=f">= {SHORTEST_LIMIT_S} s")
+    longest = round(longest_s * VIDEO_RATE_HZ)
+    held, own, source = None, 0, iter(stretches)
+    ended = False
+    while True:
+        while not ended and (held is None or len(held) <= longest + _REST_FRAMES):
+            stretch = next(source, None)
+            ended = stretch is None
+            if not ended:
+                held = stretch if held is None else held + stretch
+        if held is None:
+            return
+        if len(held) <= longest:
+            yield Cut(held, seconds_of_frames(own), seconds_of_frames(held.first + len(held)))
+            return
+        at, before, after = _place(held, longest)
+        yield Cut(held[: at + after], seconds_of_frames(own), seconds_of_frames(held.first + at))
+        own = held.first + at
+        held = held[at - before :]
+
+
+def _place(held: Stretch, longest: int) -> tuple[int, int, int]:
+    """Where to cut, and how many frames around it both pieces get: (at, before, after)."""
+    forced = round(FORCED_OVERLAP_S * VIDEO_RATE_HZ / 2)
+    last = min(longest - forced, len(held) - _REST_FRAMES)
+    first = max(longest // 3, forced + 1)
+    frames = None if held.clip is None else held.clip.frames
+    moving = activity(
+        None if frames is None else frames[: longest + 1],
+        None if held.speech is None else held.speech[: (longest + 1) * SAMPLES_PER_FRAME],
+    )
+    cost = moving[first : last + 1] - np.linspace(0, _LATE_BONUS, last + 1 - first)
+    at = first + int(cost.argmin())
+    quiet = moving < QUIET
+    before, after = 0, 0
+    while before < _MARGIN_FRAMES and at > before and quiet[at - before - 1]:
+        before += 1
+    while after < _MARGIN_FRAMES and at + after < len(quiet) and quiet[at + after]:
+        after += 1
+    if before + after < _PAUSE_FRAMES:
+        return at, forced, forced
+    return at, before, after

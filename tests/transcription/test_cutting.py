@@ -1,0 +1,150 @@
+"""Cutting: pieces are bounded, every frame is decoded, and cuts lie in pauses where there are any."""
+
+import tracemalloc
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from espnet_vivit.errors import ConfigError
+from espnet_vivit.transcription.activity import activity, mouth_motion
+from espnet_vivit.transcription.cutting import FORCED_OVERLAP_S, Stretch, cut_into_pieces
+
+RATE_HZ, SAMPLES = 25, 640
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What cutting looks at of a MouthClip."""
+
+    frames: np.ndarray
+    landmarks: np.ndarray
+    mouth_opening: np.ndarray
+    num_faces: np.ndarray
+    speech: None = None
+
+
+def clip_of(frames, first=0):
+    count, opening = len(frames), np.arange(first, first + len(frames), dtype=np.float32)
+    return Clip(frames, np.zeros((count, 4, 2), np.float32), opening, np.ones(count, np.int16))
+
+
+def sound(spoken):
+    """(640 T,) float32: noise where a frame is spoken, faint noise elsewhere."""
+    level = np.where(np.asarray(spoken, bool), 0.1, 0.001).repeat(SAMPLES)
+    return (level * np.random.default_rng(0).standard_normal(len(level))).astype(np.float32)
+
+
+def mouth(spoken):
+    """(T, 24, 24) uint8: a picture that changes where a frame is spoken, camera noise elsewhere."""
+    rng = np.random.default_rng(1)
+    moved = np.cumsum(np.asarray(spoken, int))[:, None, None] * 17 % 97
+    return (60 + moved + rng.integers(0, 3, (len(spoken), 24, 24))).astype(np.uint8)
+
+
+def sentences(*lengths, pause=10):
+    """True where a frame is spoken: sentences of so many frames with pauses around them."""
+    spoken = [False] * pause
+    for length in lengths:
+        spoken += [True] * length + [False] * pause
+    return np.array(spoken)
+
+
+def stretches(spoken, *, streams=("video", "speech"), step=100):
+    frames = mouth(spoken) if "video" in streams else None
+    speech = sound(spoken) if "speech" in streams else None
+    for begin in range(0, len(spoken), step):
+        end = min(begin + step, len(spoken))
+        yield Stretch(
+            begin,
+            None if frames is None else clip_of(frames[begin:end], begin),
+            None if speech is None else speech[begin * SAMPLES : end * SAMPLES],
+        )
+
+
+STREAMS = pytest.mark.parametrize("streams", [("video",), ("speech",), ("video", "speech")])
+
+
+@STREAMS
+def test_cuts_lie_in_the_pauses(streams):
+    spoken = sentences(60, 45, 70, 52, 66, 40, 58)
+    pieces = list(cut_into_pieces(stretches(spoken, streams=streams), longest_s=6.0))
+    assert len(pieces) > 3
+    for piece in pieces[1:]:
+        at = round(piece.start_s * RATE_HZ)
+        assert not spoken[at - 1 : at + 1].any()
+    shared = sum(len(piece.stretch) for piece in pieces) - len(spoken)
+    assert 0 < shared <= 10 * (len(pieces) - 1)  # the pauses alone are decoded twice
+
+
+@STREAMS
+@pytest.mark.parametrize("step", [30, 100, 1000])
+def test_every_frame_is_decoded_once_owned_and_pieces_are_bounded(streams, step):
+    spoken = sentences(60, 200, 31, 400, 17, 90, 5)
+    whole = next(stretches(spoken, streams=streams, step=10_000))
+    pieces = list(cut_into_pieces(stretches(spoken, streams=streams, step=step), longest_s=4.0))
+    assert pieces[0].start_s == 0 and pieces[-1].end_s == len(spoken) / RATE_HZ
+    for piece, following in zip(pieces, [*pieces[1:], None], strict=True):
+        begin, end = piece.stretch.first, piece.stretch.first + len(piece.stretch)
+        assert end - begin <= 100 and begin / RATE_HZ <= piece.start_s < piece.end_s <= end / RATE_HZ
+        if following is not None:
+            assert piece.end_s == following.start_s
+        if "speech" in streams:
+            np.testing.assert_array_equal(piece.stretch.speech, whole.speech[begin * SAMPLES : end * SAMPLES])
+        if "video" in streams:
+            np.testing.assert_array_equal(piece.stretch.clip.frames, whole.clip.frames[begin:end])
+            np.testing.assert_array_equal(piece.stretch.clip.mouth_opening, whole.clip.mouth_opening[begin:end])
+
+
+def test_speech_without_a_pause_is_cut_with_an_overlap():
+    spoken = np.ones(400, bool)
+    first, second, *_ = cut_into_pieces(stretches(spoken), longest_s=5.0)
+    shared_s = (first.stretch.first + len(first.stretch) - second.stretch.first) / RATE_HZ
+    assert shared_s == pytest.approx(FORCED_OVERLAP_S, abs=0.05)
+    assert first.end_s - second.stretch.first / RATE_HZ == pytest.approx(FORCED_OVERLAP_S / 2, abs=0.03)
+
+
+def test_what_fits_is_one_piece():
+    (piece,) = cut_into_pieces(stretches(sentences(50)), longest_s=5.0)
+    assert (piece.start_s, piece.end_s, len(piece.stretch)) == (0.0, 70 / RATE_HZ, 70)
+    assert list(cut_into_pieces([], longest_s=5.0)) == []
+
+
+def test_no_crumb_is_left_at_the_end():
+    for extra in range(1, 30):
+        pieces = list(cut_into_pieces(stretches(np.ones(100 + extra, bool)), longest_s=4.0))
+        assert min(len(piece.stretch) for piece in pieces) >= 12
+
+
+def test_the_look_decides_where_the_sound_is_noise():
+    spoken = sentences(60, 45, 70)
+    noise = sound(np.ones_like(spoken))
+    stretch = Stretch(0, clip_of(mouth(spoken)), noise)
+    cut = next(cut_into_pieces([stretch], longest_s=6.0))
+    assert not spoken[round(cut.end_s * RATE_HZ)]
+
+
+def test_a_still_recording_counts_as_active_all_along():
+    still = np.full((50, 24, 24), 90, np.uint8)
+    assert activity(still, None).tolist() == [1.0] * 50
+    assert mouth_motion(still[:1]).tolist() == [0.0]
+
+
+def test_a_limit_that_holds_no_words_is_refused():
+    with pytest.raises(ConfigError, match=r"found 1.0 s; expected >= 2.0 s"):
+        next(cut_into_pieces([], longest_s=1.0))
+
+
+def test_memory_does_not_grow_with_the_recording():
+    def peak(seconds):
+        spoken = np.resize(sentences(60, 45, 70), 100)
+        tracemalloc.start()
+        made = (Stretch(i * 100, None, sound(spoken)) for i in range(seconds // 4))
+        count = sum(1 for _ in cut_into_pieces(made, longest_s=8.0))
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert count > seconds / 9
+        return found
+
+    peak(12)
+    assert peak(600) < 1.5 * peak(24)
