@@ -29,6 +29,7 @@ JOBS = "jobs.tsv"
 CONTROLS = ("zero", "shuffle")  # avsr_inference's --video_control: a black video, somebody else's video
 LOG_FOLDER = "logdir"
 RESULT_FILES = ("text", "token", "token_int", "score")  # what ESPnet writes for each of the n best
+WORD_FILES = ("word_times", "confidence")  # what --word_times true adds
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,8 @@ def join_parts(job: Job, out: Path) -> int:
     keys = list(read_scp(job.keys))
     shares = sorted((folder / LOG_FOLDER).glob("output.*"))
     for nbest in sorted({path.name for share in shares for path in share.glob("*best_recog")} | {"1best_recog"}):
-        for file in RESULT_FILES:
+        timed = any((share / nbest / WORD_FILES[0]).is_file() for share in shares)
+        for file in (*RESULT_FILES, *WORD_FILES) if timed else RESULT_FILES:
             rows = {}
             for path in (share / nbest / file for share in shares):
                 if path.is_file():

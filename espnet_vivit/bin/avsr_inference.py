@@ -27,6 +27,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     group = parser.add_argument_group("Run")
     group.add_argument("--output_dir", help="gets 1best_recog/{text,token,token_int,score}")
+    group.add_argument("--word_times", type=str2bool, default=False, help="also {word_times,confidence} of each word")
     group.add_argument("--ngpu", type=int, default=0, help="0 or 1")
     group.add_argument("--seed", type=int, default=0, help="of --video_control shuffle")
     group.add_argument("--num_workers", type=int, default=1, help="processes that load data")
@@ -111,7 +112,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         num_workers=args.num_workers,
         allow_variable_data_keys=args.allow_variable_data_keys,
     )
-    count = recognize(speech2text, loader, args.output_dir, video_control=args.video_control)
+    count = recognize(
+        speech2text, loader, args.output_dir, video_control=args.video_control, word_times=args.word_times
+    )
     print(f"{count} utterances decoded into {args.output_dir}")
 
 

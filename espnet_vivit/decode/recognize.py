@@ -1,9 +1,12 @@
 """A data directory and a Speech2Text in, ESPnet's `<output_dir>/1best_recog/{text,token,token_int,score}` out.
 
-The folders appear when every utterance has been decoded: an interrupted run leaves nothing that could be scored.
+With word times, each folder also gets `word_times`, in the format of a data directory (`start:end:word …`), and
+`confidence`, one number from 0 to 1 for each word. The folders appear when every utterance has been decoded: an
+interrupted run leaves nothing that could be scored.
 """
 
 import logging
+import math
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -12,8 +15,10 @@ from pathlib import Path
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from espnet_vivit.corpora.word_times import WordTime, format_word_times
 from espnet_vivit.decode.speech2text import Speech2Text
 from espnet_vivit.decode.video_control import controlled_video
+from espnet_vivit.decode.word_times import Transcript
 from espnet_vivit.errors import DataError, EspnetVivitError
 from espnet_vivit.espnet_compat import DatadirWriter
 from espnet_vivit.tasks.avsr import AVSRTask
@@ -42,7 +47,12 @@ def build_loader(
 
 
 def recognize(
-    speech2text: Speech2Text, loader: Iterable, output_dir: str | Path, *, video_control: str = "none"
+    speech2text: Speech2Text,
+    loader: Iterable,
+    output_dir: str | Path,
+    *,
+    video_control: str = "none",
+    word_times: bool = False,
 ) -> int:
     """Decode every utterance of the loader and write the results; return their number."""
     output_dir = Path(output_dir)
@@ -56,10 +66,10 @@ def recognize(
             if "video" in streams:
                 streams["video"] = controlled_video(streams["video"], streams.get("speech"), video_control)
             try:
-                results = speech2text(**streams)
+                transcripts = speech2text.recognize(**streams, word_times=word_times)
             except EspnetVivitError as error:
                 raise DataError(f"utterance {utt_id!r} cannot be decoded: {error}") from error
-            _write(writer, utt_id, results)
+            _write(writer, utt_id, transcripts, word_times=word_times)
             count += 1
     if count == 0:
         raise DataError("there is no utterance to decode")
@@ -69,13 +79,16 @@ def recognize(
     return count
 
 
-def _write(writer, utt_id: str, results: Sequence[tuple]) -> None:
-    if not results:
+def _write(writer, utt_id: str, transcripts: Sequence[Transcript], *, word_times: bool) -> None:
+    if transcripts[0].score == -math.inf:
         logging.warning("utterance %s: the search ended without a hypothesis; its transcript is empty", utt_id)
-        results = [("", [], [], None)]
-    for rank, (text, tokens, ids, hypothesis) in enumerate(results, 1):
+    for rank, transcript in enumerate(transcripts, 1):
         folder = writer[f"{rank}best_recog"]
-        folder["text"][utt_id] = text
-        folder["token"][utt_id] = " ".join(tokens)
-        folder["token_int"][utt_id] = " ".join(map(str, ids))
-        folder["score"][utt_id] = "-inf" if hypothesis is None else f"{float(hypothesis.score):.4f}"
+        folder["text"][utt_id] = transcript.text
+        folder["token"][utt_id] = " ".join(transcript.tokens)
+        folder["token_int"][utt_id] = " ".join(map(str, transcript.ids))
+        folder["score"][utt_id] = "-inf" if transcript.score == -math.inf else f"{transcript.score:.4f}"
+        if word_times:
+            times = [WordTime(word.start_s, word.end_s, word.text) for word in transcript.words]
+            folder["word_times"][utt_id] = format_word_times(times)
+            folder["confidence"][utt_id] = " ".join(f"{word.confidence:.4f}" for word in transcript.words)

@@ -29,13 +29,13 @@ def sets(tmp_path) -> dict[str, Path]:
     return {name: tmp_path / name for name in names}
 
 
-def fake_decode(arguments):
+def fake_decode(arguments, files=("text", "token", "token_int", "score")):
     """Writes what ESPnet's inference writes: for each key of --key_file a line in 1best_recog/*."""
     assert "--data_path_and_name_and_type" in arguments
     options = dict(zip(arguments[::2], arguments[1::2], strict=True))
     folder = Path(options["--output_dir"]) / "1best_recog"
     folder.mkdir(parents=True)
-    for file in ("text", "token", "token_int", "score"):
+    for file in files:
         lines = [f"{key} {file} of {key}\n" for key in read_scp(options["--key_file"])]
         (folder / file).write_text("".join(lines))
 
@@ -71,6 +71,19 @@ def test_the_shares_together_are_the_whole_set_in_its_order(sets, tmp_path, part
         assert join_parts(job, tmp_path / "decode") == len(UTTERANCES)
         lines = (tmp_path / "decode" / job.name / "1best_recog/text").read_text().splitlines()
         assert lines == [f"{utt_id} text of {utt_id}" for utt_id in UTTERANCES]
+
+
+def test_word_times_and_confidences_are_joined_where_they_were_asked_for(sets, tmp_path):
+    def timed(arguments):
+        fake_decode(arguments, files=("text", "token", "token_int", "score", "word_times", "confidence"))
+
+    (job,) = plan_jobs("video", [sets["test"]], [], modalities=[])
+    for part in (1, 2):
+        decode_part([job], tmp_path / "decode", [], part=part, parts=2, decode=timed, report=print)
+    join_parts(job, tmp_path / "decode")
+    for file in ("word_times", "confidence"):
+        lines = (tmp_path / "decode/test_video/1best_recog" / file).read_text().splitlines()
+        assert lines == [f"{utt_id} {file} of {utt_id}" for utt_id in UTTERANCES]
 
 
 def test_a_share_that_is_missing_is_an_error_and_no_result_appears(sets, tmp_path):

@@ -6,7 +6,8 @@ import pytest
 import torch
 import yaml
 
-from espnet_vivit.bin import avsr_inference, avsr_train
+from espnet_vivit.bin import avsr_confidence, avsr_inference, avsr_train
+from espnet_vivit.bin.avsr_align import read_word_times
 from espnet_vivit.bin.command import exit_status
 from espnet_vivit.errors import ConfigError, DataError
 from tests.tiny_corpus import FILES, TOKENS, data_options, shape_options, write_config, write_tiny_corpus
@@ -117,6 +118,24 @@ def test_a_key_file_and_greedy_search(trained, tmp_path):
     (tmp_path / "keys").write_text("".join(f"{key} x\n" for key in keys))
     found = decode(trained, tmp_path / "out", "--key_file", str(tmp_path / "keys"), "--search", "ctc_greedy")
     assert list(found["text"]) == keys
+
+
+def test_word_times_and_confidences_are_written_for_every_word_and_can_be_judged(trained, tmp_path, capsys):
+    corpus, _ = trained
+    texts = decode(trained, tmp_path, "--word_times", "true", "--nbest", "2")["text"]
+    for folder in ("1best_recog", "2best_recog"):
+        times, texts = read_word_times(tmp_path / folder / "word_times"), read(tmp_path / folder / "text")
+        confidences = avsr_confidence.read_confidences(tmp_path / folder)
+        for utt_id, text in texts.items():
+            assert [time.word for time in times[utt_id]] == text.split()
+            assert len(confidences[utt_id]) == len(text.split())
+    avsr_confidence.main(["--ref", str(corpus / "valid/text"), "--hyp", str(tmp_path / "1best_recog"), "--bins", "5"])
+    out = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"expected calibration error 0\.\d{3}, separation (-|\d\.\d{3})", out[-2])
+    assert len(out) == 1 + 1 + 5 + 3  # what decoding printed, the head, the bins, three sums
+    (tmp_path / "1best_recog/confidence").unlink()
+    assert exit_status(avsr_confidence.main, ["--ref", "r", "--hyp", str(tmp_path / "1best_recog")]) == 1
+    assert "Decode with --word_times true" in capsys.readouterr().err
 
 
 def test_an_interrupted_decoding_leaves_nothing_to_score(trained, tmp_path):

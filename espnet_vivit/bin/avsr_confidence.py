@@ -1,0 +1,54 @@
+"""Are the confidences of decoded words right? A decode folder and its references in, a reliability table out.
+
+    python -m espnet_vivit.bin.avsr_confidence --ref dump/raw/dev/text --hyp exp/avsr/decode_X/dev_video/1best_recog \\
+        [--bins 10] [--accuracy 0.9]
+
+The folder is of `avsr_inference --word_times true` (or stage 12 with --inference_args "--word_times true"). The last
+line is the confidence from which on the share --accuracy of words is right, and how many of the words that keeps.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from espnet_vivit.bin.command import exit_status
+from espnet_vivit.decode.calibration import judged_words, reliability
+from espnet_vivit.errors import DataError
+from espnet_vivit.score import read_transcripts
+
+
+def read_confidences(folder: Path) -> dict[str, list[float]]:
+    """utterance -> the confidence of each of its words."""
+    path = Path(folder) / "confidence"
+    if not path.is_file():
+        raise DataError("no confidences", found=f"no file {path}", fix="Decode with --word_times true.")
+    confidences = {}
+    for utt_id, line in read_transcripts(path).items():
+        try:
+            confidences[utt_id] = [float(value) for value in line.split()]
+        except ValueError as error:
+            raise DataError(f"{path}: utterance {utt_id}: {error}", expected="numbers from 0 to 1") from error
+    return confidences
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ref", type=Path, required=True, help="the true transcripts, `utterance words...`")
+    parser.add_argument("--hyp", type=Path, required=True, help="1best_recog folder with text and confidence")
+    parser.add_argument("--bins", type=int, default=10, help="rows of the table")
+    parser.add_argument("--accuracy", type=float, default=0.9, help="share of right words to find the threshold for")
+    args = parser.parse_args(argv)
+    confidences = read_confidences(args.hyp)
+    words = judged_words(read_transcripts(args.ref), read_transcripts(args.hyp / "text"), confidences)
+    found = reliability(*words, bins=args.bins)
+    threshold = found.threshold(args.accuracy)
+    print(found.table())
+    if threshold is None:
+        print(f"no confidence from which on {args.accuracy:g} of the words are right")
+    else:
+        print(f"from confidence {threshold[0]:.3f} on, {args.accuracy:g} are right; that is {threshold[1]:.3f} of them")
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main))

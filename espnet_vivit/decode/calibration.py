@@ -1,0 +1,129 @@
+"""Do confidences mean what they say? Those of decoded words and the references in, a reliability table out.
+
+A word is right if the alignment of the word error rate pairs it with an equal one. In a bin of words whose confidence
+is about 0.8, eight of ten should be; the expected calibration error is the mean difference, weighted by words (Guo et
+al., ICML 2017). Separation is the probability that a right word has more confidence than a wrong one (area under the
+ROC curve): a confidence may be badly calibrated and still tell which words to doubt.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import jiwer
+import numpy as np
+from scipy.stats import rankdata
+
+from espnet_vivit.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Words with a confidence above `low` up to `high` (the first bin includes 0)."""
+
+    low: float
+    high: float
+    words: int
+    confidence: float  # mean; nan without words
+    accuracy: float  # share that is right; nan without words
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Confidences (W,) of words, whether each is right (W,) bool, and both in bins of equal width."""
+
+    confidences: np.ndarray
+    correct: np.ndarray
+    bins: tuple[Bin, ...]
+
+    @property
+    def expected_calibration_error(self) -> float:
+        parts = [part.words * abs(part.confidence - part.accuracy) for part in self.bins if part.words]
+        return float(sum(parts) / len(self.confidences))
+
+    @property
+    def separation(self) -> float | None:
+        """0.5: confidence says nothing of which words are right; 1: everything. None if all are right or all wrong."""
+        right, wrong = int(self.correct.sum()), int((~self.correct).sum())
+        if not right or not wrong:
+            return None
+        ranks = rankdata(self.confidences)  # ties share their mean rank
+        return float((ranks[self.correct].sum() - right * (right + 1) / 2) / (right * wrong))
+
+    def threshold(self, accuracy: float) -> tuple[float, float] | None:
+        """The lowest confidence from which on at least the share `accuracy` of words is right, and the share kept.
+
+        None if no threshold reaches it.
+        """
+        if not 0 < accuracy <= 1:
+            raise ConfigError("accuracy is a share", found=accuracy, expected="above 0, up to 1")
+        order = np.argsort(-self.confidences, kind="stable")
+        confidences, right = self.confidences[order], np.cumsum(self.correct[order])
+        kept = np.arange(1, len(order) + 1)
+        last_of_its_value = np.append(confidences[1:] < confidences[:-1], True)
+        reached = np.flatnonzero((right >= accuracy * kept) & last_of_its_value)
+        if not len(reached):
+            return None
+        return float(confidences[reached[-1]]), float(kept[reached[-1]] / len(order))
+
+    def table(self) -> str:
+        """What is printed."""
+        lines = ["confidence      words    mean  right"]
+        for part in self.bins:
+            means = f"{part.confidence:6.3f} {part.accuracy:6.3f}" if part.words else f"{'-':>6} {'-':>6}"
+            lines.append(f"{part.low:.2f} to {part.high:.2f} {part.words:8d}  {means}")
+        mean, right = self.confidences.mean(), self.correct.mean()
+        lines.append(f"all          {len(self.correct):8d}  {mean:6.3f} {right:6.3f}")
+        separation = "-" if self.separation is None else f"{self.separation:.3f}"
+        lines.append(f"expected calibration error {self.expected_calibration_error:.3f}, separation {separation}")
+        return "\n".join(lines)
+
+
+def reliability(confidences: Sequence[float], correct: Sequence[bool], *, bins: int = 10) -> Reliability:
+    """Sort words into `bins` of equal width.
+
+    Raises:
+        DataError: no words, other counts, or a confidence outside 0..1. ConfigError: bins below 1.
+    """
+    confidences, correct = np.asarray(confidences, dtype=np.float64), np.asarray(correct, dtype=bool)
+    if bins < 1:
+        raise ConfigError("number of bins", found=bins, expected="1 or more")
+    if confidences.shape != correct.shape or confidences.ndim != 1 or not len(confidences):
+        expected = "as many confidences as judgements, at least one"
+        raise DataError("words to judge", found=f"{confidences.shape} and {correct.shape}", expected=expected)
+    if not ((confidences >= 0) & (confidences <= 1)).all():
+        raise DataError("a confidence outside 0..1", found=f"{confidences.min():g} to {confidences.max():g}")
+    places = np.clip(np.ceil(confidences * bins).astype(int) - 1, 0, bins - 1)
+    table = []
+    for index in range(bins):
+        inside = places == index
+        count = int(inside.sum())
+        means = (float(confidences[inside].mean()), float(correct[inside].mean())) if count else (np.nan, np.nan)
+        table.append(Bin(index / bins, (index + 1) / bins, count, *means))
+    return Reliability(confidences, correct, tuple(table))
+
+
+def judged_words(
+    references: Mapping[str, str], hypotheses: Mapping[str, str], confidences: Mapping[str, Sequence[float]]
+) -> tuple[list[float], list[bool]]:
+    """(confidence, whether it is right) of every word of the hypotheses, in the order of the utterance ids.
+
+    Raises:
+        DataError: an utterance that one of the three lacks, or another number of confidences than words.
+    """
+    for what, ids in (("reference", references.keys()), ("confidences", confidences.keys())):
+        missing = sorted(hypotheses.keys() - ids)
+        if missing:
+            raise DataError(f"{len(missing)} decoded utterances have no {what}, as {missing[0]}")
+    found, correct = [], []
+    for utt_id in sorted(hypotheses):
+        words = hypotheses[utt_id].split()
+        if len(confidences[utt_id]) != len(words):
+            raise DataError(f"confidences of {utt_id}", found=len(confidences[utt_id]), expected=f"{len(words)} words")
+        right = [False] * len(words)
+        if words and references[utt_id].split():
+            for chunk in jiwer.process_words(references[utt_id], hypotheses[utt_id]).alignments[0]:
+                if chunk.type == "equal":
+                    right[chunk.hyp_start_idx : chunk.hyp_end_idx] = [True] * (chunk.hyp_end_idx - chunk.hyp_start_idx)
+        found += confidences[utt_id]
+        correct += right
+    return found, correct
