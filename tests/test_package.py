@@ -24,7 +24,7 @@ IMPORT_LIMIT_S = 0.3
 # import any but the command line. A part may always import itself.
 BASE = {"errors", "units"}
 MODEL = {"frontend", "adapters", "fusion", "conformer", "parts", "auto_avsr", "e2e_options", "e2e_asr_conformer"}
-MODEL |= {"precision", "nonfinite", "hybrid_loss"}
+MODEL |= {"precision", "nonfinite", "hybrid_loss", "init_parts"}
 MAY_IMPORT = {
     "errors": set(),
     "units": set(),
@@ -39,10 +39,14 @@ MAY_IMPORT = {
     "parts": BASE | {"frontend", "adapters", "fusion", "conformer"},
     "auto_avsr": BASE,
     "hybrid_loss": BASE | {"frontend"},
+    "init_parts": BASE | {"adapters", "auto_avsr", "frontend"},
     "atomic_save": BASE,
+    "checkpoints": BASE | {"atomic_save"},
     "e2e_options": BASE,
     "e2e_asr_conformer": BASE | MODEL,
-    "tasks": BASE | MODEL | {"media", "corpora", "espnet_compat", "feasibility", "atomic_save", "error_rates"},
+    "tasks": BASE
+    | MODEL
+    | {"media", "corpora", "espnet_compat", "feasibility", "atomic_save", "checkpoints", "error_rates"},
 }
 ESPNET = {"espnet", "espnet2", "espnetez"}
 # `parts` names ESPnet's decoder as text, to be imported when a model is built

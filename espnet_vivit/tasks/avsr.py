@@ -38,6 +38,7 @@ from espnet_vivit.tasks.model_config import (
     model_conf_defaults,
     model_module,
     read_token_list,
+    start_from_parts,
 )
 from espnet_vivit.tasks.optimiser import build_optimizer, read_rates
 from espnet_vivit.tasks.options import PartChoices, adapt_parser, add_choice, read_config
@@ -85,6 +86,7 @@ class AVSRTask(ASRTask):
             ("model_conf", "loss weights and reports, as {ctc_weight: 0.1, lsm_weight: 0.1, frame_loss_weight: 0}"),
             ("ctc_conf", "options of ESPnet's CTC"),
             ("tower_adapters", "LoRA and QLoRA, as {vision_encoder: {type: qlora, r: 16}}; see AdapterConfig"),
+            ("init_parts", "where parts start from, as {encoder: vsr.pth, vision_encoder: google/vivit-b-16x2-…}"),
             ("lr_scale", "a part's share of the learning rate, as {vision_encoder: 0.1}"),
             ("layer_decay", "a layer's rate beside that of the one above it, as {vision_encoder: 0.75}"),
             ("freeze_until", "the optimiser step from which a part learns, as {vision_encoder: 5000}"),
@@ -232,6 +234,7 @@ class AVSRTask(ASRTask):
             args.vision_tower = tower.config.to_diff_dict()
         adapters = {name: f"{config.type}, r={config.r}" for name, config in model.tower_adapters.items()}
         logging.info("towers:\n%s", tower_table(model.towers(), adapters))
+        start_from_parts(args, model)
         return model
 
     @classmethod
@@ -257,8 +260,9 @@ class AVSRTask(ASRTask):
         base_elsewhere = "vision_encoder" in (getattr(args, "tower_adapters", None) or {})
         if tower is not None and not (base_elsewhere and conf.get("pretrained", True)):
             args.vision_encoder_conf = {**conf, "pretrained": False, "config": tower}
+        init_parts, args.init_parts = getattr(args, "init_parts", {}), {}  # all weights come from `model_file`
         model = cls.build_model(args)
-        args.vision_encoder_conf = conf
+        args.vision_encoder_conf, args.init_parts = conf, init_parts
         if model_file is not None:
             load_strictly(model, model_file)
         model.precision = precision_for_inference(getattr(args, "amp_dtype", None), torch.device(device))

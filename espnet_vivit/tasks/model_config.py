@@ -3,15 +3,17 @@
 import argparse
 import logging
 import pickle
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 
 import torch
 
 from espnet_vivit.adapters.config import read_tower_adapters
-from espnet_vivit.e2e_options import modality_of
+from espnet_vivit.e2e_options import modality_of, weight_sources
 from espnet_vivit.errors import ConfigError, DataError, WeightsError, unknown_name
 from espnet_vivit.espnet_compat import get_default_kwargs
+from espnet_vivit.init_parts import load_parts, weights_table
 from espnet_vivit.tasks.options import refused
 
 _PART_KINDS = ("vision_encoder", "audio_encoder", "encoder", "decoder")
@@ -98,6 +100,37 @@ def read_weights(model_file: str | Path) -> dict[str, torch.Tensor]:
             f"cannot read the weights {model_file} ({str(error).splitlines()[0]})",
             expected="a whole file with tensors and nothing else",
         ) from error
+
+
+def start_from_parts(args: argparse.Namespace, model: torch.nn.Module) -> None:
+    """Fill the parts that `init_parts` names, and log where every part starts from.
+
+    A training that is resumed has its weights in its checkpoint: the files are not asked for again.
+    Raises ConfigError and WeightsError as `init_parts.load_parts` does.
+    """
+    sources = _flat(getattr(args, "init_parts", None) or {})
+    if sources and getattr(args, "resume", False) and (Path(args.output_dir) / "checkpoint.pth").exists():
+        logging.info("init_parts: not loaded, the training is resumed from its checkpoint")
+        return
+    loaded = load_parts(model, sources)
+    by_name = weight_sources(args.vision_encoder, args.vision_encoder_conf, None)
+    logging.info("parts start from:\n%s", weights_table(model, loaded, by_name))
+    if getattr(args, "init_param", None):
+        logging.info("ESPnet loads init_param on top: %s", ", ".join(args.init_param))
+
+
+def _flat(sources: Mapping, prefix: str = "") -> dict[str, str]:
+    """{"decoder": {"decoders": file}}, which a dot on the command line makes, as {"decoder.decoders": file}."""
+    flat = {}
+    for name, value in sources.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, str | Path):
+            flat[f"{prefix}{name}"] = str(value)
+        else:
+            found = f"{prefix}{name}: {value!r}"
+            raise ConfigError("init_parts", found=found, expected="a file, a folder or a hub id for each part")
+    return flat
 
 
 def _some(names: list[str]) -> str:
