@@ -1,20 +1,26 @@
 """Checkpoints that are whole or absent: `torch.save` to a path writes beside it, syncs, and renames.
 
 ESPnet's trainer writes `checkpoint.pth` in place after every epoch. A training that is killed at that moment would
-leave half a file under the name that `--resume` reads, and lose the epochs before it.
+leave half a file under the name that `--resume` reads, and lose the epochs before it. Files that disks damage later are
+met by keeping the checkpoint before the last one (see espnet_vivit.checkpoints, which reads what is written here).
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
+PARTIAL = ".partial"  # ending of what is being written
+
 
 @contextmanager
-def atomic_saves() -> Iterator[None]:
-    """Inside the block, `torch.save(value, path)` replaces `path` only when the new file is complete and on disk."""
+def atomic_saves(*, keep_previous: Collection[str] = ()) -> Iterator[None]:
+    """Inside the block, `torch.save(value, path)` replaces `path` only when the new file is complete and on disk.
+
+    Of files whose name is in `keep_previous`, the one that is replaced stays as `previous_of(path)`.
+    """
     original = torch.save
 
     def save(value, file, *args, **options) -> None:
@@ -22,13 +28,16 @@ def atomic_saves() -> Iterator[None]:
             original(value, file, *args, **options)
             return
         path = Path(file)
-        partial = path.with_name(f".{path.name}.partial")
+        partial = path.with_name(f".{path.name}{PARTIAL}")
         try:
             with open(partial, "wb") as stream:
                 original(value, stream, *args, **options)
                 stream.flush()
                 os.fsync(stream.fileno())
+            if path.name in keep_previous and path.exists():
+                _keep(path)
             os.replace(partial, path)
+            sync_folder(path.parent)
         finally:
             partial.unlink(missing_ok=True)  # is gone already unless the writing failed
 
@@ -37,3 +46,30 @@ def atomic_saves() -> Iterator[None]:
         yield
     finally:
         torch.save = original
+
+
+def previous_of(path: Path) -> Path:
+    """`checkpoint.pth` -> `checkpoint.pth.previous`, which no pattern for weights matches."""
+    return path.with_name(f"{path.name}.previous")
+
+
+def sync_folder(folder: Path) -> None:
+    """A renamed file is safe from a power cut once its folder is on disk as well."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _keep(path: Path) -> None:
+    """A second name for what `path` holds, so that there is a file of either name at every moment."""
+    link = path.with_name(f".{path.name}.link{PARTIAL}")
+    link.unlink(missing_ok=True)
+    try:
+        os.link(path, link)
+    except OSError:  # a file system without hard links: for a moment there is only the previous one
+        link = path
+    os.replace(link, previous_of(path))
+    if link != path:
+        link.unlink(missing_ok=True)  # renaming one name of a file to another of its names does nothing

@@ -5,23 +5,22 @@
 
 ESPnet continues whatever `checkpoint.pth` it finds. That is what a run that was stopped wants, and a silent mixture of
 two experiments when the YAML, the tokens or the data have changed under the same name. What an experiment is made from
-is therefore noted in its folder as `made_from.json` and compared. ESPnet also writes the checkpoint in place: one that
-was cut off while being written is recognised here instead of failing inside `torch.load`.
+is therefore noted in its folder as `made_from.json` and compared. A checkpoint that is damaged is recognised here,
+before anything is loaded; the training will go on from the one before it, or, without one, cannot go on.
 """
 
 import argparse
 import hashlib
 import json
 import sys
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from espnet_vivit.bin.command import exit_status, write_lines
+from espnet_vivit.checkpoints import find_checkpoint
 from espnet_vivit.errors import ConfigError, DataError
 
 NOTE = "made_from.json"
-CHECKPOINT = "checkpoint.pth"
 
 
 def content_hash(path: Path) -> str:
@@ -33,18 +32,16 @@ def content_hash(path: Path) -> str:
 def check_resume(experiment: Path, origin: Mapping[str, str], *, resume_changed: bool = False) -> bool:
     """True if a training in `experiment` will be continued, False if one begins; `origin` names what it is made from.
 
-    Raises ConfigError if the note in the folder says that it was made from something else, DataError if its checkpoint
-    was cut off. Writes the note.
+    Raises ConfigError if the note in the folder says that it was made from something else, DataError if it has
+    checkpoints and each is damaged. Writes the note.
     """
     experiment = Path(experiment)
-    checkpoint, note = experiment / CHECKPOINT, experiment / NOTE
-    continues = checkpoint.exists()
+    note = experiment / NOTE
+    found = find_checkpoint(experiment)
+    continues = found.path is not None
+    for path, reason in found.damaged:
+        print(f"{path} is damaged ({reason}): going on from the one before it", file=sys.stderr)
     if continues:
-        if not zipfile.is_zipfile(checkpoint):  # torch writes a zip archive; its directory comes last
-            raise DataError(
-                f"{checkpoint} was cut off while it was written",
-                fix="Remove it to train from the beginning; the weights of finished epochs are beside it.",
-            )
         noted = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else dict(origin)
         changed = sorted(name for name in origin.keys() | noted.keys() if origin.get(name) != noted.get(name))
         if changed and not resume_changed:

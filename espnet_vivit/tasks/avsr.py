@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from espnet_vivit import parts
 from espnet_vivit.adapters.report import tower_table
 from espnet_vivit.atomic_save import atomic_saves
+from espnet_vivit.checkpoints import CHECKPOINT
 from espnet_vivit.e2e_options import decoder_sizes
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.espnet_compat import (
@@ -134,7 +135,7 @@ class AVSRTask(ASRTask):
 
     @classmethod
     def main_worker(cls, args: argparse.Namespace) -> None:
-        with separate_averages(), atomic_saves():
+        with separate_averages(), atomic_saves(keep_previous={CHECKPOINT}):
             super().main_worker(args)
 
     # --- data ---

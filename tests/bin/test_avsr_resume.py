@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from espnet_vivit.atomic_save import previous_of
 from espnet_vivit.bin.avsr_resume import check_resume
 from espnet_vivit.bin.avsr_resume import main as check_command
 from espnet_vivit.bin.command import exit_status
@@ -38,11 +39,15 @@ def test_nothing_was_trained_yet_so_anything_may_change(tmp_path):
     assert check_resume(tmp_path, {**ORIGIN, "configuration": "z"}) is False
 
 
-def test_a_checkpoint_that_was_cut_off_is_named(experiment):
+def test_a_damaged_checkpoint_is_named_and_stops_only_a_training_that_has_no_other(experiment, capsys):
     path = experiment / "checkpoint.pth"
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(DataError, match=r"checkpoint\.pth was cut off"):
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-100])
+    with pytest.raises(DataError, match=r"no checkpoint to continue from: found .*checkpoint\.pth: it was cut off"):
         check_resume(experiment, ORIGIN)
+    previous_of(path).write_bytes(whole)
+    assert check_resume(experiment, ORIGIN)
+    assert "checkpoint.pth is damaged" in capsys.readouterr().err
 
 
 def test_the_command_names_a_missing_file(tmp_path, capsys):
