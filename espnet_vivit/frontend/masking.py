@@ -132,6 +132,18 @@ def check_video(video: Tensor, lengths: Tensor | None, *, channels: tuple[int, .
     normalised. Float padding comes back zeroed, so that nothing in it, NaN included, can reach a valid step.
     Without `lengths`, every frame counts. Raises InputError or TooShortError.
     """
+    video = check_layout(video, channels)
+    batch, _, frames = video.shape[:3]
+    if lengths is None:
+        lengths = torch.full((batch,), frames, dtype=torch.long, device=video.device)
+    lengths = check_lengths(lengths, batch=batch, size=frames, kind="video", unit="frames").to(video.device)
+    if video.dtype == torch.uint8:
+        return video, lengths
+    return check_float(video.transpose(1, 2), lengths, kind="video", raw="torch.uint8").transpose(1, 2), lengths
+
+
+def check_layout(video: Tensor, channels: tuple[int, ...]) -> Tensor:
+    """`video` as (B, C, T, H, W) after the checks that need its shape only, so that they can be traced too."""
     if not isinstance(video, Tensor):
         raise InputError("video is not a tensor", found=type(video).__name__, expected="torch.Tensor (B, T, H, W)")
     if video.dim() == 4 and video.size(-1) == 3:
@@ -144,13 +156,7 @@ def check_video(video: Tensor, lengths: Tensor | None, *, channels: tuple[int, .
     if video.dim() == 4:
         video = video[:, None]  # (B, 1, T, H, W)
     _check_video_layout(video, channels)
-    batch, _, frames = video.shape[:3]
-    if lengths is None:
-        lengths = torch.full((batch,), frames, dtype=torch.long, device=video.device)
-    lengths = check_lengths(lengths, batch=batch, size=frames, kind="video", unit="frames").to(video.device)
-    if video.dtype == torch.uint8:
-        return video, lengths
-    return check_float(video.transpose(1, 2), lengths, kind="video", raw="torch.uint8").transpose(1, 2), lengths
+    return video
 
 
 def _check_video_layout(video: Tensor, channels: tuple[int, ...]) -> None:

@@ -15,11 +15,12 @@ from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.frontend.feature_cache import FeatureCache, Fingerprint
 from espnet_vivit.frontend.feature_rate import check_feature_rate, steps_at_rate
 from espnet_vivit.frontend.frame_adjust import FRAME_ADJUSTS, Finish, sampled_steps, window_steps
-from espnet_vivit.frontend.masking import check_video, zero_padding
+from espnet_vivit.frontend.frame_adjust_graph import at_least_one, has_tail, sampled_in_graph, windowed_in_graph
+from espnet_vivit.frontend.masking import check_layout, check_video, zero_padding
 from espnet_vivit.frontend.presets import VisualPreset
 from espnet_vivit.frontend.sampling import RepeatUpsample
 from espnet_vivit.frontend.tubelets import NORMALIZATIONS
-from espnet_vivit.frontend.vivit_tower import POOLINGS, check_picture_size, pool_tokens, tower_tokens
+from espnet_vivit.frontend.vivit_tower import POOLINGS, check_picture_size, normalise, tower_steps
 from espnet_vivit.frontend.vivit_weights import rename_v4_keys
 from espnet_vivit.frontend.windows import check_overlap
 from espnet_vivit.units import TUBELET_FRAMES, tubelet_steps
@@ -61,6 +62,7 @@ class VivitEncoder(nn.Module):
         self.projection = nn.Identity() if output_dim is None else nn.Linear(hidden, output_dim)
         self._output_size = output_dim or hidden
         self.upsample = RepeatUpsample(self._output_size) if feature_rate == "frame" else None
+        self._tower_steps = tower_steps
         self._warned_of_thinning = False
         self._weights_fingerprint = Fingerprint()
         self.feature_cache = self._open_cache(feature_cache)
@@ -111,6 +113,15 @@ class VivitEncoder(nn.Module):
             self.vivit.eval()
         return self
 
+    def compile_tower(self, **options) -> "VivitEncoder":
+        """Let `torch.compile(..., fullgraph=True, **options)` make one kernel graph of each pass through the tower.
+
+        What surrounds it stays as it is, so that still only windows of the clips themselves are computed: for ragged
+        batches cheaper than compiling the whole encoder, whose graph computes padding too.
+        """
+        self._tower_steps = torch.compile(tower_steps, fullgraph=True, **options)
+        return self
+
     def forward(self, video: torch.Tensor, lengths: torch.Tensor | None = None):
         """Features of a batch of clips.
 
@@ -124,6 +135,8 @@ class VivitEncoder(nn.Module):
         Raises:
             InputError: wrong rank, channels, size or lengths, NaN or infinity; TooShortError: no frames at all.
         """
+        if torch.compiler.is_compiling():
+            return self._forward_in_graph(video, lengths)
         clips, clip_lengths = check_video(video, lengths, channels=(1, self.vivit.config.num_channels))
         check_picture_size(clips, self.vivit.config)
         frames = clip_lengths.tolist()
@@ -133,6 +146,33 @@ class VivitEncoder(nn.Module):
         if self.upsample is not None and any(n % TUBELET_FRAMES and n < longest for n in frames):
             features = zero_padding(features, out_lengths)  # the second half of an odd clip's last step
         if features.dtype != torch.float32 and not torch.is_autocast_enabled(features.device.type):
+            features = features.float()
+        return features if lengths is None else (features, out_lengths)
+
+    def _forward_in_graph(self, video: torch.Tensor, lengths: torch.Tensor | None):
+        """What `torch.compile` and `torch.export` trace instead of `forward`'s own way: see `frame_adjust_graph`.
+
+        No value is checked, and T' is that of the padded batch, not of its longest clip.
+        """
+        clips = check_layout(video, (1, self.vivit.config.num_channels))
+        check_picture_size(clips, self.vivit.config)
+        total = clips.size(2)
+        frames = torch.full((clips.size(0),), total, device=clips.device) if lengths is None else lengths
+        if self.upsample is None:
+            counts, size = steps_at_rate(frames, "tubelet"), at_least_one(total // TUBELET_FRAMES)
+        else:
+            counts, size = (frames + 1) // TUBELET_FRAMES, (total + 1) // TUBELET_FRAMES
+        if self.frame_adjust == "window":
+            windows = {"num_frames": self.num_frames, "overlap": self.window_overlap}
+            tail = not torch.compiler.is_dynamo_compiling() or lengths is not None or has_tail(size, **windows)
+            steps = windowed_in_graph(clips, frames, counts, size, self._encode, **windows, tail=tail)
+        else:
+            clips = normalise(clips, self.pixel_affine)
+            steps = sampled_in_graph(clips, frames, counts, size, self._encode, num_frames=self.num_frames)
+        features = self._finish(steps.flatten(0, 1)).unflatten(0, (-1, size)).flatten(1, 2)  # (B, S or 2S, D)
+        out_lengths = self.output_lengths(frames)
+        features = zero_padding(features if self.upsample is None else features[:, :total], out_lengths)
+        if not torch.is_autocast_enabled(features.device.type):
             features = features.float()
         return features if lengths is None else (features, out_lengths)
 
@@ -164,11 +204,10 @@ class VivitEncoder(nn.Module):
         self._warn_of_thinning(max(frames))
         return sampled_steps(clips, frames, counts, pixel_affine=self.pixel_affine, **tower)
 
-    def _encode(self, windows: torch.Tensor) -> torch.Tensor:
-        """Windows (W, C, n, H, W'), n frames -> pooled steps (W, n / 2, hidden)."""
+    def _encode(self, windows: torch.Tensor, own: torch.Tensor | None = None) -> torch.Tensor:
+        """Windows (W, C, n, H, W'), n frames -> pooled steps (W, n / 2, hidden); `own` as in `tower_tokens`."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            tokens = tower_tokens(self.vivit, windows, self.pixel_affine)
-            return pool_tokens(tokens, self.vivit.config, self.temporal_pooling)
+            return self._tower_steps(self.vivit, windows, self.pixel_affine, self.temporal_pooling, own)
 
     def _warn_of_thinning(self, longest: int) -> None:
         if longest > self.num_frames and not self._warned_of_thinning:

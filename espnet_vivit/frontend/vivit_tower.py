@@ -5,6 +5,7 @@ uint8 frames nor windows shorter than the one it was built for.
 """
 
 import torch
+import torch.nn.functional as F
 from transformers import VivitConfig, VivitModel
 
 from espnet_vivit.errors import InputError
@@ -15,10 +16,27 @@ from espnet_vivit.frontend.vivit_weights import grid_of
 POOLINGS = ("mean", "max", "cls")
 
 
-def tower_tokens(vivit: VivitModel, windows: torch.Tensor, pixel_affine: tuple[float, float]) -> torch.Tensor:
+def tower_steps(
+    vivit: VivitModel,
+    windows: torch.Tensor,
+    pixel_affine: tuple[float, float],
+    pooling: str,
+    own: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Windows (W, C, n, H, W') -> pooled steps (W, n / 2, D); see `tower_tokens` and `pool_tokens`."""
+    return pool_tokens(tower_tokens(vivit, windows, pixel_affine, own), vivit.config, pooling)
+
+
+def tower_tokens(
+    vivit: VivitModel,
+    windows: torch.Tensor,
+    pixel_affine: tuple[float, float],
+    own: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Windows (W, C, n, H, W'), uint8 or normalised float -> tokens (W, 1 + N, D) after the last norm, CLS first.
 
-    n is even and at most the tower's `num_frames`; N = n / 2 * h * w, time slowest.
+    n is even and at most the tower's `num_frames`; N = n / 2 * h * w, time slowest. own: (W, n / 2) bool, the steps
+    that attention may look at; None: all.
     """
     embeddings = vivit.embeddings
     if isinstance(embeddings.patch_embeddings, ConvStem):
@@ -28,9 +46,17 @@ def tower_tokens(vivit: VivitModel, windows: torch.Tensor, pixel_affine: tuple[f
     positions = embeddings.position_embeddings[:, : 1 + tokens.size(1)]  # time slowest: fewer frames, fewer rows
     cls = embeddings.cls_token.expand(tokens.size(0), -1, -1)
     hidden = embeddings.dropout(torch.cat([cls.to(tokens.dtype), tokens], dim=1) + positions)
+    mask = None if own is None else _attention_mask(own, vivit.config, hidden.dtype)
     for layer in vivit.layers:
-        hidden = layer(hidden)
+        hidden = layer(hidden, mask)
     return vivit.layernorm(hidden)
+
+
+def _attention_mask(own: torch.Tensor, config: VivitConfig, dtype: torch.dtype) -> torch.Tensor:
+    """(W, n / 2) bool -> (W, 1, 1, 1 + N), for the scores: 0 at CLS and the tokens of `own` steps, else lowest."""
+    _, height, width = grid_of(config)
+    tokens = F.pad(own.repeat_interleave(height * width, dim=1), (1, 0), value=True)
+    return torch.zeros_like(tokens, dtype=dtype).masked_fill(~tokens, torch.finfo(dtype).min)[:, None, None]
 
 
 def pool_tokens(tokens: torch.Tensor, config: VivitConfig, pooling: str) -> torch.Tensor:
