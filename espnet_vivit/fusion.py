@@ -201,15 +201,20 @@ def align_audio(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Trim or zero-pad each waveform to its video, 640 samples per frame; more than one frame apart is an error."""
     wanted = video_lengths.to(speech_lengths.device) * SAMPLES_PER_FRAME
-    for b in ((speech_lengths - wanted).abs() > SAMPLES_PER_FRAME).nonzero().flatten().tolist():
-        heard, seen = seconds_of_samples(int(speech_lengths[b])), seconds_of_frames(int(video_lengths[b]))
-        raise InputError(
-            f"audio and video of {utt_id[b] if utt_id else f'clip {b} of the batch'} differ in length",
-            found=f"{heard:.3f} s of audio, {seen:.3f} s of video",
-            expected="at most one video frame (0.040 s) between them",
-            fix="Check that both streams were cut from the same recording, at 16 kHz and 25 fps",
-        )
+    for b, (samples, frames) in enumerate(zip(speech_lengths.tolist(), video_lengths.tolist(), strict=True)):
+        check_durations(samples, frames, clip=utt_id[b] if utt_id else f"clip {b} of the batch")
     kept = torch.minimum(speech_lengths, wanted)
     speech = F.pad(speech, (0, max(0, int(wanted.max()) - speech.size(1))))[:, : int(wanted.max())]
     beyond = torch.arange(speech.size(1), device=speech.device)[None, :] >= kept[:, None]
     return speech.masked_fill(beyond, 0.0), wanted
+
+
+def check_durations(samples: int, frames: int, *, clip: str) -> None:
+    """Raise InputError, which names `clip` and both durations, if its two streams are more than a frame apart."""
+    if abs(samples - frames * SAMPLES_PER_FRAME) > SAMPLES_PER_FRAME:
+        raise InputError(
+            f"audio and video of {clip} differ in length",
+            found=f"{seconds_of_samples(samples):.3f} s of audio, {seconds_of_frames(frames):.3f} s of video",
+            expected="at most one video frame (0.040 s) between them",
+            fix="Check that both streams were cut from the same recording, at 16 kHz and 25 fps",
+        )

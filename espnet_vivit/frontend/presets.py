@@ -6,8 +6,10 @@ the crop's size is only shifted in training; a smaller one is an error. Numbers:
 Apache-2.0) for the mouth crops, scenic's `zero_centering` for ViViT.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from espnet_vivit.errors import ConfigError, unknown_name
 
@@ -16,10 +18,11 @@ from espnet_vivit.errors import ConfigError, unknown_name
 class VisualPreset:
     """Crop and normalisation of one visual frontend; exactly one of `crop` and `crop_ratio` is set.
 
-    `crop` is in pixels, `crop_ratio` a share of the clip's height; `mean` and `std` are of grey values in 0..1.
+    `crop` is in pixels, the side of a square or (height, width), `crop_ratio` a share of the clip's height; `mean` and
+    `std` are of grey values in 0..1.
     """
 
-    crop: int | None
+    crop: int | tuple[int, int] | None
     crop_ratio: float | None
     mean: float
     std: float
@@ -32,10 +35,26 @@ class VisualPreset:
                 expected="exactly one of the two",
                 fix="Leave the other one None.",
             )
+        if isinstance(self.crop, list | tuple):  # as a configuration writes it
+            height, width = self.crop
+            object.__setattr__(self, "crop", int(height) if height == width else (int(height), int(width)))
 
     def crop_size(self, height: int) -> int:
-        """Side in pixels of the square that the frontend sees of a clip `height` pixels high."""
-        return self.crop if self.crop is not None else max(1, round(height * self.crop_ratio))
+        """Side in pixels of the square that the frontend sees of a clip `height` pixels high.
+
+        Raises ConfigError where it is no square.
+        """
+        rows, columns = self.crop_shape(height)
+        if rows != columns:
+            raise ConfigError("the visual frontend sees no square", found=f"{rows} x {columns} pixels")
+        return rows
+
+    def crop_shape(self, height: int) -> tuple[int, int]:
+        """Height and width in pixels of what the frontend sees of a clip `height` pixels high."""
+        if isinstance(self.crop, tuple):
+            return self.crop
+        side = self.crop if self.crop is not None else max(1, round(height * self.crop_ratio))
+        return side, side
 
 
 MOUTH_MEAN, MOUTH_STD = 0.421, 0.165  # of gray 96x96 mouth crops in 0..1
@@ -51,7 +70,7 @@ def linear_preset(image_size: int = LINEAR_IMAGE_SIZE) -> VisualPreset:
     return VisualPreset(crop=image_size, crop_ratio=None, mean=MOUTH_MEAN, std=MOUTH_STD)
 
 
-def vivit_preset(image_size: int = VIVIT_IMAGE_SIZE) -> VisualPreset:
+def vivit_preset(image_size: int | Sequence[int] = VIVIT_IMAGE_SIZE) -> VisualPreset:
     """ViViT sees the whole picture it was built for, in [-1, 1]."""
     return VisualPreset(crop=image_size, crop_ratio=None, mean=0.5, std=0.5)
 
@@ -59,7 +78,8 @@ def vivit_preset(image_size: int = VIVIT_IMAGE_SIZE) -> VisualPreset:
 def visual_preset(vision_encoder: str, conf: Mapping) -> VisualPreset:
     """The preset of the frontend `vision_encoder` built with the constructor fields `conf`.
 
-    ViViT's size is `conf["image_size"]`, else that of `conf["config"]`, else 224.
+    ViViT's size is `conf["image_size"]`, else that of `conf["config"]` or of a local folder `conf["model_name"]`, or
+    224.
     Raises ConfigError for an unknown frontend.
     """
     if vision_encoder == "resnet":
@@ -67,5 +87,14 @@ def visual_preset(vision_encoder: str, conf: Mapping) -> VisualPreset:
     if vision_encoder == "linear":
         return linear_preset(conf.get("image_size") or LINEAR_IMAGE_SIZE)
     if vision_encoder == "vivit":
-        return vivit_preset(conf.get("image_size") or (conf.get("config") or {}).get("image_size") or VIVIT_IMAGE_SIZE)
+        stored = conf.get("config") or _folder_config(conf)
+        return vivit_preset(conf.get("image_size") or stored.get("image_size") or VIVIT_IMAGE_SIZE)
     raise unknown_name("vision_encoder", vision_encoder, ("vivit", "resnet", "linear"))
+
+
+def _folder_config(conf: Mapping) -> dict:
+    """The configuration in a local folder of pretrained weights; empty for a hub id, whose checkpoints are of 224."""
+    path = Path(conf.get("model_name") or "") / "config.json"
+    if not conf.get("pretrained", True) or not path.is_file():
+        return {}
+    return json.loads(path.read_text(encoding="utf-8"))

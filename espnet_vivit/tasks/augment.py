@@ -21,29 +21,29 @@ SHIFT_SHARE = 24  # a clip of the crop's own size is shifted by up to a 24th of 
 
 
 def crop(video: np.ndarray, preset: VisualPreset, *, rng: np.random.Generator | None) -> np.ndarray:
-    """The square (T, size, size) that the preset's frontend takes: at random with `rng`, else from the centre.
+    """The part (T, rows, columns) that the preset's frontend takes: at random with `rng`, else from the centre.
 
     A clip that already has this size is shifted with `rng` (its edge repeated), else left as it is. Raises InputError
     for a smaller one.
     """
     _, height, width = video.shape
-    size = preset.crop_size(height)
-    if min(height, width) < size:
+    rows, columns = preset.crop_shape(height)
+    if height < rows or width < columns:
         raise InputError(
             "the clip is smaller than what the vision encoder takes",
             found=f"{height} x {width} pixels",
-            expected=f"at least {size} x {size}",
+            expected=f"at least {rows} x {columns}",
             fix="Prepare larger crops, or give a ViViT a smaller image_size",
         )
     if rng is None:
-        top, left = (height - size) // 2, (width - size) // 2
-    elif height == width == size:
-        reach = size // SHIFT_SHARE
-        video = np.pad(video, ((0, 0), (reach, reach), (reach, reach)), mode="edge")
-        top, left = rng.integers(0, 2 * reach + 1, 2)
+        top, left = (height - rows) // 2, (width - columns) // 2
+    elif (height, width) == (rows, columns):
+        down, aside = rows // SHIFT_SHARE, columns // SHIFT_SHARE
+        video = np.pad(video, ((0, 0), (down, down), (aside, aside)), mode="edge")
+        top, left = rng.integers(0, [2 * down + 1, 2 * aside + 1])
     else:
-        top, left = rng.integers(0, height - size + 1), rng.integers(0, width - size + 1)
-    return video[:, top : top + size, left : left + size]
+        top, left = rng.integers(0, height - rows + 1), rng.integers(0, width - columns + 1)
+    return video[:, top : top + rows, left : left + columns]
 
 
 def flip(video: np.ndarray) -> np.ndarray:
@@ -69,8 +69,9 @@ def mask_time(video: np.ndarray, *, masks_per_s: float, max_s: float, rng: np.ra
 def change_speed(video, speech, times: Sequence[WordTime] | None, *, speed: float):
     """Play both streams `speed` times as fast, kept in step; either stream and `times` may be None.
 
-    The video is sampled at the nearest frames. The true speed is that of the whole number of frames, and the sound gets
-    exactly this one (its pitch changes with it, as in Kaldi's speed perturbation).
+    The video is sampled at the nearest frames; beside it, the sound is first fitted to it. The true speed is that of
+    the whole number of frames, and the sound gets exactly this one (its pitch changes with it, as in Kaldi's speed
+    perturbation).
     """
     frames = len(video) if video is not None else max(1, round(len(speech) / SAMPLES_PER_FRAME))
     new_frames = max(1, round(frames / speed))
@@ -79,6 +80,9 @@ def change_speed(video, speech, times: Sequence[WordTime] | None, *, speed: floa
     if video is not None:
         centres = (np.arange(new_frames) + 0.5) * frames / new_frames
         video = video[np.minimum(centres.astype(int), frames - 1)]
+    if video is not None and speech is not None:  # else a difference of a frame could grow beyond one
+        whole = frames * SAMPLES_PER_FRAME
+        speech = np.pad(speech[:whole], (0, max(0, whole - len(speech))))
     if speech is not None:
         shrink = math.gcd(frames, new_frames)
         samples = round(len(speech) * new_frames / frames)

@@ -155,7 +155,9 @@ class AVSRTask(ASRTask):
         check_preprocessor_conf(args.preprocessor_conf)
         preset = None
         if args.modality != "audio" and args.vision_encoder is not None:
-            preset = visual_preset(args.vision_encoder, args.vision_encoder_conf)
+            stored = getattr(args, "vision_tower", None)  # of a trained model, whose checkpoint may be elsewhere now
+            conf = args.vision_encoder_conf
+            preset = visual_preset(args.vision_encoder, conf if stored is None else {**conf, "config": stored})
         return AVSRPreprocessor(
             train,
             token_type=args.token_type,

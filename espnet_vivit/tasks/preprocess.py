@@ -18,6 +18,7 @@ from espnet_vivit.corpora.noise import make_babble, mix_at_snr, read_wav
 from espnet_vivit.errors import ConfigError, DataError, EspnetVivitError, InputError, unknown_name
 from espnet_vivit.espnet_compat import AbsPreprocessor, TokenIDConverter
 from espnet_vivit.frontend.presets import VisualPreset
+from espnet_vivit.fusion import check_durations
 from espnet_vivit.tasks.augment import change_speed, crop, crop_to_words, flip, mask_time
 from espnet_vivit.tasks.frame_labels import check_words, frame_labels
 from espnet_vivit.tasks.pieces import tokenizer_for
@@ -104,6 +105,8 @@ class AVSRPreprocessor(AbsPreprocessor):
             video = _checked_video(video)
         if speech is not None:
             speech = _mono(speech)
+        if video is not None and speech is not None:
+            check_durations(len(speech), len(video), clip=uid)
         if rng is not None:
             video, speech, times, text = self._cut_and_speed(uid, video, speech, times, text, rng)
         out = dict(data)  # names that we know nothing of (allow_variable_data_keys) pass through

@@ -34,6 +34,24 @@ def test_vivit_sees_the_whole_picture_of_its_configuration(conf, crop):
     assert visual_preset("vivit", conf).crop_size(96) == crop
 
 
+def test_vivit_from_a_local_folder_sees_the_picture_that_the_folder_states(tmp_path):
+    (tmp_path / "config.json").write_text('{"image_size": 96, "num_frames": 32}')
+    conf = {"model_name": str(tmp_path)}
+    assert visual_preset("vivit", conf).crop_size(96) == 96
+    assert visual_preset("vivit", {**conf, "image_size": 64}).crop_size(96) == 64
+    assert visual_preset("vivit", {**conf, "pretrained": False}).crop_size(96) == 224
+    assert visual_preset("vivit", {"model_name": "google/vivit-b-16x2-kinetics400"}).crop_size(96) == 224
+
+
+def test_a_picture_need_not_be_square():
+    preset = visual_preset("vivit", {"image_size": [48, 96]})
+    assert preset.crop == (48, 96) and preset.crop_shape(96) == (48, 96)
+    with pytest.raises(ConfigError, match="no square: found 48 x 96 pixels"):
+        preset.crop_size(96)
+    square = visual_preset("vivit", {"image_size": [96, 96]})
+    assert square == visual_preset("vivit", {"image_size": 96}) and square.crop_size(120) == 96
+
+
 @pytest.mark.parametrize(("name", "black", "white"), [("vivit", -1.0, 1.0), ("resnet", -2.55152, 3.50909)])
 def test_the_range_of_normalised_pixels(name, black, white):
     preset = visual_preset(name, {})

@@ -61,6 +61,18 @@ def test_a_clip_that_is_too_small_is_an_error_with_both_sizes():
         crop(coordinates(2, 48, 48), VIVIT, rng=None)
 
 
+def test_a_crop_need_not_be_square(rng):
+    wide = visual_preset("vivit", {"image_size": [48, 96]})
+    centre = crop(coordinates(2, 96, 96), wide, rng=None)
+    np.testing.assert_array_equal(centre, coordinates(2, 96, 96)[:, 24:72])
+    places = {tuple(crop(coordinates(4, 96, 100), wide, rng=rng)[[0, 2], 0, 0].tolist()) for _ in range(300)}
+    assert {row for row, _ in places} == set(range(49)) and {column for _, column in places} == set(range(5))
+    shifted = {tuple(crop(coordinates(4, 48, 96), wide, rng=rng)[[0, 2], 24, 48].tolist()) for _ in range(300)}
+    assert {row - 24 for row, _ in shifted} == set(range(-2, 3)) and len({column for _, column in shifted}) == 9
+    with pytest.raises(InputError, match="found 96 x 48 pixels; expected at least 48 x 96"):
+        crop(coordinates(2, 96, 48), wide, rng=None)
+
+
 def test_flip_mirrors_columns_only():
     clip = coordinates(4, 6, 8)
     np.testing.assert_array_equal(flip(clip)[0], clip[0])
@@ -78,6 +90,13 @@ def test_time_masks_hold_the_mean_picture_and_are_as_long_as_promised(rng):
         counts.append(changed.sum())
     assert max(counts) <= 30  # three masks of at most ten frames
     assert 10 < np.mean(counts) < 18  # they may overlap
+
+
+@pytest.mark.parametrize("samples", [-640, -352, 640])
+def test_sound_up_to_a_frame_off_does_not_drift_further_off_with_the_speed(samples):
+    video, speech = np.zeros((50, 2, 2), np.uint8), np.ones(50 * 640 + samples, np.float32)
+    slow, heard, _ = change_speed(video, speech, None, speed=0.8)
+    assert len(heard) == 640 * len(slow) and heard.dtype == np.float32
 
 
 @pytest.mark.parametrize(("masks_per_s", "max_s"), [(0, 0.4), (1.0, 0)])

@@ -157,7 +157,11 @@ def test_words_that_are_cut_away_leave_the_text_too():
         ({"video": np.zeros((3, 4, 5, 3), np.uint8)}, r"'u7': the video is no gray clip: found uint8 \(3, 4, 5, 3\)"),
         ({"video": np.zeros((3, 4, 4), np.float32)}, "'u7': the video is no gray clip: found float32"),
         ({"speech": np.zeros(0)}, "'u7': the speech is no waveform"),
-        ({"video": np.zeros((3, 4, 40), np.uint8)}, "'u7': the clip is smaller"),
+        ({"video": np.zeros((50, 4, 40), np.uint8)}, "'u7': the clip is smaller"),
+        (
+            {"speech": np.zeros(51 * 640 + 1)},
+            r"audio and video of u7 differ in length: found 2.040 s of audio, 2.000 s of video",
+        ),
     ],
 )
 def test_bad_input_names_the_utterance(changes, message):
