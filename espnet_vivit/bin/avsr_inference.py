@@ -44,6 +44,7 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument("--asr_model_file", type=str_or_none)
     group.add_argument("--lm_train_config", type=str_or_none)
     group.add_argument("--lm_file", type=str_or_none)
+    group.add_argument("--ngram_file", type=str_or_none, help="ARPA file, as avsr_ngram or lmplz writes it")
     group.add_argument("--token_type", type=str_or_none, help="default: that of the training")
     group.add_argument("--bpemodel", type=str_or_none, help="default: that of the training")
     group = parser.add_argument_group("Search")
@@ -56,6 +57,7 @@ def get_parser() -> argparse.ArgumentParser:
     group.add_argument("--minlenratio", type=float, default=0.0, help="tokens per video frame")
     group.add_argument("--ctc_weight", type=float, default=0.5)
     group.add_argument("--lm_weight", type=float, default=1.0)
+    group.add_argument("--ngram_weight", type=float, default=0.9)
     group.add_argument("--normalize_length", type=str2bool, default=False, help="rank by score per token")
     return parser
 
@@ -86,6 +88,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         lm_train_config=args.lm_train_config,
         lm_file=args.lm_file,
         lm_weight=args.lm_weight,
+        ngram_file=args.ngram_file,
+        ngram_weight=args.ngram_weight,
         nbest=args.nbest,
         maxlenratio=args.maxlenratio,
         minlenratio=args.minlenratio,

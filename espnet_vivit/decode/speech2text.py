@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from espnet_vivit.decode.ngram import add_ngram, read_arpa
 from espnet_vivit.decode.no_blank import forbid_blank
 from espnet_vivit.decode.word_times import StepScores, Transcript, Word, spread_words, words_with_times
 from espnet_vivit.errors import ConfigError, InputError, unknown_name
@@ -33,6 +34,7 @@ class Speech2Text(EspnetSpeech2Text):
 
     Args:
         modality: which streams are used, of those the model takes; None: those that are given.
+        ngram_file: an ARPA file of the model's tokens, see decode/ngram.py; kenlm is not needed.
         search: "beam", or "ctc_greedy" (the most probable label of every step, repetitions and blanks removed).
         maxlenratio, minlenratio: bounds of the number of tokens per video frame, so that they mean the same at both
             feature rates; maxlenratio 0 finds the end by itself, negative is the number of tokens.
@@ -56,6 +58,8 @@ class Speech2Text(EspnetSpeech2Text):
         lm_train_config: str | Path | None = None,
         lm_file: str | Path | None = None,
         lm_weight: float = 1.0,
+        ngram_file: str | Path | None = None,
+        ngram_weight: float = 0.9,
         nbest: int = 1,
         maxlenratio: float = 0.0,
         minlenratio: float = 0.0,
@@ -93,6 +97,8 @@ class Speech2Text(EspnetSpeech2Text):
             logging.info("beam_size %d is more than the %d tokens there are; using that many", beam_size, vocabulary)
             self.beam_search.beam_size = vocabulary
         forbid_blank(self.beam_search, self.asr_model.blank_id)
+        if ngram_file is not None and ngram_weight != 0:
+            add_ngram(self.beam_search, read_arpa(ngram_file), weight=ngram_weight)
         self.modality = check_modality(modality, self.asr_model.modality)
         self.search = search
         self.attention_only = ctc_weight == 0

@@ -1,0 +1,47 @@
+"""An n-gram language model of the recogniser's tokens, without compiling anything: transcripts in, an ARPA file out.
+
+    python -m espnet_vivit.bin.avsr_ngram --train dump/raw/train/text --valid dump/raw/dev/text --order 3 \\
+        --token_list data/token_list/word/tokens.txt --token_type word --out exp/ngram/3gram.arpa
+
+Decode with it: `avsr_inference … --ngram_file exp/ngram/3gram.arpa --ngram_weight 0.3`. Prints the perplexity of the
+validation text. Any other text serves as --train, one `id words…` per line; tokens that the list lacks count as <unk>.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from espnet_vivit.bin.avsr_feasibility import read_labels
+from espnet_vivit.bin.command import exit_status, write_lines
+from espnet_vivit.errors import ConfigError
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--train", type=Path, required=True, help="transcripts to count n-grams in")
+    parser.add_argument("--valid", type=Path, help="transcripts to measure the perplexity of")
+    parser.add_argument("--order", type=int, default=3, help="the longest n-gram")
+    parser.add_argument("--token_list", type=Path, required=True, help="tokens.txt of the recogniser")
+    parser.add_argument("--token_type", required=True, help="char, word or bpe")
+    parser.add_argument("--bpemodel", type=Path, help="sentencepiece model, for token_type bpe")
+    parser.add_argument("--out", type=Path, required=True, help="the ARPA file to write")
+    args = parser.parse_args(argv)
+
+    from espnet_vivit.decode.witten_bell import arpa_lines, perplexity, train_witten_bell
+
+    if args.out.suffix == ".gz":
+        raise ConfigError("avsr_ngram writes plain text", found=args.out, fix="Name it .arpa; gzip it afterwards.")
+    tokens = {"token_type": args.token_type, "token_list": args.token_list, "bpemodel": args.bpemodel}
+    sentences = read_labels(args.train, **tokens).values()
+    vocabulary = args.token_list.read_text(encoding="utf-8").splitlines()[1:-1]  # without <blank> and <sos/eos>
+    model = train_witten_bell(sentences, vocabulary, order=args.order)
+    counts = [sum(len(ngram) == size for ngram in model.log_probs) for size in range(1, args.order + 1)]
+    print(f"{args.out}: " + ", ".join(f"{count} {size}-grams" for size, count in enumerate(counts, 1)))
+    if args.valid is not None:
+        print(f"perplexity of {args.valid}: {perplexity(model, read_labels(args.valid, **tokens).values()):.2f}")
+    write_lines(args.out, arpa_lines(model))
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main))

@@ -1,0 +1,114 @@
+"""The beam search against enumeration: prefix scores, argmax decoding, and what a language model changes."""
+
+from itertools import groupby, pairwise, product
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from espnet.nets.scorers.ctc import CTCPrefixScorer
+
+from espnet_vivit.decode.speech2text import Speech2Text
+from espnet_vivit.decode.witten_bell import arpa_lines, train_witten_bell
+from espnet_vivit.tasks.avsr import AVSRTask
+from tests.tiny import randomize
+from tests.tiny_corpus import TOKENS, WORDS, write_config
+
+VIDEO = np.random.default_rng(0).integers(0, 256, (12, 22, 22), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exp")
+    config = write_config(folder / "train.yaml", audio_encoder=..., model_conf={"ctc_weight": 0.3})
+    args = AVSRTask.get_parser().parse_args(["--config", str(config)])
+    args.token_list = list(TOKENS)
+    torch.manual_seed(0)
+    model = randomize(AVSRTask.build_model(args), std=0.3)
+    (folder / "config.yaml").write_text(yaml.safe_dump(vars(args)))
+    torch.save(model.state_dict(), folder / "model.pth")
+    return folder / "config.yaml", folder / "model.pth"
+
+
+@pytest.mark.parametrize(("steps", "size"), [(1, 3), (2, 4), (3, 4), (4, 3), (5, 4)])
+def test_prefix_scores_are_those_of_all_label_sequences_that_begin_so(files, steps, size):
+    """Of the scorer that our search uses; label 0 is the blank, the last one the end, for which "exactly so" counts."""
+    in_use = Speech2Text(*files, beam_size=2).beam_search.scorers["ctc"]
+    assert isinstance(in_use, CTCPrefixScorer)
+    end = size - 1
+    scorer = CTCPrefixScorer(ctc=SimpleNamespace(log_softmax=lambda x: x), eos=end)
+    log_probs = torch.randn(steps, size, generator=torch.Generator().manual_seed(steps)).double().log_softmax(-1)
+    said: dict[tuple[int, ...], float] = {}
+    for path in product(range(size), repeat=steps):
+        labels = tuple(label for label, _ in groupby(path) if label)
+        said[labels] = said.get(labels, 0.0) + float(sum(log_probs[t, k] for t, k in enumerate(path)).exp())
+
+    for prefix in ([], [1], [1, 1], [1, 2])[: 4 if size > 3 else 3]:
+        if len(prefix) + sum(a == b for a, b in pairwise(prefix)) > steps:
+            continue
+        state = scorer.batch_init_state(log_probs)
+        states, total = [state], 0.0
+        for length in range(len(prefix) + 1):
+            ids = torch.tensor([[end, *prefix[:length]]])
+            scores, new = scorer.batch_score_partial(ids, None, states, log_probs)
+            if length < len(prefix):
+                total += float(scores[0, prefix[length]])
+                states = [scorer.select_state(new, 0, prefix[length])]
+        for label in range(1, end):
+            begun = (*prefix, label)
+            expected = sum(p for labels, p in said.items() if labels[: len(begun)] == begun)
+            assert np.exp(total + float(scores[0, label])) == pytest.approx(expected, abs=1e-6)
+        assert np.exp(total + float(scores[0, end])) == pytest.approx(said.get(tuple(prefix), 0.0), abs=1e-6)
+
+
+def argmax_decoding(model, states: torch.Tensor, longest: int) -> list[int]:
+    """The decoder's most probable token after each other, the blank left out, until the end."""
+    given = [model.sos]
+    while len(given) <= longest:
+        logits, _ = model.decoder(
+            states, torch.tensor([states.size(1)]), torch.tensor([given]), torch.tensor([len(given)])
+        )
+        logits[0, -1, model.blank_id] = -torch.inf
+        given.append(int(logits[0, -1].argmax()))
+        if given[-1] == model.eos:
+            break
+    return [token for token in given[1:] if token != model.eos]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_attention_alone_with_one_beam_is_argmax_decoding(files, seed):
+    speech2text = Speech2Text(*files, ctc_weight=0.0, beam_size=1)
+    model = speech2text.asr_model
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        randomize(model.decoder, std=0.4)
+        model.decoder.output_layer.bias[model.eos] += 1.0  # so that some end before the bound
+    states, _ = model.encode(video=torch.tensor(VIDEO[None]), video_lengths=torch.tensor([12]))
+    ((_, _, ids, _),) = speech2text(video=VIDEO)
+    assert ids == argmax_decoding(model, states, longest=12)
+
+
+def test_an_n_gram_decides_where_the_model_does_not_care(files, tmp_path):
+    """With the decoder and CTC made indifferent, the best hypothesis is the n-grams' own best sentence."""
+    sentences = [["bin", "red", "now"]] * 9 + [["set", "blue"]]
+    ngrams = train_witten_bell(sentences, ["<unk>", *WORDS], order=3)
+    (tmp_path / "3gram.arpa").write_text("\n".join(arpa_lines(ngrams)))
+    # the bonus for a token is what an indifferent decoder takes for it, or short sentences would always win
+    options = {"beam_size": 4, "ctc_weight": 0.0, "penalty": float(np.log(len(TOKENS)))}
+    plain = Speech2Text(*files, **options)
+    helped, off = (
+        Speech2Text(*files, **options, ngram_file=tmp_path / "3gram.arpa", ngram_weight=weight) for weight in (1.0, 0.0)
+    )
+    assert "ngram" in helped.beam_search.full_scorers and "ngram" not in off.beam_search.full_scorers
+    for speech2text in (plain, helped, off):
+        torch.nn.init.zeros_(speech2text.asr_model.decoder.output_layer.weight)
+        torch.nn.init.zeros_(speech2text.asr_model.decoder.output_layer.bias)
+    ((text, _, ids, hypothesis),) = helped(video=VIDEO)
+    assert text == "bin red now" != plain(video=VIDEO)[0][0]
+    history, language = ["<s>"], 0.0
+    for token in [*(TOKENS[number] for number in ids), "</s>"]:
+        language += ngrams.log_prob(history, token)
+        history.append(token)
+    assert float(hypothesis.score) == pytest.approx(language, abs=1e-3)
+    assert off(video=VIDEO)[0][0] == plain(video=VIDEO)[0][0]
