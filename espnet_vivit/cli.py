@@ -13,20 +13,26 @@ from espnet_vivit.errors import EspnetVivitError, unknown_name
 
 # command -> (module whose main(argv) it is, what it does); imported when called, so that --help answers at once
 COMMANDS = {
+    "calibrate": ("espnet_vivit.calibrate", "from which confidence on a model's words are believed"),
     "doctor": ("espnet_vivit.doctor", "what works on this machine, what is missing, and what to type"),
+    "export": ("espnet_vivit.export", "a trained model's video side as an ONNX file"),
     "import-auto-avsr": ("espnet_vivit.import_auto_avsr", "a published Auto-AVSR model, made an experiment folder"),
     "merge-adapters": ("espnet_vivit.merge_adapters", "a trained model with LoRA or QLoRA adapters, made plain"),
     "pack": ("espnet_vivit.pack", "a trained model as a folder or a file that loads anywhere, offline"),
     "score": ("espnet_vivit.score", "word and character error rates of a hypothesis file against a reference"),
+    "transcribe": ("espnet_vivit.transcribe", "text, subtitles and word times of video and sound files"),
 }
 
 EXAMPLES = """examples:
+  espnet-vivit calibrate exp/avsr_train --ref dump/raw/dev/text --hyp DECODED/1best_recog --modality video
   espnet-vivit doctor
+  espnet-vivit export exp/avsr_train model.onnx --int8
   espnet-vivit import-auto-avsr vsr_trlrs3_base.pth exp/auto_avsr --token_list unigram5000_units.txt
   espnet-vivit merge-adapters exp/avsr_qlora exp/avsr_merged
   espnet-vivit pack exp/avsr_train package.zip --licence CC-BY-4.0
   espnet-vivit score --ref data/test/text --hyp 1best_recog/text --out score
   espnet-vivit score --help
+  espnet-vivit transcribe talk.mp4 --model exp/avsr_train --output txt,srt
 """
 
 

@@ -82,7 +82,7 @@ def cut_into_pieces(stretches: Iterable[Stretch], *, longest_s: float) -> Iterat
     if longest_s < SHORTEST_LIMIT_S:
         raise ConfigError("pieces too short to hold words", found=f"{longest_s} s", expected=f">= {SHORTEST_LIMIT_S} s")
     longest = round(longest_s * VIDEO_RATE_HZ)
-    held, own, source = None, 0, iter(stretches)
+    held, own, source = None, None, iter(stretches)
     ended = False
     while True:
         while not ended and (held is None or len(held) <= longest + _REST_FRAMES):
@@ -92,6 +92,7 @@ def cut_into_pieces(stretches: Iterable[Stretch], *, longest_s: float) -> Iterat
                 held = stretch if held is None else held + stretch
         if held is None:
             return
+        own = held.first if own is None else own
         if len(held) <= longest:
             yield Cut(held, seconds_of_frames(own), seconds_of_frames(held.first + len(held)))
             return

@@ -1,0 +1,267 @@
+"""Media files and a trained model in; text with word times, confidences and a verdict out.
+
+    espnet-vivit transcribe talk.mp4 --model exp/avsr_train --output txt,srt
+    espnet-vivit transcribe *.mp4 --model package.zip --modality video --output json --output_dir transcripts
+
+    Transcriber("package.zip").transcribe("talk.mp4").text
+
+Long recordings are cut where nothing is said (transcription/cutting.py) into pieces about as long as the model's
+longest training clip, decoded one by one and joined (joining.py): memory does not grow with the length. A piece that
+does not look like a talking mouth, or whose words are not believed, is reported as unclear instead of being given
+words: the mean of its words' confidences must reach a threshold, which `espnet-vivit calibrate` measures on development
+data. A file that fails is reported and the others go on. Exit code 0: all done; 1: a file failed, or nothing could
+begin.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from tqdm import tqdm
+
+from espnet_vivit.errors import ConfigError, EspnetVivitError, MediaError, unknown_name
+
+MODALITIES = ("auto", "video", "audio", "multimodal")
+LONGEST_PIECE_S = 12.0  # where it is not known how long the training clips were
+ROOM = 1.6  # times the longest training clip: models read somewhat longer ones, and cuts need pauses to choose from
+SHORTEST_PIECE_S = 4.0  # whatever the training clips were
+MIN_CONFIDENCE = 0.5  # where nobody has calibrated the model
+_FORMATS = ("txt", "srt", "vtt", "ctm", "json", "trn")
+
+
+class Transcriber:
+    """`Transcriber(model).transcribe(path) -> Transcription`; the model is loaded once and serves any number of files.
+
+    Args:
+        model: an experiment folder, its weights file, a package (folder or .zip), or what `espnet2.bin.pack` wrote.
+        modality: "video", "audio", "multimodal", or "auto": all that model and file have.
+        weights: which weights of an experiment folder, if not the usual ones.
+        device: torch's name of it.
+        detector: of faces, as in `stream_mouth_clips`; "centre" takes files that show a mouth and nothing else.
+        mouth_size: side in pixels of the mouth pictures that the model was trained on; None: what it says itself.
+        longest_piece_s: bound of a piece; None: 1.6 times the longest clip of the training, from 4 to 12 s.
+        search, beam_size, ctc_weight, nbest: as in `Speech2Text`; ctc_weight None fits the model's branches.
+        min_confidence: pieces below are unclear; 0 believes everything. None: as calibrated, or 0.5.
+
+    Raises:
+        DataError, WeightsError: no model there, or a damaged one. ConfigError: an option that the model cannot serve.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        modality: str = "auto",
+        weights: str | None = None,
+        device: str = "cpu",
+        detector: str = "auto",
+        mouth_size: int | None = None,
+        longest_piece_s: float | None = None,
+        search: str = "beam",
+        beam_size: int = 10,
+        ctc_weight: float | None = None,
+        nbest: int = 3,
+        min_confidence: float | None = None,
+    ):
+        from espnet_vivit.model_files import open_model
+        from espnet_vivit.transcription.recogniser import PieceRecogniser
+
+        if modality not in MODALITIES:
+            raise unknown_name("modality", modality, MODALITIES)
+        if min_confidence is not None and not 0 <= min_confidence <= 1:
+            raise ConfigError("min_confidence", found=min_confidence, expected="0 (believe everything) to 1")
+        files = open_model(model, weights=weights)
+        self.recogniser = PieceRecogniser(
+            files,
+            modality=None if modality == "auto" else modality,
+            search=search,
+            beam_size=beam_size,
+            ctc_weight=ctc_weight,
+            nbest=nbest,
+            device=device,
+            min_confidence=min_confidence,
+            default_confidence=MIN_CONFIDENCE,
+        )
+        self.modality = modality
+        self.detector = detector
+        self.mouth_size = mouth_size or files.facts.mouth_size or 96
+        self.longest_piece_s = longest_piece_s or _longest_piece_s(files.facts.longest_clip_s)
+
+    def transcribe(self, path: str | Path, *, on_progress: Callable[[float], object] | None = None):
+        """The `Transcription` of one file; `on_progress` is told the seconds of it that are done.
+
+        Raises MediaError: unreadable, or without the stream that is asked for.
+        """
+        from espnet_vivit.transcription.assembly import Assembly
+        from espnet_vivit.transcription.cutting import cut_into_pieces
+        from espnet_vivit.transcription.reading import Gap
+
+        begun_s = time.perf_counter()
+        seconds: dict[str, float] = {}
+        assembly = Assembly()
+        stretches = self._stretches(Path(path), seconds)
+        for nothing_to_read, parts in groupby(stretches, key=lambda part: isinstance(part, Gap)):
+            if nothing_to_read:
+                for gap in parts:
+                    assembly.add_gap(gap)
+                continue
+            for cut in cut_into_pieces(parts, longest_s=self.longest_piece_s):
+                assembly.add(cut, self.recogniser.recognise(cut, seconds))
+                if on_progress is not None:
+                    on_progress(cut.end_s)
+        seconds["total"] = time.perf_counter() - begun_s
+        return assembly.result(str(path), seconds)
+
+    def _stretches(self, path: Path, seconds: dict[str, float]) -> Iterator:
+        """What the modality asks for, of what the file has."""
+        from espnet_vivit.transcription.reading import read_mouth_stretches, read_sound_stretches
+
+        trained = self.recogniser.modality
+        if not path.is_file():
+            raise MediaError(f"there is no file {path}", fix="Check the path")
+        if trained == "audio" or (self.modality == "auto" and trained == "multimodal" and not has_picture(path)):
+            return read_sound_stretches(path, seconds=seconds)
+        options = {"detector": self.detector, "size": self.mouth_size}
+        return read_mouth_stretches(path, with_sound=trained == "multimodal", seconds=seconds, **options)
+
+
+def _longest_piece_s(longest_clip_s: float | None) -> float:
+    if longest_clip_s is None:
+        return LONGEST_PIECE_S
+    return min(max(ROOM * longest_clip_s, SHORTEST_PIECE_S), LONGEST_PIECE_S)
+
+
+def transcribe_files(
+    transcriber: Transcriber,
+    videos: Sequence[Path],
+    *,
+    formats: Sequence[str] = (),
+    output_dir: Path | None = None,
+    burn: bool = False,
+) -> int:
+    """Transcribe each file, write what is asked for beside it or into `output_dir`; returns how many failed.
+
+    What is not written to a file is printed: `path: text`. Errors go to standard error, and the next file is begun.
+    """
+    failed = 0
+    for number, video in enumerate(videos, 1):
+        with _bar(video, number, len(videos)) as bar:
+            try:
+                result = transcriber.transcribe(video, on_progress=lambda done_s: bar.update(done_s - bar.n))
+                lines = _handed_out(result, video, formats, output_dir or video.parent, burn)
+            except EspnetVivitError as error:
+                failed += 1
+                bar.write(f"error: {video}: {error}", file=sys.stderr)
+                continue
+        for line in lines:
+            print(line)
+        for piece in result.unclear:
+            reasons = "; ".join(piece.reasons)
+            print(f"unclear: {video}, {piece.start_s:.1f} to {piece.end_s:.1f} s: {reasons}", file=sys.stderr)
+    return failed
+
+
+def _handed_out(result, video: Path, formats: Sequence[str], folder: Path, burn: bool) -> list[str]:
+    """Write the files; returns the lines to print."""
+    from espnet_vivit.burn import burn_subtitles
+    from espnet_vivit.subtitles import FORMATS, cues, write_subtitles
+
+    lines = [str(path) for path in write_subtitles(result, folder, formats, name=video.stem)]
+    if burn:
+        burnt = folder / f"{video.stem}.subtitled.mp4"
+        burn_subtitles(video, cues(result), burnt)
+        lines.append(str(burnt))
+    return lines or [f"{video}: {FORMATS['txt'](result, video.stem).rstrip()}"]
+
+
+def _bar(video: Path, number: int, count: int) -> tqdm:
+    """Seconds of a file that are done, on standard error; only errors pass it in a log."""
+    name = video.name if count == 1 else f"{number}/{count} {video.name}"
+    seconds = "{l_bar}{bar}| {n:.0f}/{total:.0f} s [{elapsed}<{remaining}]"
+    total = duration_s(video)
+    options = {"bar_format": seconds} if total else {"unit": "s"}
+    return tqdm(total=total, desc=name, disable=not sys.stderr.isatty(), leave=count > 1, **options)
+
+
+def duration_s(path: Path) -> float | None:
+    """What the file's header says; None where it says nothing."""
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            return container.duration / av.time_base if container.duration else None
+    except av.FFmpegError:  # reading it will say what is wrong
+        return None
+
+
+def has_picture(path: Path) -> bool:
+    """Whether a media file has a moving picture; an album's cover is none."""
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            return any(not _is_cover(stream) for stream in container.streams.video)
+    except av.FFmpegError:
+        return path.suffix == ".npy"
+
+
+def _is_cover(stream) -> bool:
+    import av
+
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="espnet-vivit transcribe",
+        description="Read speech from video files, their sound, or both.",
+        epilog="example: espnet-vivit transcribe talk.mp4 --model exp/avsr_train --output txt,srt",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="any media file that FFmpeg reads")
+    parser.add_argument("--model", required=True, help="experiment folder, weights file in one, or package")
+    parser.add_argument("--modality", default="auto", choices=MODALITIES, help="streams to use; auto: all there are")
+    parser.add_argument("--output", default="", help=f"files to write, of {','.join(_FORMATS)}; none: print the text")
+    parser.add_argument("--output_dir", type=Path, help="folder for them (default: beside each video)")
+    parser.add_argument("--burn", action="store_true", help="also write NAME.subtitled.mp4")
+    parser.add_argument("--weights", help="which weights of the experiment folder")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, …")
+    parser.add_argument("--detector", default="auto", help="of faces; centre: the files are mouth crops already")
+    parser.add_argument("--mouth_size", type=int, help="pixels; default: what the model was trained on")
+    parser.add_argument("--longest_piece_s", type=float, help="default: 1.6 times the longest training clip")
+    parser.add_argument("--min_confidence", type=float, help="below it a piece is unclear; default: as calibrated")
+    parser.add_argument("--search", default="beam", choices=("beam", "ctc_greedy"), help="ctc_greedy is faster")
+    parser.add_argument("--beam_size", type=int, default=10)
+    parser.add_argument("--nbest", type=int, default=3, help="hypotheses kept in json")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = vars(get_parser().parse_args(argv))
+    videos, formats = options.pop("videos"), [form for form in options.pop("output").split(",") if form]
+    output_dir, burn = options.pop("output_dir"), options.pop("burn")
+    for form in formats:
+        if form not in _FORMATS:
+            raise unknown_name("output format", form, _FORMATS)
+    _check_names(videos, output_dir, writing=bool(formats) or burn)
+    transcriber = Transcriber(options.pop("model"), **options)
+    failed = transcribe_files(transcriber, videos, formats=formats, output_dir=output_dir, burn=burn)
+    if failed:
+        print(f"{len(videos) - failed} of {len(videos)} files transcribed", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _check_names(videos: Sequence[Path], output_dir: Path | None, *, writing: bool) -> None:
+    """Raise ConfigError if two files' transcripts would have the same name."""
+    owners: dict[Path, Path] = {}
+    for video in videos if writing else ():
+        name = (output_dir or video.parent) / video.stem
+        if owners.setdefault(name, video) != video:
+            raise ConfigError(f"{owners[name]} and {video} would be written to the same {name}.*", fix="Rename one")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,151 @@
+"""One piece of a recording in, its words or the reason why there are none out.
+
+What is looked at before and after the search: whether the picture shows a talking mouth (media/quality.py), whether
+there is any sound, and whether the words are sure enough. A model of both streams reads a piece whose picture is
+rejected from the sound alone, and says so.
+"""
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from espnet_vivit.decode.speech2text import Speech2Text
+from espnet_vivit.decode.word_times import Transcript, Word
+from espnet_vivit.errors import ConfigError
+from espnet_vivit.frontend.presets import visual_preset
+from espnet_vivit.media.quality import assess_clip
+from espnet_vivit.model_files import ModelFiles
+from espnet_vivit.tasks.augment import crop
+from espnet_vivit.tasks.options import read_config
+from espnet_vivit.transcription.cutting import Cut
+from espnet_vivit.transcription.reading import is_silent
+from espnet_vivit.transcription.result import OK, UNCLEAR, WARN, Hypothesis, Piece
+from espnet_vivit.units import seconds_of_frames
+
+_CTC_WEIGHT = 0.3  # of a model with both branches
+_MODALITY_OF = {("video",): "video", ("speech",): "audio", ("video", "speech"): "multimodal"}
+
+
+class PieceRecogniser:
+    """`recognise(cut, seconds) -> Piece`; see `Transcriber` for the arguments."""
+
+    def __init__(
+        self,
+        files: ModelFiles,
+        *,
+        modality: str | None,
+        search: str,
+        beam_size: int,
+        ctc_weight: float | None,
+        nbest: int,
+        device: str,
+        min_confidence: float | None,
+        default_confidence: float,
+    ):
+        self.files = files  # an archive's temporary folder lives as long
+        self.speech2text = TimedSpeech2Text(
+            files.config,
+            files.weights,
+            bpemodel=None if files.bpemodel is None else str(files.bpemodel),
+            modality=modality,
+            search=search,
+            beam_size=beam_size,
+            ctc_weight=_ctc_weight(files) if ctc_weight is None else ctc_weight,
+            nbest=nbest,
+            device=device,
+        )
+        self.modality = self.speech2text.modality
+        args = self.speech2text.asr_train_args
+        self.preset = None
+        if self.modality != "audio":
+            self.preset = visual_preset(args.vision_encoder, args.vision_encoder_conf)
+        self.min_confidence = min_confidence
+        self.default_confidence = default_confidence
+
+    def recognise(self, cut: Cut, seconds: dict[str, float]) -> Piece:
+        """Words at the file's times; `seconds` is added to: what judging, encoding and searching took."""
+        streams, warnings = self._streams(cut, seconds)
+        modality = _MODALITY_OF.get(tuple(streams), "none")
+        if not streams:
+            return Piece(cut.start_s, cut.end_s, UNCLEAR, tuple(warnings), 0.0, modality, (), ())
+        self.speech2text.seconds = seconds
+        with stopwatch(seconds, "recognise"):
+            transcripts = self.speech2text.recognize(**streams)
+        offset_s = seconds_of_frames(cut.stretch.first)
+        nbest = tuple(Hypothesis(found.text, found.score, _shifted(found, offset_s)) for found in transcripts)
+        words = nbest[0].words
+        confidence = sum(word.confidence for word in words) / len(words) if words else 0.0
+        status, needed = (WARN if warnings else OK), self.needed_confidence(modality)
+        if words and confidence < needed:
+            status, words = UNCLEAR, ()
+            warnings.append(f"confidence {confidence:.2f} is below {needed:.2f}")
+        return Piece(cut.start_s, cut.end_s, status, tuple(warnings), confidence, modality, words, nbest)
+
+    def needed_confidence(self, modality: str) -> float:
+        """The mean confidence from which the words of a piece are believed."""
+        if self.min_confidence is not None:
+            return self.min_confidence
+        calibrated = (self.files.reliability or {}).get(modality)
+        return self.default_confidence if calibrated is None else float(calibrated["min_confidence"])
+
+    def _streams(self, cut: Cut, seconds: dict[str, float]) -> tuple[dict[str, np.ndarray], list[str]]:
+        """What the model gets, and what is wrong with it."""
+        streams: dict[str, np.ndarray] = {}
+        warnings: list[str] = []
+        clip, speech = cut.stretch.clip, cut.stretch.speech
+        if clip is not None and self.preset is not None:
+            with stopwatch(seconds, "judge"):
+                quality = assess_clip(dataclasses.replace(clip, speech=speech))
+            if quality.verdict != "ok":
+                warnings += quality.reasons
+            if quality.verdict != "reject":
+                streams["video"] = np.ascontiguousarray(crop(clip.frames, self.preset, rng=None))
+        if speech is not None and self.modality != "video":
+            if is_silent(speech):
+                warnings.append("the sound track is silent")
+            else:
+                streams["speech"] = speech
+        return streams, warnings
+
+
+class TimedSpeech2Text(Speech2Text):
+    """Adds what encoding and searching took to `seconds`."""
+
+    seconds: dict[str, float]
+
+    def _encode(self, speech, video) -> torch.Tensor:
+        with stopwatch(self.seconds, "encode"):
+            return super()._encode(speech, video)
+
+    def _search(self, states: torch.Tensor) -> list[tuple]:
+        with stopwatch(self.seconds, "search"):
+            return super()._search(states)
+
+
+@contextmanager
+def stopwatch(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Add the time inside the block to `seconds[stage]`."""
+    begun_s = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - begun_s
+
+
+def _ctc_weight(files: ModelFiles) -> float:
+    """1 for a model without attention decoder; words need times, so one without CTC is refused."""
+    trained = float((read_config(files.config).get("model_conf") or {}).get("ctc_weight", 0.1))
+    if trained == 0:
+        raise ConfigError("the model was trained without CTC, which tells when words were said", found="ctc_weight: 0")
+    return 1.0 if trained == 1 else _CTC_WEIGHT
+
+
+def _shifted(transcript: Transcript, offset_s: float) -> tuple[Word, ...]:
+    return tuple(
+        dataclasses.replace(word, start_s=word.start_s + offset_s, end_s=word.end_s + offset_s)
+        for word in transcript.words
+    )
