@@ -51,7 +51,8 @@ class E2E(HybridLoss, ESPnetASRModel):
         audio_encoder: "resnet1d"; its options in `audio_encoder_conf`.
         fusion: "concat", "add", "gated" or "cross_attention" (with the encoder's number of heads).
         feature_rate: "frame" (25 Hz) or "tubelet" (12.5 Hz), of both streams and so of the encoder's output.
-        modality_dropout: {"video": p, "audio": q}: how often training silences a whole stream of an utterance.
+        modality_dropout: {"video": p, "audio": q}: how often training silences a whole stream of an utterance; p or q
+            may be a schedule by epoch, {1: 0.0, 10: 0.5}, which follows `set_epoch`.
         encoder_conf, decoder_conf, ctc_conf: options of the Conformer and of ESPnet2's decoder and CTC; the decoder
             takes the encoder's heads and units unless told otherwise.
         frame_loss_weight: weight of a cross-entropy on one token label per encoder step (`frame_labels`), added to the
@@ -79,7 +80,7 @@ class E2E(HybridLoss, ESPnetASRModel):
         audio_encoder_conf: Mapping | None = None,
         fusion: str = "concat",
         feature_rate: str = "frame",
-        modality_dropout: Mapping[str, float] | None = None,
+        modality_dropout: Mapping[str, float | Mapping[int, float]] | None = None,
         encoder: str = "conformer",
         encoder_conf: Mapping | None = None,
         decoder: str = "transformer",
@@ -254,6 +255,10 @@ class E2E(HybridLoss, ESPnetASRModel):
             if name in self.held_towers and tower is not None:
                 hold_statistics(tower)
         return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Let what is scheduled by epoch be as in this one, from 1; the trainer calls it before each."""
+        self.modality_dropout.set_epoch(epoch)
 
     def towers(self) -> dict[str, torch.nn.Module | None]:
         """The parts that `tower_adapters` can name; None where the model has none."""

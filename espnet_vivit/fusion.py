@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from espnet_vivit.by_epoch import read_by_epoch
 from espnet_vivit.errors import ConfigError, InputError, unknown_name
 from espnet_vivit.units import SAMPLES_PER_FRAME, seconds_of_frames, seconds_of_samples
 
@@ -165,23 +166,30 @@ def build_fusion(
 class ModalityDropout(nn.Module):
     """In training, silences one whole stream of an utterance with the given probability, never both.
 
-    probabilities: {"video": p, "audio": q}, p + q <= 1; each utterance draws once.
+    probabilities: {"video": p, "audio": q}, p + q <= 1; each utterance draws once. Either may be a schedule by epoch,
+    `{1: 0.0, 10: 0.5}`; `set_epoch` says which it is, the first until then.
     """
 
-    def __init__(self, probabilities: Mapping[str, float] | None = None):
+    def __init__(self, probabilities: Mapping[str, float | Mapping[int, float]] | None = None):
         super().__init__()
         probabilities = dict(probabilities or {})
         for stream in probabilities:
             if stream not in STREAMS:
                 raise unknown_name("stream in modality_dropout", stream, STREAMS)
-        self.video, self.audio = (float(probabilities.get(stream, 0.0)) for stream in STREAMS)
-        if min(self.video, self.audio) < 0 or self.video + self.audio > 1:
-            raise ConfigError(
-                "modality_dropout holds probabilities that cannot be",
-                found=f"video {self.video}, audio {self.audio}",
-                expected="two numbers from 0, together at most 1",
-                fix="{video: 0.25, audio: 0.25} leaves half of the utterances with both streams",
-            )
+        self.schedules = [read_by_epoch(f"modality_dropout of {s}", probabilities.get(s, 0.0)) for s in STREAMS]
+        for epoch in sorted({1, *self.schedules[0].epochs, *self.schedules[1].epochs}, reverse=True):
+            self.set_epoch(epoch)  # in between the sum is on a straight line
+            if min(self.video, self.audio) < 0 or self.video + self.audio > 1:
+                raise ConfigError(
+                    "modality_dropout holds probabilities that cannot be",
+                    found=f"video {self.video}, audio {self.audio}" + (f" in epoch {epoch}" if epoch > 1 else ""),
+                    expected="two numbers from 0, together at most 1",
+                    fix="{video: 0.25, audio: 0.25} leaves half of the utterances with both streams",
+                )
+
+    def set_epoch(self, epoch: int) -> None:
+        """Take the probabilities of this epoch, from 1."""
+        self.video, self.audio = (float(schedule(epoch)) for schedule in self.schedules)
 
     def forward(self, video: torch.Tensor, audio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, T', D_v), (B, T', D_a) -> the same, some utterances of one of them multiplied by zero."""
@@ -193,7 +201,7 @@ class ModalityDropout(nn.Module):
         return video * keep_video, audio * keep_audio
 
     def extra_repr(self) -> str:
-        return f"video={self.video}, audio={self.audio}"
+        return ", ".join(f"{s}={schedule}" for s, schedule in zip(STREAMS, self.schedules, strict=True))
 
 
 def align_audio(

@@ -24,7 +24,7 @@ IMPORT_LIMIT_S = 0.3
 # import any but the command line. A part may always import itself.
 BASE = {"errors", "units"}
 MODEL = {"frontend", "adapters", "fusion", "conformer", "parts", "auto_avsr", "e2e_options", "e2e_asr_conformer"}
-MODEL |= {"precision", "nonfinite", "hybrid_loss", "init_parts"}
+MODEL |= {"precision", "nonfinite", "hybrid_loss", "init_parts", "by_epoch"}
 MAY_IMPORT = {
     "errors": set(),
     "units": set(),
@@ -33,7 +33,8 @@ MAY_IMPORT = {
     "adapters": BASE,
     "precision": BASE,
     "nonfinite": BASE,
-    "fusion": BASE,
+    "by_epoch": BASE,
+    "fusion": BASE | {"by_epoch"},
     "corpora": BASE | {"media"},
     "conformer": BASE | {"frontend"},
     "parts": BASE | {"frontend", "adapters", "fusion", "conformer"},

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from espnet_vivit.by_epoch import read_by_epoch
 from espnet_vivit.corpora.data_dir import WordTime, parse_word_times, read_scp
 from espnet_vivit.corpora.noise import make_babble, mix_at_snr, read_wav
 from espnet_vivit.errors import ConfigError, DataError, EspnetVivitError, InputError, unknown_name
@@ -24,13 +25,15 @@ from espnet_vivit.tasks.frame_labels import check_words, frame_labels
 from espnet_vivit.tasks.pieces import tokenizer_for
 from espnet_vivit.units import SAMPLES_PER_FRAME
 
+SCHEDULED = ("flip_prob", "speed_prob", "word_crop_prob", "noise_prob", "noise_snr_db")
 NOISE_SNR_DB = (-5, 0, 5, 10, 15, 20, None)  # None: clean. Ma et al., "Auto-AVSR", ICASSP 2023
 
 
 class AVSRPreprocessor(AbsPreprocessor):
     """`preprocessor(utterance id, data) -> data`, an ESPnet preprocessor.
 
-    `preset`, `modality` and `feature_rate` come from the model's configuration, the rest from `preprocessor_conf`:
+    `preset`, `modality` and `feature_rate` come from the model's configuration, the rest from `preprocessor_conf`. Each
+    `*_prob` and `noise_snr_db` may be a schedule by epoch, such as {1: 0.0, 10: 0.8}; see `espnet_vivit.by_epoch`.
 
         flip_prob: how often a clip is mirrored.
         time_masks_per_s, time_mask_max_s: masks per second of video, longest mask in seconds; 0 switches them off.
@@ -50,45 +53,55 @@ class AVSRPreprocessor(AbsPreprocessor):
         preset: VisualPreset | None,
         feature_rate: str,
         bpemodel: str | None = None,
-        flip_prob: float = 0.5,
+        flip_prob: float | Mapping[int, float] = 0.5,
         time_masks_per_s: float = 1.0,
         time_mask_max_s: float = 0.4,
-        speed_prob: float = 0.0,
+        speed_prob: float | Mapping[int, float] = 0.0,
         speed_range: Sequence[float] = (0.9, 1.1),
-        word_crop_prob: float = 0.0,
+        word_crop_prob: float | Mapping[int, float] = 0.0,
         word_crop_min: int = 2,
         noise_scp: str | None = None,
-        noise_prob: float = 1.0,
-        noise_snr_db: Sequence[float | None] = NOISE_SNR_DB,
+        noise_prob: float | Mapping[int, float] = 1.0,
+        noise_snr_db: Sequence[float | None] | Mapping[int, Sequence[float | None]] = NOISE_SNR_DB,
         noise_talkers: int = 1,
     ):
         super().__init__(train)
-        for name in ("flip_prob", "speed_prob", "word_crop_prob", "noise_prob"):
-            _check(name, locals()[name], 0 <= locals()[name] <= 1, "0 to 1")
+        given = locals()
+        self.schedules = {name: read_by_epoch(f"{name} in preprocessor_conf", given[name]) for name in SCHEDULED}
+        for name, schedule in self.schedules.items():
+            for value in schedule.values:
+                if name == "noise_snr_db":
+                    _check(name, value, len(value) > 0, "at least one ratio in dB, or null for clean")
+                else:
+                    _check(name, value, 0 <= value <= 1, "0 to 1")
         _check("time_masks_per_s", time_masks_per_s, time_masks_per_s >= 0, "0 (off) or more")
         _check("time_mask_max_s", time_mask_max_s, time_mask_max_s >= 0, "0 (off) or more")
         ordered = len(speed_range) == 2 and 0 < speed_range[0] <= speed_range[1]
         _check("speed_range", speed_range, ordered, "[slowest, fastest], such as [0.9, 1.1]")
         _check("word_crop_min", word_crop_min, word_crop_min >= 1, "1 or more words")
-        _check("noise_snr_db", noise_snr_db, len(noise_snr_db) > 0, "at least one ratio in dB, or null for clean")
         self.tokenizer = tokenizer_for(token_type, bpemodel, train=train)
         self.token_ids = TokenIDConverter(token_list=token_list)
         self.preset, self.feature_rate = preset, feature_rate
-        self.flip_prob = flip_prob
         self.time_masks_per_s, self.time_mask_max_s = time_masks_per_s, time_mask_max_s
-        self.speed_prob, self.speed_range = speed_prob, tuple(speed_range)
-        self.word_crop_prob, self.word_crop_min = word_crop_prob, word_crop_min
+        self.speed_range, self.word_crop_min = tuple(speed_range), word_crop_min
         self.noises = read_scp(noise_scp) if train and noise_scp is not None else {}
-        self.noise_prob, self.noise_snr_db, self.noise_talkers = noise_prob, tuple(noise_snr_db), noise_talkers
+        self.noise_talkers = noise_talkers
         if self.noises and not 1 <= noise_talkers < len(self.noises):
             raise ConfigError(
                 "noise_talkers does not fit noise_scp",
                 found=f"{noise_talkers} of {len(self.noises)} sounds in {noise_scp}",
                 expected="at least 1, and fewer than there are sounds",
             )
+        self.set_epoch(1)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Take the values of this epoch, from 1, of all that is scheduled."""
+        for name, schedule in self.schedules.items():
+            setattr(self, name, schedule(epoch))
 
     def __repr__(self) -> str:
-        augmentation = {name: value for name, value in vars(self).items() if "_prob" in name or "time_mask" in name}
+        augmentation = {name: str(schedule) for name, schedule in self.schedules.items()}
+        augmentation |= {name: value for name, value in vars(self).items() if "time_mask" in name}
         return f"AVSRPreprocessor(train={self.train}, preset={self.preset}, noises={len(self.noises)}, {augmentation})"
 
     def __call__(self, uid: str, data: Mapping[str, np.ndarray | str]) -> dict[str, np.ndarray]:
