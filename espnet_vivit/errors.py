@@ -51,6 +51,10 @@ class MissingDependencyError(EspnetVivitError, ImportError):
     """An optional package or system library that the requested part needs."""
 
 
+class BatchTooLargeError(EspnetVivitError, MemoryError):
+    """A training batch that does not fit into the device's memory."""
+
+
 class NonFiniteLossError(EspnetVivitError, ArithmeticError):
     """A training whose losses have stopped being numbers."""
 

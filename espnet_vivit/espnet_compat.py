@@ -20,6 +20,7 @@ from espnet_vivit.errors import MissingDependencyError
 
 _WHERE = {  # name -> ESPnet's module that defines it
     "ASRTask": "espnet2.tasks.asr",
+    "AbsIterFactory": "espnet2.iterators.abs_iter_factory",
     "AbsPreprocessor": "espnet2.train.preprocessor",
     "AbsTask": "espnet2.tasks.abs_task",
     "AbsBatchStepScheduler": "espnet2.schedulers.abs_scheduler",
@@ -31,9 +32,13 @@ _WHERE = {  # name -> ESPnet's module that defines it
     "Hypothesis": "espnet.nets.beam_search",
     "IterableESPnetDataset": "espnet2.train.iterable_dataset",
     "NestedDictAction": "espnet2.utils.nested_dict_action",
+    "SequenceIterFactory": "espnet2.iterators.sequence_iter_factory",
     "Speech2Text": "espnet2.bin.asr_inference",
     "TokenIDConverter": "espnet2.text.token_id_converter",
     "Trainer": "espnet2.train.trainer",
+    "TrainerOptions": "espnet2.train.trainer",
+    "aggregate": "espnet2.train.reporter",
+    "build_dataclass": "espnet2.utils.build_dataclass",
     "build_tokenizer": "espnet2.text.build_tokenizer",
     "get_default_kwargs": "espnet2.utils.get_default_kwargs",
     "set_all_random_seed": "espnet2.torch_utils.set_all_random_seed",

@@ -20,3 +20,11 @@ def seconds_of_frames(frames: int) -> float:
 
 def seconds_of_samples(samples: int) -> float:
     return samples / AUDIO_RATE_HZ
+
+
+def duration(seconds: float) -> str:
+    """As a person says it: `47 s`, `12 min`, `3 h 05 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -2,31 +2,30 @@
 
     python -m espnet_vivit.bin.avsr_train ... 2>&1 | tee -a train.log | python -m espnet_vivit.bin.avsr_progress
 
-    epoch  3/40  train loss 41.2 acc 0.312 | valid loss 38.0 acc 0.355 | 21 s, 12 min left
+    epoch  3/40  train loss 41.2 acc 0.312 | valid loss 38.0 acc 0.355 wer_ctc 0.871 | 21 s, 12 min left
 
-Inside long epochs it prints one line a minute. Reads the log lines of `espnet2.train.trainer` (202511); lines that it
-does not know are dropped here and stay in the log.
+Inside an epoch a terminal shows a bar with loss, accuracy, frames per second, peak memory and the time left, and a file
+gets a line a minute. Reads the log lines of `espnet2.train.trainer` (202511) and of `espnet_vivit.tasks.progress`;
+warnings of a collapse are shown; lines that it does not know are dropped here and stay in the log.
 """
 
 import re
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+
+from espnet_vivit.units import duration
 
 STARTED = re.compile(r"(\d+)/(\d+)epoch started")
 RESULTS = re.compile(r"(\d+)epoch results: (.*)")
 BATCHES = re.compile(r"(\d+)epoch:train:\d+-(\d+)batch: (.*)")
 SECTION = re.compile(r"\[(\w+)\] ([^\[]*)")
-SHOWN = ("loss", "acc", "cer_ctc")  # what a section shows of itself, in this order
+PROGRESS = re.compile(r"progress: epoch (\d+)/(\d+), batch (\d+)/(\d+), (.*)")
+WARNING = re.compile(r"WARNING: (epoch \d+: .*|out of memory .*)")
+SHOWN = ("loss", "acc", "cer_ctc", "wer_ctc")  # what a section shows of itself, in this order
 INTERIM_S = 60.0  # seconds between two lines inside one epoch
-
-
-def duration(seconds: float) -> str:
-    """`47 s`, `12 min`, `3 h 05 min`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+BAR_WIDTH = 20  # characters
 
 
 def scores(section: str) -> str:
@@ -35,8 +34,19 @@ def scores(section: str) -> str:
     return " ".join(f"{name} {values[name]}" for name in SHOWN if name in values)
 
 
-def progress_lines(log: Iterable[str], *, clock: Callable[[], float] = time.monotonic) -> Iterator[str]:
-    """Yield the terminal's lines for the log's; `clock` gives seconds and is read when a line arrives."""
+def bar(done: int, total: int) -> str:
+    """`[#####---------------]  25%`"""
+    filled = BAR_WIDTH * done // total
+    return f"[{'#' * filled}{'-' * (BAR_WIDTH - filled)}] {100 * done // total:3d}%"
+
+
+def progress_lines(
+    log: Iterable[str], *, clock: Callable[[], float] = time.monotonic, show_bar: Callable[[str], None] | None = None
+) -> Iterator[str]:
+    """Yield the terminal's lines for the log's; `clock` gives seconds and is read when a line arrives.
+
+    `show_bar` is called with a bar that takes the place of the one before it; without it, lines stand for the bar.
+    """
     first_epoch, last_epoch = 0, 0
     begun_s = epoch_begun_s = shown_s = clock()
     for line in log:
@@ -48,7 +58,16 @@ def progress_lines(log: Iterable[str], *, clock: Callable[[], float] = time.mono
                 first_epoch, begun_s = epoch, now_s
                 if epoch > 1:
                     yield f"continuing after epoch {epoch - 1}"
-        elif (match := BATCHES.search(line)) and now_s - shown_s >= INTERIM_S:
+        elif match := PROGRESS.search(line):
+            epoch, last, done, total = (int(match[number]) for number in range(1, 5))
+            if show_bar is not None:
+                show_bar(f"epoch {epoch:>2}/{last}  {bar(done, total)}  {match[5]}")
+            elif now_s - shown_s >= INTERIM_S:
+                shown_s = now_s
+                yield f"epoch {epoch:>2}/{last}  {bar(done, total)}  {match[5]}"
+        elif match := WARNING.search(line):
+            yield f"warning: {match[1]}"
+        elif show_bar is None and (match := BATCHES.search(line)) and now_s - shown_s >= INTERIM_S:
             shown_s = now_s
             yield f"epoch {match[1]:>2}/{last_epoch}  {match[2]} batches, train {scores(match[3])}"
         elif match := RESULTS.search(line):
@@ -64,8 +83,14 @@ def progress_lines(log: Iterable[str], *, clock: Callable[[], float] = time.mono
 
 
 def main() -> None:
-    for line in progress_lines(iter(sys.stdin.readline, "")):
-        print(line, flush=True)
+    clear = "\r\033[K" if sys.stdout.isatty() else ""
+
+    def show_bar(text: str) -> None:
+        width = shutil.get_terminal_size().columns
+        print(clear + text[: width - 1], end="", flush=True)
+
+    for line in progress_lines(iter(sys.stdin.readline, ""), show_bar=show_bar if clear else None):
+        print(clear + line, flush=True)
 
 
 if __name__ == "__main__":

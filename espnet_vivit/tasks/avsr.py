@@ -30,6 +30,8 @@ from espnet_vivit.espnet_compat import (
 from espnet_vivit.frontend.presets import visual_preset
 from espnet_vivit.fusion import FUSIONS
 from espnet_vivit.precision import AMP_DTYPES, precision_for_inference
+from espnet_vivit.tasks.batches import frame_batches, log_padding
+from espnet_vivit.tasks.curriculum import EpochIterFactory, read_curriculum
 from espnet_vivit.tasks.data_check import STREAMS, check_training_data
 from espnet_vivit.tasks.dataset import AVSRDataset, AVSRIterableDataset
 from espnet_vivit.tasks.model_config import (
@@ -44,8 +46,10 @@ from espnet_vivit.tasks.model_config import (
 from espnet_vivit.tasks.optimiser import build_optimizer, read_rates
 from espnet_vivit.tasks.options import PartChoices, adapt_parser, add_choice, read_config
 from espnet_vivit.tasks.preprocess import AVSRPreprocessor, check_preprocessor_conf
+from espnet_vivit.tasks.recompute import checkpoint_towers
 from espnet_vivit.tasks.schedule import CosineWithWarmup  # noqa: F401 (importing it adds the scheduler)
 from espnet_vivit.tasks.trainer import AVSRTrainer, check_precision
+from espnet_vivit.tasks.training_options import add_training_arguments, check_training_options, with_deepspeed
 from espnet_vivit.units import FEATURE_RATES
 
 TOKEN_TYPES = ("bpe", "char", "word")
@@ -82,12 +86,14 @@ class AVSRTask(ASRTask):
         )
         add_choice(group, "init", INITS, help_text="initialisation of all but the vision encoder")
         add_choice(group, "amp_dtype", AMP_DTYPES, help_text="mixed precision: replaces ESPnet's use_amp")
+        add_training_arguments(parser)
         for name, what in (
             ("modality_dropout", "how often training silences a stream, as {video: 0.25, audio: 0.25}"),
             ("model_conf", "loss weights and reports, as {ctc_weight: 0.1, lsm_weight: 0.1, frame_loss_weight: 0}"),
             ("ctc_conf", "options of ESPnet's CTC"),
             ("tower_adapters", "LoRA and QLoRA, as {vision_encoder: {type: qlora, r: 16}}; see AdapterConfig"),
             ("init_parts", "where parts start from, as {encoder: vsr.pth, vision_encoder: google/vivit-b-16x2-…}"),
+            ("curriculum", "short clips first, as {max_frames: 100, epochs: 10}"),
             ("lr_scale", "a part's share of the learning rate, as {vision_encoder: 0.1}"),
             ("layer_decay", "a layer's rate beside that of the one above it, as {vision_encoder: 0.75}"),
             ("freeze_until", "the optimiser step from which a part learns, as {vision_encoder: 5000}"),
@@ -120,8 +126,10 @@ class AVSRTask(ASRTask):
         check_model_options(args)
         check_preprocessor_conf(args.preprocessor_conf)
         check_precision(args)
+        check_training_options(args)
         check_adapters(args)
         read_rates(args)
+        read_curriculum(args.curriculum)
         if args.max_cache_size:
             raise ConfigError(
                 "max_cache_size keeps preprocessed samples, so augmentation would be drawn once and never again",
@@ -136,7 +144,7 @@ class AVSRTask(ASRTask):
     @classmethod
     def main_worker(cls, args: argparse.Namespace) -> None:
         with separate_averages(), atomic_saves(keep_previous={CHECKPOINT}):
-            super().main_worker(args)
+            super(AVSRTask, with_deepspeed(cls) if args.use_deepspeed else cls).main_worker(args)
 
     # --- data ---
 
@@ -180,6 +188,26 @@ class AVSRTask(ASRTask):
         )
         cls.check_task_requirements(dataset, args.allow_variable_data_keys, train=iter_options.train)
         return dataset
+
+    @classmethod
+    def build_sequence_iter_factory(cls, args: argparse.Namespace, iter_options, mode: str):
+        """ESPnet's, or one with the batches of `batch_frames`; the share of padding goes into the log."""
+        if args.batch_frames is not None and mode != "plot_att":
+            factory = frame_batches(cls, args, iter_options)
+        else:
+            factory = super().build_sequence_iter_factory(args, iter_options, mode)
+        if mode != "plot_att":
+            log_padding(mode, factory.sampler.batches, iter_options.shape_files)
+        return factory
+
+    @classmethod
+    def build_iter_factory(cls, args: argparse.Namespace, distributed_option, mode: str, kwargs: dict | None = None):
+        """ESPnet's; that of the training set knows the curriculum, and tells the preprocessing the epoch."""
+        factory = super().build_iter_factory(args, distributed_option, mode, kwargs)
+        if mode != "train":
+            return factory
+        shape_files = (kwargs or {}).get("shape_files", args.train_shape_file)
+        return EpochIterFactory(factory, read_curriculum(args.curriculum), shape_files)
 
     @classmethod
     def build_streaming_iterator(
@@ -238,6 +266,7 @@ class AVSRTask(ASRTask):
         adapters = {name: f"{config.type}, r={config.r}" for name, config in model.tower_adapters.items()}
         logging.info("towers:\n%s", tower_table(model.towers(), adapters))
         start_from_parts(args, model)
+        checkpoint_towers(model.towers(), getattr(args, "gradient_checkpointing", None))
         return model
 
     @classmethod

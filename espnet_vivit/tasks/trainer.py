@@ -1,26 +1,162 @@
-"""ESPnet2's Trainer, with the gradient scaler that `amp_dtype: float16` needs.
+"""ESPnet2's Trainer, and what it lacks: a whole start after a kill, `log.jsonl`, transcripts of each epoch, memory.
 
-In: the parsed options. Out: the trainer's own. ESPnet's scaler comes with its `use_amp`, whose autocast has a dtype
-that the machine decides; E2E opens its own inside of it, in the dtype that was chosen. bfloat16 needs no scaler.
+In: the parsed options. Out: the trainer's own. What is added here, each by a module of its own:
+
+* the scaler that `amp_dtype: float16` needs. ESPnet's comes with its `use_amp`, whose autocast has a dtype that the
+  machine decides; E2E opens its own inside of it, in the dtype that was chosen. bfloat16 needs no scaler;
+* resuming from a folder that a kill or a disk has damaged (espnet_vivit.checkpoints), and not beyond an early stop;
+* progress, a line per epoch in `log.jsonl`, and the word error rate of greedy CTC on the validation set, `wer_ctc`,
+  which `best_model_criterion` can name, with warnings if the transcripts show a collapse;
+* what happens to a batch that does not fit (espnet_vivit.tasks.out_of_memory);
+* no gradients left over from the last epoch: where accum_grad does not divide an epoch's batches, ESPnet adds the rest
+  to the next epoch's first step, which a resumed training could not do.
 """
 
 import argparse
+import dataclasses
+import logging
+from pathlib import Path
 
 import torch
 
+from espnet_vivit.checkpoints import best_epoch, prepare_resume
 from espnet_vivit.errors import ConfigError
-from espnet_vivit.espnet_compat import Trainer
+from espnet_vivit.espnet_compat import Trainer, TrainerOptions, build_dataclass
 from espnet_vivit.precision import check_amp_dtype
+from espnet_vivit.tasks.out_of_memory import BatchStream, Halving, is_out_of_memory, too_large
+from espnet_vivit.tasks.training_report import TrainingReport
+
+
+@dataclasses.dataclass
+class AVSRTrainerOptions(TrainerOptions):
+    """ESPnet's, and ours."""
+
+    on_out_of_memory: str
+    token_type: str
 
 
 class AVSRTrainer(Trainer):
-    """Everything but `build_options` is ESPnet2's."""
+    """Each run has a subclass of this, as ESPnet's trainer has no instances; `report` and `halving` are the run's."""
+
+    report: TrainingReport
+    halving: Halving | None = None
 
     @classmethod
-    def build_options(cls, args: argparse.Namespace):
-        options = super().build_options(args)
+    def build_options(cls, args: argparse.Namespace) -> AVSRTrainerOptions:
+        options = build_dataclass(AVSRTrainerOptions, args)
         options.use_amp = options.use_amp or args.amp_dtype == "float16"
         return options
+
+    @classmethod
+    def run(
+        cls,
+        model,
+        optimizers,
+        schedulers,
+        train_iter_factory,
+        valid_iter_factory,
+        plot_attention_iter_factory,
+        trainer_options,
+        distributed_option,
+    ) -> None:
+        first = is_first(distributed_option)
+        reporter = (
+            prepare_resume(trainer_options.output_dir, trainer_options.best_model_criterion)
+            if (first and trainer_options.resume)
+            else None
+        )
+        done = last_epoch(reporter, trainer_options) if reporter is not None else (0, False)
+        if distributed_option.distributed:  # the others wait here for the folder to be whole
+            shared = [done]
+            torch.distributed.broadcast_object_list(shared)
+            done = shared[0]
+        finished, stopped = done
+        if stopped:
+            logging.warning("this training was stopped early after epoch %d: nothing is left to train", finished)
+            trainer_options.max_epoch = finished
+        report = TrainingReport(
+            Path(trainer_options.output_dir),
+            finished_epochs=finished,
+            max_epoch=trainer_options.max_epoch,
+            token_type=trainer_options.token_type,
+            first=first,
+            distributed=distributed_option.distributed,
+        )
+        this_run = type(cls.__name__, (cls,), {"report": report})
+        super(AVSRTrainer, this_run).run(
+            model=model,
+            optimizers=optimizers,
+            schedulers=schedulers,
+            train_iter_factory=train_iter_factory,
+            valid_iter_factory=valid_iter_factory,
+            plot_attention_iter_factory=plot_attention_iter_factory,
+            trainer_options=trainer_options,
+            distributed_option=distributed_option,
+        )
+
+    @classmethod
+    def train_one_epoch(
+        cls, model, iterator, optimizers, schedulers, scaler, reporter, summary_writer, options, distributed_option
+    ) -> bool:
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        getattr(model, "module", model).set_epoch(reporter.get_epoch())  # what is scheduled by epoch
+        progress = cls.report.train_progress(iterator, reporter)
+        batches = BatchStream(progress)
+        while True:
+            try:
+                invalid = super().train_one_epoch(
+                    model=model,
+                    iterator=batches,
+                    optimizers=optimizers,
+                    schedulers=schedulers,
+                    scaler=scaler,
+                    reporter=reporter,
+                    summary_writer=summary_writer,
+                    options=options,
+                    distributed_option=distributed_option,
+                )
+                break
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                reason = str(error).strip().splitlines()[0]
+                if options.on_out_of_memory != "halve":
+                    raise too_large(*batches.last, reason) from error
+            # Outside of the handler, where the error no longer holds the failed pass and its memory.
+            cls.halving = cls.halving or Halving(model)
+            for optimizer in optimizers:
+                optimizer.zero_grad()
+            cls.halving.learn(*batches.last, reason)
+            reporter.next()  # closes the step that failed
+            batches.give_back()
+        cls.report.trained(progress, reporter)
+        return invalid
+
+    @classmethod
+    def validate_one_epoch(cls, model, iterator, reporter, options, distributed_option) -> None:
+        with cls.report.validating(getattr(model, "module", model), reporter):
+            super().validate_one_epoch(
+                model=model,
+                iterator=iterator,
+                reporter=reporter,
+                options=options,
+                distributed_option=distributed_option,
+            )
+
+
+def is_first(distributed_option) -> bool:
+    """Whether this process is the one that writes files."""
+    return not distributed_option.distributed or distributed_option.dist_rank == 0
+
+
+def last_epoch(reporter: dict, options) -> tuple[int, bool]:
+    """(the last finished epoch, whether ESPnet had stopped there for want of improvement) of a saved reporter."""
+    epoch = reporter["epoch"]
+    if options.patience is None:
+        return epoch, False
+    best = best_epoch(reporter["stats"], *options.early_stopping_criterion)
+    return epoch, best is not None and epoch - best > options.patience
 
 
 def check_precision(args: argparse.Namespace) -> None:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from espnet_vivit.bin.avsr_progress import duration, progress_lines
+from espnet_vivit.bin.avsr_progress import progress_lines
+from espnet_vivit.units import duration
 
 
 def log_of_epochs(first: int, last: int) -> list[str]:
@@ -59,6 +60,20 @@ def test_long_epochs_show_a_line_a_minute():
         "epoch  1/1  30 batches, train loss 4.000 acc 0.25",
         "epoch  1/1  60 batches, train loss 4.000 acc 0.25",
     ]
+
+
+def test_a_terminal_gets_a_bar_that_is_drawn_again_and_a_file_a_line_a_minute():
+    numbers = "loss 41.2, acc 0.312, 839 frames/s, 3.1 GiB, 2 min left, 1 h 10 min in all"
+    log = [f"[host] (progress:90) INFO: progress: epoch 3/40, batch {done}/80, {numbers}\n" for done in (20, 40, 79)]
+    drawn = []
+    assert list(progress_lines(log, clock=ticking(50.0), show_bar=drawn.append)) == []
+    assert drawn[0] == f"epoch  3/40  [#####---------------]  25%  {numbers}" and len(drawn) == 3
+    assert list(progress_lines(log, clock=ticking(50.0))) == [drawn[1]]
+
+
+def test_warnings_about_the_transcripts_are_shown():
+    line = "[host] 2030-01-01 (training_report:90) WARNING: epoch 7: the word error rate has not left 100.0%\n"
+    assert list(progress_lines([line])) == ["warning: epoch 7: the word error rate has not left 100.0%"]
 
 
 def test_a_loss_that_is_not_a_number_is_shown():

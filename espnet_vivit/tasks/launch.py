@@ -1,0 +1,81 @@
+"""Who starts the processes of a training on several devices, and what ESPnet has to be told about it.
+
+    one machine, ESPnet starts them       avsr_train --ngpu 4 --multiprocessing_distributed true …
+    torchrun (one machine or several)     torchrun --nproc_per_node 4 -m espnet_vivit.bin.avsr_train …
+    Slurm, one task per machine           srun -N 2 --ntasks-per-node 1 python -m espnet_vivit.bin.avsr_train --ngpu 4
+                                              --multiprocessing_distributed true --dist_launcher slurm
+                                              --dist_master_port 29500 …
+    the same with ESPnet's own script     python -m espnet2.bin.launch --num_nodes 2 --ngpu 4 --cmd slurm.pl …
+    DeepSpeed                             any of these with --use_deepspeed true --deepspeed_config ds.json
+
+In: ESPnet's arguments and the environment. Out: the arguments changed for torchrun, whose WORLD_SIZE ESPnet would take
+for a number of machines, or an error for what would train wrongly or not at all.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from espnet_vivit.errors import ConfigError, MissingDependencyError
+
+_PRECISIONS = ("bf16", "fp16", "amp")  # of a DeepSpeed configuration
+_OWN_RATES = ("lr_scale", "layer_decay", "freeze_until")
+
+
+def adapt_launch(args: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> None:
+    """Check and complete the arguments, before ESPnet decides from them whether the training is distributed.
+
+    Raises ConfigError for options that contradict each other, MissingDependencyError for DeepSpeed or W&B.
+    """
+    if "TORCHELASTIC_RUN_ID" in environ:  # torchrun has started this process; one device is its
+        args.multiprocessing_distributed, args.ngpu = False, min(args.ngpu, 1)
+    elif args.ngpu > 1 and not args.multiprocessing_distributed:
+        raise ConfigError(
+            f"{args.ngpu} GPUs in one process would share one copy of the interpreter, and batches cannot be split so",
+            found=f"ngpu: {args.ngpu}, multiprocessing_distributed: false",
+            fix="Say --multiprocessing_distributed true, or start with torchrun",
+        )
+    if args.ngpu == 0 and args.dist_backend == "nccl":  # ESPnet's default, which needs GPUs
+        args.dist_backend = "gloo"
+    several = _several(args, environ)
+    if several and args.on_out_of_memory == "halve":
+        raise ConfigError(
+            "on_out_of_memory: halve works on one device; with several the others would wait for the one that retries",
+            fix="Say on_out_of_memory: stop, and choose a batch_frames that fits",
+        )
+    if args.use_deepspeed:
+        _check_deepspeed(args, several)
+    if args.use_wandb and importlib.util.find_spec("wandb") is None:
+        raise MissingDependencyError("use_wandb needs wandb", fix="pip install wandb, or leave use_wandb out")
+
+
+def _several(args: argparse.Namespace, environ: Mapping[str, str]) -> bool:
+    sizes = (args.ngpu, args.dist_world_size or 1, int(environ.get("WORLD_SIZE", 1)))
+    return max(sizes) > 1 or args.dist_launcher is not None
+
+
+def _check_deepspeed(args: argparse.Namespace, several: bool) -> None:
+    """The configuration goes to DeepSpeed as it is; what it, or ESPnet's use of it, would ignore is refused."""
+    where = f"deepspeed_config {args.deepspeed_config}"
+    if not several:
+        raise ConfigError("use_deepspeed needs several processes: ESPnet would train without it", fix="See --ngpu")
+    try:
+        config = json.loads(Path(args.deepspeed_config or "").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{where} cannot be read ({error})", expected="a JSON file of DeepSpeed's options") from error
+    for name in _PRECISIONS:
+        if name in config:
+            fix = f"Leave {name} out there and set amp_dtype here: losses and CTC are computed in float32"
+            raise ConfigError(f"{where} sets {name}", fix=fix)
+    if "optimizer" not in config:
+        fix = 'Write {"optimizer": {"type": "AdamW", "params": {"lr": 0.001}}, …} into it'
+        raise ConfigError(f"{where} names no optimizer, and DeepSpeed does not use optim", fix=fix)
+    given = [name for name in _OWN_RATES if getattr(args, name, None)] + ["accum_grad"] * (args.accum_grad > 1)
+    if given:
+        fix = "Leave it out, or train without DeepSpeed; accumulation is its gradient_accumulation_steps"
+        raise ConfigError(f"DeepSpeed has its own optimiser, which knows nothing of {' or '.join(given)}", fix=fix)
+    if importlib.util.find_spec("deepspeed") is None:
+        raise MissingDependencyError("use_deepspeed needs deepspeed", fix="pip install deepspeed, or leave it out")

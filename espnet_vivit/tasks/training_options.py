@@ -1,0 +1,45 @@
+"""The options by which a training fits the machine: memory, batches, devices. ESPnet's stand beside them.
+
+In: a parser, or parsed arguments. Out: the options added, or checked as a whole before anything is built.
+"""
+
+import argparse
+
+from espnet_vivit.errors import ConfigError, unknown_name
+from espnet_vivit.espnet_compat import Trainer
+from espnet_vivit.tasks.batches import MAX_PADDING, check_batch_options
+from espnet_vivit.tasks.launch import adapt_launch
+from espnet_vivit.tasks.out_of_memory import WAYS
+from espnet_vivit.tasks.recompute import check_tower_names
+
+
+def add_training_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("Memory and batches")
+    group.add_argument("--batch_frames", type=int, default=None, help="video frames per batch, in place of batch_type")
+    group.add_argument("--max_padding", type=float, default=MAX_PADDING, help="share of such a batch, at most")
+    group.add_argument(
+        "--gradient_checkpointing",
+        nargs="*",
+        default=[],
+        metavar="TOWER",
+        help="towers whose activations are computed twice instead of kept, as [vision_encoder, encoder]",
+    )
+    group.add_argument(
+        "--on_out_of_memory", choices=WAYS, default="stop", help="stop with a message, or compute the batch in halves"
+    )
+
+
+def check_training_options(args: argparse.Namespace) -> None:
+    """Raise ConfigError for what cannot be meant; adapts `args` to whoever has started this process."""
+    check_batch_options(args.batch_frames, args.max_padding)
+    check_tower_names(args.gradient_checkpointing)
+    if args.on_out_of_memory not in WAYS:
+        raise unknown_name("on_out_of_memory", args.on_out_of_memory, WAYS)
+    if args.accum_grad < 1:
+        raise ConfigError("accum_grad", found=args.accum_grad, expected="a number of batches per step, 1 or more")
+    adapt_launch(args)
+
+
+def with_deepspeed(task: type) -> type:
+    """`task` with ESPnet's own trainer, which ESPnet wants to see before it puts its DeepSpeedTrainer in its place."""
+    return type(task.__name__, (task,), {"trainer": Trainer})

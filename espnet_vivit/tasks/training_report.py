@@ -1,0 +1,101 @@
+"""What a training tells of itself while it runs, epoch by epoch: progress, `log.jsonl`, dev word error rate, warnings.
+
+In: what ESPnet's trainer does, through the three calls below. Out: lines in the log, `log.jsonl`, and `wer_ctc` among
+the numbers of the validation, so that TensorBoard, W&B, `best_model_criterion` and the results line have it as well.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from espnet_vivit.espnet_compat import aggregate
+from espnet_vivit.tasks.collapse_watch import collapse_warnings
+from espnet_vivit.tasks.greedy_transcripts import GreedyTranscripts
+from espnet_vivit.tasks.progress import Progress
+from espnet_vivit.tasks.run_log import RunLog
+
+WER = "wer_ctc"
+_RECENT = 10  # batches over which progress shows the loss
+
+
+class TrainingReport:
+    """Of one run. `first`: whether this process writes; `distributed`: whether there are others."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        finished_epochs: int,
+        max_epoch: int,
+        token_type: str,
+        first: bool = True,
+        distributed: bool = False,
+    ):
+        self.max_epoch, self.token_type = max_epoch, token_type
+        self.first, self.distributed = first, distributed
+        self.log = RunLog(folder, finished_epochs=finished_epochs) if first else None
+        self.epoch_s: float | None = None  # how long the epoch before took
+        self._trained: tuple[dict, Progress, float] | None = None
+
+    def train_progress(self, batches, reporter) -> Progress:
+        """`batches` on their way to the trainer; `reporter` is ESPnet's for this epoch."""
+        return Progress(
+            batches,
+            epoch=reporter.get_epoch(),
+            max_epoch=self.max_epoch,
+            stats=lambda: means(reporter, last=_RECENT, names=("loss", "acc")),
+            epoch_s=self.epoch_s,
+            show=self.first,
+        )
+
+    def trained(self, progress: Progress, reporter) -> None:
+        """An epoch's training is over."""
+        self._trained = means(reporter), progress, progress.seconds
+
+    @contextmanager
+    def validating(self, model, reporter) -> Iterator[None]:
+        """Around an epoch's validation of `model` (E2E)."""
+        begun_s = time.perf_counter()
+        transcripts = GreedyTranscripts(self.token_type)
+        with transcripts.listening(model):
+            yield
+        if self.distributed:
+            transcripts.gather()
+        wer = transcripts.word_error_rate()
+        if wer is not None:
+            reporter.register({WER: wer})
+            reporter.next()
+        if self.first:
+            self._write(transcripts, reporter, time.perf_counter() - begun_s)
+
+    def _write(self, transcripts: GreedyTranscripts, reporter, valid_s: float) -> None:
+        train, progress, train_s = self._trained
+        valid = means(reporter)
+        warnings = []
+        if WER in valid:
+            history = [*self.log.values("valid", WER), valid[WER]]
+            said = [transcripts.hypotheses[utt_id] for utt_id in transcripts.references]
+            warnings = collapse_warnings(said, list(transcripts.references.values()), history)
+        for warning in warnings:
+            logging.warning("epoch %d: %s", reporter.get_epoch(), warning)
+        self.epoch_s = train_s + valid_s
+        self.log.add(
+            epoch=reporter.get_epoch(),
+            train=train,
+            valid=valid,
+            train_s=train_s,
+            valid_s=valid_s,
+            frames=progress.frames,
+            warnings=warnings,
+        )
+
+
+def means(reporter, *, last: int | None = None, names: tuple[str, ...] | None = None) -> dict[str, float]:
+    """Of each number that ESPnet's SubReporter has, over all batches so far or the `last` ones."""
+    return {
+        name: float(aggregate(values[-last:] if last else values))
+        for name, values in reporter.stats.items()
+        if values and (names is None or name in names)
+    }
