@@ -1,0 +1,217 @@
+"""Inspects video files, each in a process of its own, and writes what was found in a folder.
+
+    counts = inspect_files(find_videos(["corpus"]), "inspected", detector="auto")     # Counter(ok=40, warn=0, reject=8)
+
+A file becomes a row of the report (media/quality_report.py) whatever is wrong with it: one that cannot be read, or that
+brings down the process which reads it, is rejected with that as the reason. Recordings longer than PIECE_S become a row
+for each piece, so that memory stays bounded and it is seen where they are bad.
+"""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from espnet_vivit.errors import ConfigError, DataError, MediaError, MissingDependencyError
+from espnet_vivit.media.audio_file import read_wav
+from espnet_vivit.media.quality import assess_clip, refused_clip
+from espnet_vivit.media.quality_page import believed
+from espnet_vivit.media.quality_report import ClipReport, facts_of, open_report
+from espnet_vivit.media.quality_sheet import draw_sheet, draw_strip, one_line, write_sheet
+from espnet_vivit.units import AUDIO_RATE_HZ, SAMPLES_PER_FRAME, VIDEO_RATE_HZ, seconds_of_frames
+
+if TYPE_CHECKING:
+    from espnet_vivit.media.mouth_clip import MouthClip
+
+SUFFIXES = frozenset(
+    ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .mts .m2ts .ts .vob .wmv .flv .3gp .ogv .mxf .y4m .npy".split()
+)
+PIECE_S = 60.0
+SHEETS = {"all": "of every clip", "bad": "of those that are not ok", "none": "no contact sheets"}
+SHEETS_FOLDER = "sheets"
+AUDIO_SUFFIXES = (".flac", ".wav")
+AHEAD = 4  # videos handed out per process before their turn
+
+
+@dataclass(frozen=True)
+class Video:
+    """A file to inspect, and what it is called in the report: its path below the folder that was named."""
+
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True)
+class How:
+    """How clips are inspected: the options of read_mouth_clip and assess_clip, and what is written."""
+
+    out: Path
+    detector: str = "auto"
+    modality: str = "auto"
+    sheets: str = "bad"
+    audio: Path | None = None  # folder with the sound of videos without any, by the same relative names
+
+
+def find_videos(inputs: Iterable[str | os.PathLike]) -> list[Video]:
+    """Files as named, and below folders all whose suffix is in SUFFIXES. Raises DataError if there are none."""
+    videos = []
+    for given in map(Path, inputs):
+        if given.is_dir():
+            found = (path for path in given.rglob("*") if path.suffix.lower() in SUFFIXES and not path.is_dir())
+            videos += [Video(path, path.relative_to(given).as_posix()) for path in sorted(found)]
+        elif given.exists():
+            videos.append(Video(given, given.name))
+        else:
+            raise DataError(f"{given} does not exist", fix="Check the path.")
+    if not videos:
+        raise DataError("no video", found=", ".join(map(str, inputs)), expected=" ".join(sorted(SUFFIXES)))
+    if clashing := [name for name, count in Counter(video.name for video in videos).items() if count > 1]:
+        full = {video.name for video in videos if video.name in clashing}
+        videos = [Video(v.path, v.path.as_posix().lstrip("/.")) if v.name in full else v for v in videos]
+    return videos
+
+
+def inspect_files(
+    videos: list[Video], how: How, *, nj: int = 1, title: str = "Quality of clips", seen: Callable | None = None
+) -> Counter[str]:
+    """Inspect all with `nj` processes, write the report; returns how often each verdict was given.
+
+    `seen` is called with the rows of each video, in their order. Raises ConfigError and MissingDependencyError, which
+    are not the clips' fault, and MediaError if the report cannot be written.
+    """
+    with open_report(how.out, title=title) as report:
+        for rows in _each(partial(inspect_video, how=how), videos, nj):
+            for row in rows:
+                report.add(row)
+            if seen is not None:
+                seen(rows)
+    return report.counts
+
+
+def inspect_video(video: Video, how: How) -> list[ClipReport]:
+    """The rows of one file: one, or one for each PIECE_S seconds. Its sheets are written into `how.out`."""
+    from espnet_vivit.media.mouth_clip import stream_mouth_clips
+
+    rows: list[ClipReport] = []
+    start_s = 0.0
+    try:
+        pieces = stream_mouth_clips(video.path, detector=how.detector, chunk_s=PIECE_S, max_gap_s=float("inf"))
+        first, second = next(pieces), next(pieces, None)
+        for clip in (first,) if second is None else chain((first, second), pieces):
+            end_s = start_s + seconds_of_frames(len(clip.frames))
+            span = "" if second is None else f" [{start_s:.0f}-{end_s:.0f} s]"
+            rows.append(_report(replace(video, name=video.name + span), _with_sound(clip, video, how, start_s), how))
+            start_s = end_s
+    except (ConfigError, MissingDependencyError):
+        raise  # not the file's fault
+    except MediaError as error:
+        rows.append(_refusal(video, error, start_s))
+    except Exception as error:  # whatever else a file does to a decoder or a detector is that file's row, too
+        rows.append(_refusal(video, MediaError(f"cannot be inspected ({type(error).__name__}: {error})"), start_s))
+    return rows
+
+
+def _report(video: Video, clip: MouthClip, how: How) -> ClipReport:
+    """Assess a clip; draw what is asked for."""
+    quality = assess_clip(clip, modality=how.modality)
+    strip = io.BytesIO()
+    draw_strip(clip).save(strip, format="JPEG", quality=80)
+    row = ClipReport(video.name, quality, facts_of(clip), strip.getvalue())
+    if how.sheets == "none" or (how.sheets == "bad" and quality.verdict == "ok"):
+        return row
+    sheet = f"{SHEETS_FOLDER}/{one_line(video.name)}.png"
+    write_sheet(how.out / sheet, draw_sheet(clip, quality, title=video.name, facts=describe(row)))
+    return replace(row, sheet=sheet)
+
+
+def _refusal(video: Video, error: MediaError, start_s: float) -> ClipReport:
+    """The row of a file, or of its rest after `start_s`, that could not be read."""
+    name = f"{video.name} [from {start_s:.0f} s]" if start_s else video.name
+    return ClipReport(name, refused_clip(error))
+
+
+def _with_sound(clip: MouthClip, video: Video, how: How, start_s: float) -> MouthClip:
+    """The clip with its part of the sound file that belongs to it, where the file itself has no sound."""
+    if how.audio is None or clip.speech is not None:
+        return clip
+    for suffix in AUDIO_SUFFIXES:
+        path = (how.audio / video.name).with_suffix(suffix)
+        if path.exists():
+            first = round(start_s * AUDIO_RATE_HZ)
+            return replace(clip, speech=read_wav(path)[first : first + len(clip.frames) * SAMPLES_PER_FRAME])
+    return clip
+
+
+def describe(row: ClipReport) -> str:
+    """What was found, in one line."""
+    facts, known = row.facts, believed(row.quality.measures)
+    parts = [
+        f"{known['pictures']:.0f} pictures, {known['pictures'] / VIDEO_RATE_HZ:.2f} s",
+        f"source {facts['width']}×{facts['height']} {facts['codec']}, {known['source_rate_hz']:.4g} per second",
+    ]
+    faces = f"detector {facts['detector']}"
+    if "faces_found" in known:
+        faces += f": a face in {known['faces_found']:.0f} %"
+    if "eye_distance_px" in known:
+        faces += f", {known['eye_distance_px']:.0f} px between the eyes"
+    parts.append(faces)
+    if "level_db" in known:
+        sound = f"sound {facts['audio_rate_hz']} Hz, {known['level_db']:.0f} dB"
+        parts.append(
+            sound + (f", {known['av_offset_ms']:+.0f} ms against the mouth" if "av_offset_ms" in known else "")
+        )
+    else:
+        parts.append("no sound")
+    return "; ".join(parts)
+
+
+def _each(work: Callable[[Video], list[ClipReport]], videos: Iterable[Video], nj: int) -> Iterator[list[ClipReport]]:
+    """`work` of each video, in order, in `nj` processes; a video that kills its process is a rejected row."""
+    if nj <= 1:
+        yield from map(work, videos)
+        return
+    waiting = iter(videos)
+    pending: deque[tuple[Video, Future]] = deque()
+    pool = _pool(nj)
+    try:
+        while True:
+            for video in islice(waiting, AHEAD * nj - len(pending)):
+                pending.append((video, pool.submit(work, video)))
+            if not pending:
+                return
+            video, future = pending.popleft()
+            try:
+                yield future.result()
+            except (
+                BrokenProcessPool
+            ):  # this video's fault, or that of one beside it: tried alone, then on with the rest
+                yield _alone(work, video)
+                pool = _pool(nj)
+                pending = deque((other, pool.submit(work, other)) for other, _ in pending)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _alone(work: Callable[[Video], list[ClipReport]], video: Video) -> list[ClipReport]:
+    with _pool(1) as pool:
+        try:
+            return pool.submit(work, video).result()
+        except BrokenProcessPool:
+            error = MediaError(f"{video.path} ended the process that read it", fix="Encode it again, or leave it out.")
+            return [_refusal(video, error, 0.0)]
+
+
+def _pool(nj: int) -> ProcessPoolExecutor:
+    """Fresh processes, not forks: libraries that have started threads do not survive a fork."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # one thread for each process; read when NumPy is loaded there
+    return ProcessPoolExecutor(nj, mp_context=multiprocessing.get_context("spawn"))
