@@ -1,0 +1,83 @@
+"""`curriculum: {max_frames: 100, epochs: 10}`: short clips alone in the first epochs, all of them afterwards.
+
+In: ESPnet's factory of a training set's batches. Out: one that leaves long clips out of the batches of the first
+epochs, and tells the preprocessing which epoch it is, for noise that grows with it. Beginning with long clips keeps lip
+readers at 100 % errors for long: Auto-AVSR (Ma et al., ICASSP 2023) trains on up to 100 frames before it trains on all.
+"""
+
+import copy
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+from espnet_vivit.errors import ConfigError, unknown_name
+from espnet_vivit.espnet_compat import AbsIterFactory
+from espnet_vivit.tasks.batches import read_frames
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curriculum:
+    """Clips of at most `max_frames` video frames in epochs 1 to `epochs`."""
+
+    max_frames: int
+    epochs: int
+
+    def __post_init__(self):
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ConfigError(f"{field.name} of curriculum", found=repr(value), expected="a whole number from 1")
+
+
+def read_curriculum(option: Mapping | None) -> Curriculum | None:
+    """The checked option; None: all clips in every epoch. Raises ConfigError for unknown, missing or bad values."""
+    if not option:
+        return None
+    names = [field.name for field in fields(Curriculum)]
+    for name in option:
+        if name not in names:
+            raise unknown_name("option in curriculum", name, names)
+    missing = [name for name in names if name not in option]
+    if missing:
+        raise ConfigError(
+            f"curriculum lacks {missing[0]}", found=dict(option), expected="{max_frames: 100, epochs: 10}"
+        )
+    return Curriculum(**option)
+
+
+class EpochIterFactory(AbsIterFactory):
+    """`build_iter(epoch)` gives the batches of that epoch, as ESPnet's `factory` makes them of what is left."""
+
+    def __init__(self, factory, curriculum: Curriculum | None, shape_files: Sequence[str]):
+        self.factory, self.curriculum = factory, curriculum
+        self.short = None if curriculum is None else _short(factory, curriculum, read_frames(shape_files))
+
+    def build_iter(self, epoch: int, shuffle: bool | None = None):
+        preprocess = self.factory.dataset.preprocess
+        if preprocess is not None:  # before the loader's processes copy it
+            preprocess.set_epoch(epoch)
+        early = self.curriculum is not None and epoch <= self.curriculum.epochs
+        return (self.short if early else self.factory).build_iter(epoch, shuffle)
+
+
+def _short(factory, curriculum: Curriculum, frames: Mapping[str, int]):
+    """A copy of ESPnet's factory over the same dataset, with batches of the short clips alone."""
+    batches = list(factory.sampler)
+    left = [tuple(key for key in batch if frames[key] <= curriculum.max_frames) for batch in batches]
+    left = [batch for batch in left if batch]
+    if not left:
+        raise ConfigError(
+            "curriculum leaves no clip to begin with",
+            found=f"max_frames: {curriculum.max_frames}, and a shortest clip of {min(frames.values())} frames",
+            fix="Raise max_frames, or leave curriculum out",
+        )
+    logging.info(
+        "curriculum: %d of %d clips in epochs 1 to %d, those of at most %d frames",
+        sum(map(len, left)),
+        sum(map(len, batches)),
+        curriculum.epochs,
+        curriculum.max_frames,
+    )
+    short = copy.copy(factory)
+    short.sampler = type(factory.sampler)(left)
+    return short
