@@ -1,4 +1,8 @@
-"""Every preset in conf/ and egs/*/avsr1/conf/ is understood, without a key that nobody reads, and builds."""
+"""Every preset in conf/ and egs/*/avsr1/conf/ is understood, without a key that nobody reads, and builds.
+
+In conf/ there are two families: train_<size>_<streams>.yaml to train with, and train_avsr_<front-end>.yaml to compare
+front-ends with, which differ in nothing but the vision encoder. Large ones are built on PyTorch's meta device.
+"""
 
 from pathlib import Path
 
@@ -8,10 +12,19 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = [ROOT / "conf", *sorted(ROOT.glob("egs/*/avsr1/conf"))]
-TRAINING, DECODING, LANGUAGE = (
+COMPARED, DECODING, LANGUAGE = (
     sorted(path for folder in FOLDERS for path in folder.glob(pattern))
     for pattern in ("train_avsr_*.yaml", "decode_*.yaml", "train_lm*.yaml")
 )
+SIZES = {  # blocks and width of the Conformer, blocks of the decoder; millions of parameters for video, audio, both
+    "tiny": ((3, 144, 2), (3.1, 2.4, 3.4)),
+    "base": ((12, 256, 6), (128.9, 45.1, 132.9)),
+    "large": ((12, 768, 6), (316.2, 231.4, 320.5)),
+}
+STREAMS = {"video": "video", "audio": "audio", "both": "multimodal"}
+SIZED = {(size, name): ROOT / f"conf/train_{size}_{name}.yaml" for size in SIZES for name in STREAMS}
+TRAINING = [*COMPARED, *SIZED.values()]
+QUICK = [*COMPARED, *(path for (size, _), path in SIZED.items() if size == "tiny")]  # built and trained for a batch
 
 SMALL_VIVIT = {
     "tubelet_size": [2, 16, 16],
@@ -57,7 +70,7 @@ def clip(rng: np.random.Generator, side: int, frames: int) -> dict:
     }
 
 
-@pytest.mark.parametrize("preset", TRAINING, ids=name_of)
+@pytest.mark.parametrize("preset", QUICK, ids=name_of)
 def test_a_training_preset_builds_and_learns_from_one_batch(preset, token_list, tmp_path):
     from espnet_vivit import vivit_encoder
     from espnet_vivit.tasks.avsr import AVSRTask
@@ -74,18 +87,72 @@ def test_a_training_preset_builds_and_learns_from_one_batch(preset, token_list, 
     elif "model_name" in args.vision_encoder_conf:
         args.vision_encoder_conf["pretrained"] = False  # its sizes with random weights: tests have no network
     preprocess = AVSRTask.build_preprocess_fn(args, train=True)
+    args.modality_dropout = {}  # by chance it could silence a stream of both clips, which then has no gradient
     model = AVSRTask.build_model(args)
-    assert model.modality == "multimodal" and model.vision_encoder is not None
+    expected = STREAMS.get(preset.stem.rpartition("_")[2], "multimodal")
+    assert model.modality == expected
     side, rng = (48 if "egs" in preset.relative_to(ROOT).parts else 96), np.random.default_rng(0)
-    samples = [(name, preprocess(name, clip(rng, side, frames))) for name, frames in (("u1", 12), ("u2", 11))]
+    takes = {"video": ["video"], "audio": ["speech"], "multimodal": ["video", "speech"]}[expected]
+    clips = {name: clip(rng, side, frames) for name, frames in (("u1", 12), ("u2", 11))}
+    samples = [
+        (name, preprocess(name, {key: one[key] for key in [*takes, "text", "word_times"]}))
+        for name, one in clips.items()
+    ]
     _, batch = AVSRTask.build_collate_fn(args, train=True)(samples)
-    assert batch["video"].shape[-1] == preprocess.preset.crop_size(side)
+    if "video" in takes:
+        assert batch["video"].shape[-1] == preprocess.preset.crop_size(side)
     if sum(parameter.numel() for parameter in model.parameters()) > 20_000_000:
         return  # on two cores building the large ones is enough
     loss, _, _ = model.train()(**batch)
     loss.backward()
     assert torch.isfinite(loss)
-    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.vision_encoder.parameters())
+    for tower in (model.vision_encoder, model.audio_encoder):
+        assert tower is None or any(p.grad is not None and p.grad.abs().sum() > 0 for p in tower.parameters())
+
+
+@pytest.mark.parametrize(("size", "streams"), SIZED, ids=map("-".join, SIZED))
+def test_a_preset_of_a_size_has_the_model_of_that_size_and_those_streams(size, streams, token_list):
+    from espnet_vivit.tasks.avsr import AVSRTask
+
+    args = arguments_of(SIZED[size, streams], token_list)
+    if "model_name" in args.vision_encoder_conf:
+        args.vision_encoder_conf["pretrained"] = False
+    with torch.device("meta"):  # shapes without memory: the largest would take 1.3 GB
+        model = AVSRTask.build_model(args)
+        (optimizer,) = AVSRTask.build_optimizers(args, model)
+    (blocks, width, decoder_blocks), millions = SIZES[size]
+    assert (len(model.encoder.encoders), model.encoder.output_size()) == (blocks, width)
+    assert len(model.decoder.decoders) == decoder_blocks and model.modality == STREAMS[streams]
+    count = sum(parameter.numel() for parameter in model.parameters())
+    assert round(count / 1e6, 1) == millions[list(STREAMS).index(streams)]
+    rates = {group.get("name", "all else"): group["lr"] / args.optim_conf["lr"] for group in optimizer.param_groups}
+    pretrained = {"vision_encoder": pytest.approx(0.1)} if size != "tiny" and streams != "audio" else {}
+    assert rates == {"all else": 1.0, **pretrained}
+
+
+@pytest.mark.parametrize("preset", SIZED.values(), ids=name_of)
+def test_a_preset_of_a_size_has_what_keeps_a_training_from_failing(preset, token_list):
+    """AdamW, warm-up and cosine, clipping, averaging, short clips first."""
+    from espnet_vivit.tasks.curriculum import read_curriculum
+
+    args = arguments_of(preset, token_list)
+    assert args.optim == "adamw" and args.optim_conf["betas"] == [0.9, 0.98]
+    assert args.scheduler == "cosine_with_warmup" and args.scheduler_conf["total_steps"] % args.max_epoch == 0
+    assert 5 <= args.grad_clip <= 10 and args.keep_nbest_models >= 5
+    assert args.best_model_criterion == [["valid", "acc", "max"]]
+    curriculum = read_curriculum(args.curriculum)
+    assert curriculum.max_frames == 100 and curriculum.epochs < args.max_epoch / 4
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_presets_of_a_size_differ_only_where_their_streams_do(size, token_list):
+    configs = {name: vars(arguments_of(SIZED[size, name], token_list)) for name in STREAMS}
+    video = {"vision_encoder", "vision_encoder_conf", "lr_scale", "batch_bins"}
+    audio = {"audio_encoder", "audio_encoder_conf"}
+    both = {"config", "modality", "modality_dropout", "preprocessor_conf"}
+    for other, keys in (("video", audio | both), ("audio", video | both)):
+        differing = {key for key in configs["both"] if configs["both"][key] != configs[other][key]}
+        assert differing <= keys, differing - keys
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=name_of)
