@@ -3,8 +3,9 @@
     espnet-vivit doctor
 
 Versions are compared with what the installed package itself asks for (its metadata), so nothing is said twice. The
-parts that fail in ways a version does not show are tried: torch is imported and asked for devices, PyAV for codecs, and
-espeak-ng is loaded with its data. ESPnet is looked up, not imported: that takes ten seconds and more.
+parts that fail in ways a version does not show are tried (espnet_vivit/doctor_trials.py): torch, its devices and mixed
+precision, video codecs, detectors of faces, 4-bit weights, espeak-ng. ESPnet is looked up, not imported: that takes ten
+seconds and more.
 Exit code 0: everything that is needed works, whatever optional parts are missing; 1: something needed does not.
 """
 
@@ -13,37 +14,21 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from importlib import metadata
 
 from espnet_vivit import __version__
-from espnet_vivit.errors import EspnetVivitError
+from espnet_vivit.doctor_trials import ABSENT, BROKEN, OK, TRIALS, Finding, installed_version
 
 DISTRIBUTION = "espnet-vivit"
 PYTHONS = ((3, 10), (3, 12))  # first and last that are supported
-VIVIT = "google/vivit-b-16x2-kinetics400"
 EXTRAS = {  # extra -> what it is for; the development tools are left out
     "qlora": "4-bit towers with LoRA",
     "mini_av": "speech of the synthetic corpus",
+    "faces": "faces in videos",
+    "export": "models as ONNX files",
+    "page": "the page to try a model on",
+    "cluster": "preparing data on several machines",
 }
-OK, ABSENT, BROKEN = "ok", "absent", "BROKEN"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report. `state` is OK, ABSENT (most things work without it) or BROKEN (nothing does)."""
-
-    state: str
-    name: str
-    found: str
-    fix: str = ""
-
-
-def installed_version(distribution: str) -> str | None:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def check_python(version: tuple[int, int]) -> Finding:
@@ -84,55 +69,6 @@ def _check_requirement(requirement, found: str | None, extra: str) -> Finding:
     return Finding(state, name, found or "not installed", f"pip install '{wanted}'")
 
 
-def check_devices() -> Finding:
-    """Whether torch loads, and what it can compute on."""
-    try:
-        import torch
-    except (ImportError, OSError) as error:  # OSError: one of its libraries cannot be loaded
-        return Finding(
-            BROKEN, "torch loads", str(error).splitlines()[0], "pip install --force-reinstall torch torchaudio"
-        )
-    if not torch.cuda.is_available():
-        return Finding(OK, "torch computes on", f"CPU, {torch.get_num_threads()} threads (no CUDA device)")
-    devices = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
-    listed = ", ".join(f"{device.name} ({device.total_memory / 2**30:.0f} GiB)" for device in devices)
-    return Finding(OK, "torch computes on", listed)
-
-
-def check_video() -> Finding:
-    """Whether the codecs are there that corpora are read from (h264) and drawn to (ffv1)."""
-    try:
-        from av.codec import Codec
-
-        for codec, mode in (("h264", "r"), ("ffv1", "w")):
-            Codec(codec, mode)
-    except (ImportError, OSError, ValueError) as error:  # PyAV: an unknown codec is a ValueError
-        return Finding(BROKEN, "video codecs", str(error).splitlines()[0], "pip install --force-reinstall av")
-    return Finding(OK, "video codecs", "h264, ffv1")
-
-
-def check_espeak() -> Finding:
-    """Whether espeak-ng, wherever it comes from, can be loaded."""
-    try:
-        from espnet_vivit.corpora.mini_av_speech import espeak_version
-
-        return Finding(OK, "espeak-ng", espeak_version())
-    except (EspnetVivitError, ImportError) as error:
-        return Finding(ABSENT, "espeak-ng", "cannot be loaded", str(error))
-
-
-def check_weights() -> Finding:
-    """Whether ViViT's published weights are in the local cache; without network nothing else can bring them."""
-    try:
-        from huggingface_hub import try_to_load_from_cache
-    except ImportError as error:
-        return Finding(BROKEN, "Hugging Face hub", str(error), "pip install huggingface-hub")
-    files = ("model.safetensors", "pytorch_model.bin")
-    if any(isinstance(try_to_load_from_cache(VIVIT, name), str) for name in files):
-        return Finding(OK, "ViViT weights", f"{VIVIT}, cached")
-    return Finding(ABSENT, "ViViT weights", "not cached", f"with network: hf download {VIVIT}; else pretrained=False")
-
-
 def examine() -> list[Finding]:
     """Every check, in the order of the report."""
     findings = [check_python(sys.version_info[:2])]
@@ -143,7 +79,7 @@ def examine() -> list[Finding]:
         findings.append(Finding(BROKEN, DISTRIBUTION, "imported from a folder, not installed", fix))
         requirements = []
     findings += check_requirements(requirements)
-    return [*findings, check_devices(), check_video(), check_espeak(), check_weights()]
+    return [*findings, *(trial() for trial in TRIALS)]
 
 
 def report(findings: Sequence[Finding]) -> str:

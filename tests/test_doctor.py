@@ -1,12 +1,13 @@
 """What `espnet-vivit doctor` finds: judged against faked surroundings, and once against this machine."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from espnet_vivit import doctor
-from espnet_vivit.doctor import ABSENT, BROKEN, OK, Finding
+from espnet_vivit import doctor, doctor_trials
+from espnet_vivit.doctor_trials import ABSENT, BROKEN, OK, Finding
 
 REQUIREMENTS = [
     "torch==2.11.0",
@@ -46,33 +47,103 @@ def test_supported_pythons(version, state):
 
 def test_a_torch_that_does_not_load_is_broken(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    finding = doctor.check_devices()
+    finding = doctor_trials.check_devices()
     assert finding.state == BROKEN and "pip install" in finding.fix
 
 
 def test_devices_are_what_torch_sees():
-    finding = doctor.check_devices()
+    finding = doctor_trials.check_devices()
     assert finding.state == OK
     assert finding.found.startswith("CPU") != torch.cuda.is_available()
 
 
 def test_video_codecs_work_here_and_their_absence_is_seen(monkeypatch):
-    assert doctor.check_video().state == OK
+    assert doctor_trials.check_video().state == OK
     monkeypatch.setitem(sys.modules, "av.codec", None)
-    assert doctor.check_video().state == BROKEN
+    assert doctor_trials.check_video().state == BROKEN
+
+
+@pytest.mark.parametrize(
+    ("codec", "state"), [("h264", BROKEN), ("ffv1", BROKEN), ("hevc", ABSENT), ("libx264", ABSENT)]
+)
+def test_a_missing_codec_is_named_and_only_some_are_needed(monkeypatch, codec, state):
+    import av.codec
+
+    def made_without(name, mode, *, codec_class=av.codec.Codec):
+        if name == codec:
+            raise ValueError(f"no codec {name}")
+        return codec_class(name, mode)
+
+    monkeypatch.setattr(av.codec, "Codec", made_without)
+    finding = doctor_trials.check_video()
+    assert (finding.state, finding.found) == (state, f"no {codec}")
+
+
+def test_the_cpu_has_bfloat16_and_no_float16():
+    finding = doctor_trials.check_precision()
+    assert finding.state == OK and finding.found.split("; ")[0] == "cpu: bfloat16"
+
+
+def test_a_dtype_that_a_device_computes_wrongly_is_not_listed(monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "__matmul__", lambda one, other: torch.zeros(8, 8, dtype=torch.bfloat16))
+    assert doctor_trials.check_precision().found.startswith("cpu: none")
+
+
+def test_four_bits_work_here():
+    pytest.importorskip("bitsandbytes")
+    finding = doctor_trials.check_four_bits()
+    assert finding.state == OK and "bitsandbytes" in finding.found
+
+
+def test_four_bits_that_compute_nonsense_are_not_ok(monkeypatch):
+    def spoil(name, layers, config, dtype):
+        layers[0].weight.zero_()
+
+    monkeypatch.setattr("espnet_vivit.adapters.quantize.quantize_linears", spoil)
+    finding = doctor_trials.check_four_bits()
+    assert finding.state == ABSENT and finding.found.startswith("wrong by ")
+
+
+def test_without_bitsandbytes_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    finding = doctor_trials.check_four_bits()
+    assert finding.state == ABSENT and "espnet-vivit[qlora]" in finding.fix
+
+
+def test_haar_is_found_where_opencv_has_its_cascades(monkeypatch):
+    cv2 = pytest.importorskip("cv2")
+    if not hasattr(cv2, "data"):
+        pytest.skip("this OpenCV has no cascades")
+    assert doctor_trials.check_haar().state == OK
+    monkeypatch.setattr(cv2.data, "haarcascades", "nowhere/")
+    finding = doctor_trials.check_haar()
+    assert finding.state == ABSENT and "espnet-vivit[faces]" in finding.fix
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert doctor_trials.check_haar().state == ABSENT
+
+
+@pytest.mark.parametrize(
+    ("version", "contents", "state"),
+    [(None, {}, ABSENT), ("0.10.21", {"solutions": object()}, OK), ("0.10.33", {}, ABSENT)],
+)
+def test_mediapipe_counts_with_the_models_in_its_wheel(monkeypatch, version, contents, state):
+    monkeypatch.setattr(doctor_trials, "installed_version", lambda name: version)
+    monkeypatch.setitem(sys.modules, "mediapipe", SimpleNamespace(**contents))
+    finding = doctor_trials.check_mediapipe()
+    assert finding.state == state and (state == OK or "make faces" in finding.fix)
 
 
 def test_a_missing_espeak_is_absent_and_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
     monkeypatch.setattr("ctypes.util.find_library", lambda name: None)
-    finding = doctor.check_espeak()
+    finding = doctor_trials.check_espeak()
     assert finding.state == ABSENT and "pip install espeakng-loader" in finding.fix
 
 
 @pytest.mark.parametrize("cached", [False, True])
 def test_weights_count_only_when_cached(monkeypatch, cached):
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: "/cache/file" if cached else None)
-    assert doctor.check_weights().state == (OK if cached else ABSENT)
+    assert doctor_trials.check_weights().state == (OK if cached else ABSENT)
 
 
 def test_a_package_that_is_not_installed_says_how_to_install_it(monkeypatch):
@@ -80,6 +151,7 @@ def test_a_package_that_is_not_installed_says_how_to_install_it(monkeypatch):
         raise doctor.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(doctor.metadata, "requires", absent)
+    monkeypatch.setattr(doctor, "TRIALS", ())
     findings = {finding.name: finding for finding in doctor.examine()}
     assert findings["espnet-vivit"].state == BROKEN and "make install" in findings["espnet-vivit"].fix
 
