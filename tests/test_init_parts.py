@@ -228,6 +228,7 @@ def test_a_training_starts_from_parts_resumes_without_the_file_and_is_loaded_wit
     assert "init_parts: not loaded, the training is resumed" in caplog.text
     model, args = AVSRTask.build_model_from_file(tmp_path / "exp/config.yaml", tmp_path / "exp/2epoch.pth")
     assert args.init_parts == parts
+    assert caplog.text.count("parts start from:") == 2, "a model that is loaded, or resumed, starts from no parts"
     name = "projection.weight"
     assert torch.equal(model.vision_encoder.state_dict()[name], start.vision_encoder.state_dict()[name])
 

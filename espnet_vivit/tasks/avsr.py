@@ -292,7 +292,7 @@ class AVSRTask(ASRTask):
         base_elsewhere = "vision_encoder" in (getattr(args, "tower_adapters", None) or {})
         if tower is not None and not (base_elsewhere and conf.get("pretrained", True)):
             args.vision_encoder_conf = {**conf, "pretrained": False, "config": tower}
-        init_parts, args.init_parts = getattr(args, "init_parts", {}), {}  # all weights come from `model_file`
+        init_parts, args.init_parts = getattr(args, "init_parts", {}), None  # all weights come from `model_file`
         model = cls.build_model(args)
         args.vision_encoder_conf, args.init_parts = conf, init_parts
         if model_file is not None:

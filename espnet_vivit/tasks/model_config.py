@@ -105,10 +105,12 @@ def read_weights(model_file: str | Path) -> dict[str, torch.Tensor]:
 def start_from_parts(args: argparse.Namespace, model: torch.nn.Module) -> None:
     """Fill the parts that `init_parts` names, and log where every part starts from.
 
-    A training that is resumed has its weights in its checkpoint: the files are not asked for again.
-    Raises ConfigError and WeightsError as `init_parts.load_parts` does.
+    A training that is resumed has its weights in its checkpoint: the files are not asked for again. `init_parts` None
+    says that all weights come from elsewhere. Raises ConfigError and WeightsError as `init_parts.load_parts` does.
     """
-    sources = _flat(getattr(args, "init_parts", None) or {})
+    if getattr(args, "init_parts", None) is None:
+        return
+    sources = _flat(args.init_parts)
     if sources and getattr(args, "resume", False) and (Path(args.output_dir) / "checkpoint.pth").exists():
         logging.info("init_parts: not loaded, the training is resumed from its checkpoint")
         return

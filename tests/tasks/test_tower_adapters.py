@@ -144,7 +144,7 @@ def test_the_log_shows_the_towers(trained, caplog):
     args = arguments(trained)
     with caplog.at_level("INFO"):
         AVSRTask.build_model(args)
-    (line,) = [line for line in caplog.text.splitlines() if line.startswith("vision_encoder")]
+    (line,) = [line for line in caplog.text.splitlines() if line.startswith("vision_encoder  qlora")]
     assert "qlora, r=4" in line and "nf4" in line
 
 
