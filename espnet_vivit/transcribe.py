@@ -198,14 +198,14 @@ def duration_s(path: Path) -> float | None:
 
 
 def has_picture(path: Path) -> bool:
-    """Whether a media file has a moving picture; an album's cover is none."""
+    """Whether a file has a moving picture; an album cover is none. True if it is unreadable: reading it will say so."""
     import av
 
     try:
         with av.open(str(path)) as container:
             return any(not _is_cover(stream) for stream in container.streams.video)
     except av.FFmpegError:
-        return path.suffix == ".npy"
+        return True
 
 
 def _is_cover(stream) -> bool:

@@ -11,6 +11,7 @@ from scipy.ndimage import uniform_filter1d
 from espnet_vivit.units import SAMPLES_PER_FRAME
 
 SMOOTHED_FRAMES = 5  # 0.2 s: shorter than a pause between sentences, longer than a stop consonant
+SHOT_CHANGE = 20.0  # mean change in gray levels within 40 ms; a mouth in one shot of GRID changes by 8 at most
 _LEVELS = (5, 95)  # percentiles that stand for silence and for speech
 _LEAST_SOUND_DB, _LEAST_MOTION = 12.0, 1.5  # between them: decibels; gray levels per frame
 
@@ -23,11 +24,25 @@ def sound_level_db(speech: np.ndarray) -> np.ndarray:
 
 
 def mouth_motion(frames: np.ndarray) -> np.ndarray:
-    """(T,) float32: mean change of the middle of the picture since the frame before, in gray levels; the first is 0."""
+    """(T,) float32: mean change of the middle of the picture since the frame before, in gray levels; the first is 0.
+
+    Where the picture changes altogether, that is no motion: the frame has the motion of the calmer neighbour.
+    """
     height, width = frames.shape[1:3]
     middle = frames[:, height // 5 : height - height // 5 : 2, width // 5 : width - width // 5 : 2].astype(np.int16)
     change = np.abs(np.diff(middle, axis=0, prepend=middle[:1]))
-    return change.mean(axis=tuple(range(1, change.ndim)), dtype=np.float32)
+    motion = change.mean(axis=tuple(range(1, change.ndim)), dtype=np.float32)
+    for index in shot_changes(frames):
+        motion[index] = min(motion[index - 1], motion[index + 1] if index + 1 < len(motion) else np.inf)
+    return motion
+
+
+def shot_changes(frames: np.ndarray) -> list[int]:
+    """The frames that differ altogether from the one before: another shot, another face, a decoder's garbage."""
+    pixels = frames[:, ::4, ::4].astype(np.int16)
+    change = np.abs(np.diff(pixels, axis=0)).mean(axis=tuple(range(1, pixels.ndim)))
+    usual = np.median(change) if len(change) else 0.0
+    return [int(index) + 1 for index in np.flatnonzero(change > max(SHOT_CHANGE, 3 * usual))]
 
 
 def activity(frames: np.ndarray | None, speech: np.ndarray | None) -> np.ndarray:

@@ -1,8 +1,9 @@
 """A recording of any length, in stretches as they are read; pieces of bounded length, cut where nothing is said, out.
 
-A piece ends in the quietest spot of its last two thirds. Where that is a pause, the next piece shares only the pause;
-where there is none, the two share `FORCED_OVERLAP_S`, and joining.py finds the word at which to change over. At most
-one piece and one stretch are held at a time, so memory does not depend on the length of the recording.
+A piece ends where another shot begins, or in the quietest spot of its last two thirds. Where that is a pause, the next
+piece shares only the pause; where there is none, the two share `FORCED_OVERLAP_S`, and joining.py finds the word at
+which to change over. At most one piece and one stretch are held at a time, so memory does not depend on the length of
+the recording.
 """
 
 import dataclasses
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from espnet_vivit.errors import ConfigError
-from espnet_vivit.transcription.activity import activity
+from espnet_vivit.transcription.activity import activity, shot_changes
 from espnet_vivit.units import SAMPLES_PER_FRAME, VIDEO_RATE_HZ, seconds_of_frames
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 SHORTEST_LIMIT_S = 2.0  # pieces shorter than this hold no word with its surroundings
 FORCED_OVERLAP_S = 1.2  # where speech has to be cut: a long word and some of its neighbours
 QUIET = 0.3  # activity below it is a pause
+_FORCED_FRAMES = round(FORCED_OVERLAP_S * VIDEO_RATE_HZ / 2)  # on either side of the cut
 _PAUSE_FRAMES = 4  # a pause lasts at least 0.16 s
 _MARGIN_FRAMES = 6  # of a pause, at most 0.24 s on either side of the cut are kept
 _LATE_BONUS = 0.1  # among equally quiet spots the later one is taken
@@ -93,27 +95,36 @@ def cut_into_pieces(stretches: Iterable[Stretch], *, longest_s: float) -> Iterat
         if held is None:
             return
         own = held.first if own is None else own
-        if len(held) <= longest:
+        at = _shot_change(held, own - held.first, longest)
+        if at is None and len(held) <= longest:
             yield Cut(held, seconds_of_frames(own), seconds_of_frames(held.first + len(held)))
             return
-        at, before, after = _place(held, longest)
+        at, before, after = _place(held, longest, at)
         yield Cut(held[: at + after], seconds_of_frames(own), seconds_of_frames(held.first + at))
         own = held.first + at
         held = held[at - before :]
 
 
-def _place(held: Stretch, longest: int) -> tuple[int, int, int]:
-    """Where to cut, and how many frames around it both pieces get: (at, before, after)."""
-    forced = round(FORCED_OVERLAP_S * VIDEO_RATE_HZ / 2)
-    last = min(longest - forced, len(held) - _REST_FRAMES)
-    first = max(longest // 3, forced + 1)
-    frames = None if held.clip is None else held.clip.frames
+def _shot_change(held: Stretch, own: int, longest: int) -> int | None:
+    """The first frame of another shot, a piece's least length from either end."""
+    if held.clip is None:
+        return None
+    last = min(longest - _FORCED_FRAMES, len(held) - _REST_FRAMES)
+    places = (at for at in shot_changes(held.clip.frames) if max(own, 0) + _REST_FRAMES <= at <= last)
+    return next(places, None)
+
+
+def _place(held: Stretch, longest: int, at: int | None) -> tuple[int, int, int]:
+    """Where to cut (`at`, or where it is quietest), and how many frames around it both pieces get."""
     moving = activity(
-        None if frames is None else frames[: longest + 1],
+        None if held.clip is None else held.clip.frames[: longest + 1],
         None if held.speech is None else held.speech[: (longest + 1) * SAMPLES_PER_FRAME],
     )
-    cost = moving[first : last + 1] - np.linspace(0, _LATE_BONUS, last + 1 - first)
-    at = first + int(cost.argmin())
+    if at is None:
+        last = min(longest - _FORCED_FRAMES, len(held) - _REST_FRAMES)
+        first = max(longest // 3, _FORCED_FRAMES + 1)
+        cost = moving[first : last + 1] - np.linspace(0, _LATE_BONUS, last + 1 - first)
+        at = first + int(cost.argmin())
     quiet = moving < QUIET
     before, after = 0, 0
     while before < _MARGIN_FRAMES and at > before and quiet[at - before - 1]:
@@ -121,5 +132,5 @@ def _place(held: Stretch, longest: int) -> tuple[int, int, int]:
     while after < _MARGIN_FRAMES and at + after < len(quiet) and quiet[at + after]:
         after += 1
     if before + after < _PAUSE_FRAMES:
-        return at, forced, forced
+        before, after = min(_FORCED_FRAMES, at - 1), min(_FORCED_FRAMES, len(held) - at)
     return at, before, after

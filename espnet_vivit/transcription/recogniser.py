@@ -17,14 +17,14 @@ from espnet_vivit.decode.speech2text import Speech2Text
 from espnet_vivit.decode.word_times import Transcript, Word
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.frontend.presets import visual_preset
-from espnet_vivit.media.quality import assess_clip
+from espnet_vivit.media.quality import Quality, assess_clip
 from espnet_vivit.model_files import ModelFiles
 from espnet_vivit.tasks.augment import crop
 from espnet_vivit.tasks.options import read_config
 from espnet_vivit.transcription.cutting import Cut
 from espnet_vivit.transcription.reading import is_silent
 from espnet_vivit.transcription.result import OK, UNCLEAR, WARN, Hypothesis, Piece
-from espnet_vivit.units import seconds_of_frames
+from espnet_vivit.units import VIDEO_RATE_HZ, seconds_of_frames
 
 _CTC_WEIGHT = 0.3  # of a model with both branches
 _MODALITY_OF = {("video",): "video", ("speech",): "audio", ("video", "speech"): "multimodal"}
@@ -99,7 +99,7 @@ class PieceRecogniser:
         clip, speech = cut.stretch.clip, cut.stretch.speech
         if clip is not None and self.preset is not None:
             with stopwatch(seconds, "judge"):
-                quality = assess_clip(dataclasses.replace(clip, speech=speech))
+                quality = _judge(cut)
             if quality.verdict != "ok":
                 warnings += quality.reasons
             if quality.verdict != "reject":
@@ -110,6 +110,14 @@ class PieceRecogniser:
             else:
                 streams["speech"] = speech
         return streams, warnings
+
+
+def _judge(cut: Cut) -> Quality:
+    """The verdict on the time that is the piece's own; what it shares with its neighbours may be another shot."""
+    first = cut.stretch.first
+    own = cut.stretch[round(cut.start_s * VIDEO_RATE_HZ) - first : round(cut.end_s * VIDEO_RATE_HZ) - first]
+    clip = dataclasses.replace(own.clip, speech=own.speech)
+    return assess_clip(clip, modality="video" if own.speech is None else "auto")
 
 
 class TimedSpeech2Text(Speech2Text):

@@ -35,11 +35,11 @@ def sound(spoken):
     return (level * np.random.default_rng(0).standard_normal(len(level))).astype(np.float32)
 
 
-def mouth(spoken):
+def mouth(spoken, face=60):
     """(T, 24, 24) uint8: a picture that changes where a frame is spoken, camera noise elsewhere."""
     rng = np.random.default_rng(1)
-    moved = np.cumsum(np.asarray(spoken, int))[:, None, None] * 17 % 97
-    return (60 + moved + rng.integers(0, 3, (len(spoken), 24, 24))).astype(np.uint8)
+    moved = np.cumsum(np.asarray(spoken, int))[:, None, None] % 2 * 9
+    return (face + moved + rng.integers(0, 3, (len(spoken), 24, 24))).astype(np.uint8)
 
 
 def sentences(*lengths, pause=10):
@@ -94,6 +94,17 @@ def test_every_frame_is_decoded_once_owned_and_pieces_are_bounded(streams, step)
         if "video" in streams:
             np.testing.assert_array_equal(piece.stretch.clip.frames, whole.clip.frames[begin:end])
             np.testing.assert_array_equal(piece.stretch.clip.mouth_opening, whole.clip.mouth_opening[begin:end])
+
+
+def test_a_piece_ends_where_another_face_begins():
+    spoken = sentences(30, 25)
+    frames = np.concatenate([mouth(spoken), mouth(spoken, face=120)])
+    stretch = Stretch(0, clip_of(frames), sound(np.tile(spoken, 2)))
+    first, second = cut_into_pieces([stretch], longest_s=8.0)
+    assert first.end_s == second.start_s == len(spoken) / RATE_HZ
+    garbage = np.concatenate([mouth(spoken), mouth(spoken[:5], face=120), mouth(spoken)])  # no piece of its own
+    pieces = list(cut_into_pieces([Stretch(0, clip_of(garbage), None)], longest_s=8.0))
+    assert min(piece.end_s - piece.start_s for piece in pieces) >= 12 / RATE_HZ
 
 
 def test_speech_without_a_pause_is_cut_with_an_overlap():
