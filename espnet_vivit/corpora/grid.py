@@ -1,10 +1,12 @@
 """GRID as a folder of mouth crops, sound and word times; data directories out.
 
-    python -m espnet_vivit.corpora.grid --grid_root DIR --out data [--size 48]
+    python -m espnet_vivit.corpora.grid --grid_root DIR --out data [--view 64] [--size 52]
 
 In DIR: `manifest.tsv` (utt_id, speaker, split, n_frames, n_samples, text, video, audio; paths relative to DIR),
 `align.tsv` (utt_id, start_s, end_s, word; `sil` and `sp` are pauses). 96x96 gray videos at 25 fps, 16 kHz sound that
 may be 22 ms shorter than the video, as the corpus has it. Out: OUT/<split> for train, dev, test_seen and test_unseen.
+`view` pixels in the middle of each crop are kept (the mouth is 40 to 50 wide) and shrunk to `size`: a small model sees
+the lips at more pixels for the same work.
 
 The corpus: Cooke, Barker, Cunningham and Shao, "An audio-visual corpus for speech perception and automatic speech
 recognition", JASA 120(5), 2006; CC BY 4.0. What a file name says (`bbaf2n` = bin blue at f two now) is checked.
@@ -26,11 +28,11 @@ import numpy as np
 from tqdm import tqdm
 
 from espnet_vivit.corpora.data_dir import Utterance, WordTime, validate_data_dir, write_data_dir
-from espnet_vivit.errors import DataError, EspnetVivitError, InputError, MediaError, unknown_name
+from espnet_vivit.errors import ConfigError, DataError, EspnetVivitError, InputError, MediaError
 from espnet_vivit.media.video_file import probe_video, read_video, write_gray_video
 
 SPLITS = ("train", "dev", "test_seen", "test_unseen")  # the manifest's `corrupt` clips have no usable picture
-SIZES = (96, 48)  # pixels: as delivered, and half of it for machines without a GPU
+CROP = 96  # pixels: a crop as delivered
 COLUMNS = ("utt_id", "speaker", "split", "n_frames", "n_samples", "text", "video", "audio")
 ALIGN_COLUMNS = ("utt_id", "start_s", "end_s", "word")
 PAUSES = ("sil", "sp")
@@ -54,22 +56,30 @@ def sentence_of_code(code: str) -> str:
 
 
 def prepare(
-    grid_root: str | os.PathLike, out_dir: str | os.PathLike, *, size: int = 96, nj: int = 1, progress: bool = True
+    grid_root: str | os.PathLike,
+    out_dir: str | os.PathLike,
+    *,
+    size: int = 96,
+    view: int = CROP,
+    nj: int = 1,
+    progress: bool = True,
 ) -> dict[str, Path]:
-    """Write the data directories; returns split -> directory. Half-size clips go to `out_dir`/clips_48.
+    """Write the data directories; returns split -> directory. Shrunken clips go to `out_dir`/clips_<view>_<size>.
 
     Raises DataError for a manifest, sentence or file that is not as it should be, with the utterance's name.
     """
-    if size not in SIZES:
-        raise unknown_name("size", size, map(str, SIZES))
+    if not 0 < size <= view <= CROP or view % 2:
+        raise ConfigError(
+            "bad picture sizes", found=f"size {size}, view {view}", expected=f"size <= view <= {CROP}, view even"
+        )
     root, out_dir = Path(grid_root).resolve(), Path(out_dir)
     rows = read_table(root / "manifest.tsv", COLUMNS)
     times = word_times(root / "align.tsv")
     chosen = [row for row in rows if row["split"] in SPLITS]
     _check_rows(root, chosen)
     videos = {row["utt_id"]: root / row["video"] for row in chosen}
-    if size != SIZES[0]:
-        videos = _half_size(videos, out_dir / f"clips_{size}", nj=nj, progress=progress)
+    if (view, size) != (CROP, CROP):
+        videos = _shrunk(videos, out_dir / f"clips_{view}_{size}", view=view, size=size, nj=nj, progress=progress)
     directories = {}
     for split in SPLITS:
         members = [row for row in chosen if row["split"] == split]
@@ -146,8 +156,10 @@ def _times_of_all_or_none(utterances: Sequence[Utterance]) -> list[Utterance]:
     return [replace(utterance, word_times=None) for utterance in utterances]
 
 
-def _half_size(videos: Mapping[str, Path], folder: Path, *, nj: int, progress: bool) -> dict[str, Path]:
-    """Write each clip at half height and width as .npy, unless it is there; returns utterance -> path."""
+def _shrunk(
+    videos: Mapping[str, Path], folder: Path, *, view: int, size: int, nj: int, progress: bool
+) -> dict[str, Path]:
+    """Write the middle of each clip, `size` pixels wide, as .npy, unless it is there; returns utterance -> path."""
     folder.mkdir(parents=True, exist_ok=True)
     folder = folder.resolve()
 
@@ -155,11 +167,11 @@ def _half_size(videos: Mapping[str, Path], folder: Path, *, nj: int, progress: b
         utt_id, source = item
         target = folder / f"{utt_id}.npy"
         if not _is_complete(target, like=source):
-            write_gray_video(target, half_size(read_video(source)))
+            write_gray_video(target, shrink(middle(read_video(source), view), size))
 
     with ThreadPoolExecutor(max_workers=max(1, nj)) as pool:
         jobs = pool.map(make, videos.items())
-        for _ in tqdm(jobs, total=len(videos), desc="GRID, half size", unit="clip", disable=not progress):
+        for _ in tqdm(jobs, total=len(videos), desc=f"GRID, {size} pixels", unit="clip", disable=not progress):
             pass
     return {utt_id: folder / f"{utt_id}.npy" for utt_id in videos}
 
@@ -173,30 +185,44 @@ def _is_complete(target: Path, *, like: Path) -> bool:
         return False
 
 
-def half_size(video: np.ndarray) -> np.ndarray:
-    """(T, H, W) uint8 -> (T, H/2, W/2) uint8: the rounded mean of each two by two pixels."""
-    if video.ndim != 3 or video.shape[1] % 2 or video.shape[2] % 2:
-        raise InputError(
-            "a video that cannot be halved", found=f"shape {video.shape}", expected="(T, H, W), H and W even"
-        )
-    frames, height, width = video.shape
-    blocks = video.reshape(frames, height // 2, 2, width // 2, 2).astype(np.uint16)  # (T, H/2, 2, W/2, 2)
-    return ((blocks.sum(axis=(2, 4)) + 2) // 4).astype(np.uint8)
+def middle(video: np.ndarray, view: int) -> np.ndarray:
+    """The `view` x `view` pixels in the middle of (T, H, W), as a view. Raises InputError if there are fewer."""
+    _, height, width = video.shape
+    if view > min(height, width):
+        raise InputError("a clip that is too small", found=f"{height} x {width} pixels", expected=f"{view} or more")
+    top, left = (height - view) // 2, (width - view) // 2
+    return video[:, top : top + view, left : left + view]
+
+
+def shrink(video: np.ndarray, size: int) -> np.ndarray:
+    """(T, S, S) uint8 -> (T, size, size) uint8: each new pixel is the mean over the area that it covers."""
+    sums = _area_weights(video.shape[1], size)  # (size, S)
+    shrunk = sums @ video.astype(np.float32) @ sums.T
+    return np.rint(shrunk).astype(np.uint8)
+
+
+def _area_weights(old: int, new: int) -> np.ndarray:
+    """(new, old) float32: the share of each old pixel in each new one; rows sum to 1."""
+    edges = np.linspace(0, old, new + 1)
+    pixels = np.arange(old)
+    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)  # (new, old)
+    return (np.clip(overlap, 0, None) * new / old).astype(np.float32)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m espnet_vivit.corpora.grid",
         description="Turn a folder of GRID mouth crops into data directories.",
-        epilog="example: python -m espnet_vivit.corpora.grid --grid_root grid --out data --size 48",
+        epilog="example: python -m espnet_vivit.corpora.grid --grid_root grid --out data --view 64 --size 52",
     )
     parser.add_argument("--grid_root", required=True, type=Path, help="folder with manifest.tsv and align.tsv")
     parser.add_argument("--out", required=True, type=Path, help="folder for the data directories")
-    parser.add_argument("--size", type=int, default=96, choices=SIZES, help="pixels of a picture's side")
+    parser.add_argument("--view", type=int, default=CROP, help="pixels in the middle of the crop that are kept")
+    parser.add_argument("--size", type=int, default=CROP, help="pixels of a picture's side, after shrinking")
     parser.add_argument("--nj", type=int, default=1, help="threads")
     args = parser.parse_args(argv)
     try:
-        directories = prepare(args.grid_root, args.out, size=args.size, nj=args.nj)
+        directories = prepare(args.grid_root, args.out, size=args.size, view=args.view, nj=args.nj)
     except EspnetVivitError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

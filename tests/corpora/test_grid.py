@@ -1,4 +1,4 @@
-"""GRID: sentences and file names, word times, half-size clips; the folder of real clips where it is present."""
+"""GRID: sentences and file names, word times, shrunken clips; the folder of real clips where it is present."""
 
 import csv
 
@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from espnet_vivit.corpora.data_dir import read_data_dir
-from espnet_vivit.corpora.grid import COLUMNS, SPLITS, half_size, main, prepare, sentence_of_code
+from espnet_vivit.corpora.grid import COLUMNS, SPLITS, main, middle, prepare, sentence_of_code, shrink
 from espnet_vivit.errors import ConfigError, DataError, InputError
 from espnet_vivit.media.video_file import read_video, write_gray_video
 
@@ -57,18 +57,27 @@ def test_each_split_becomes_a_data_directory_with_word_times(root, tmp_path):
     assert utterance.word_times[0][:2] == (0.5, 0.7)
 
 
-def test_half_size_clips_are_the_mean_of_four_pixels_and_made_once(root, tmp_path):
-    directories = prepare(root, tmp_path / "data", size=48, nj=2, progress=False)
+def test_shrunken_clips_show_the_middle_and_are_made_once(root, tmp_path):
+    directories = prepare(root, tmp_path / "data", view=64, size=32, nj=2, progress=False)
     (utterance,) = read_data_dir(directories["dev"])
     small = read_video(utterance.video)
-    large = read_video(root / "s1_lgiz9s.mkv").astype(float)
+    large = read_video(root / "s1_lgiz9s.mkv")[:, 16:80, 16:80].astype(float)
     means = (large[:, ::2, ::2] + large[:, 1::2, ::2] + large[:, ::2, 1::2] + large[:, 1::2, 1::2]) / 4
-    assert small.shape == (FRAMES, 48, 48) and np.abs(small - means).max() <= 0.5
-    made = (tmp_path / "data/clips_48/s1_lgiz9s.npy").stat().st_mtime_ns
-    (tmp_path / "data/clips_48/s1_bbaf2n.npy").write_bytes(b"cut off")
-    prepare(root, tmp_path / "data", size=48, progress=False)
-    assert (tmp_path / "data/clips_48/s1_lgiz9s.npy").stat().st_mtime_ns == made
-    assert read_video(tmp_path / "data/clips_48/s1_bbaf2n.npy").shape == (FRAMES, 48, 48)
+    assert small.shape == (FRAMES, 32, 32) and np.abs(small - means).max() <= 0.5
+    folder = tmp_path / "data/clips_64_32"
+    made = (folder / "s1_lgiz9s.npy").stat().st_mtime_ns
+    (folder / "s1_bbaf2n.npy").write_bytes(b"cut off")
+    prepare(root, tmp_path / "data", view=64, size=32, progress=False)
+    assert (folder / "s1_lgiz9s.npy").stat().st_mtime_ns == made
+    assert read_video(folder / "s1_bbaf2n.npy").shape == (FRAMES, 32, 32)
+
+
+@pytest.mark.parametrize(("old", "new"), [(64, 52), (96, 48), (64, 37), (8, 8)])
+def test_shrinking_takes_the_mean_over_the_area_as_opencv_does(old, new):
+    cv2 = pytest.importorskip("cv2", reason="needs OpenCV: pip install 'espnet-vivit[faces]'")
+    video = np.random.default_rng(0).integers(0, 256, (3, old, old), dtype=np.uint8)
+    expected = [cv2.resize(picture, (new, new), interpolation=cv2.INTER_AREA) for picture in video]
+    assert np.abs(shrink(video, new).astype(int) - np.stack(expected)).max() <= 1  # OpenCV rounds halves up
 
 
 def test_a_split_whose_word_times_are_incomplete_has_none(root, tmp_path):
@@ -99,10 +108,11 @@ def test_what_is_wrong_in_the_folder_is_named(root, tmp_path, file, old, new, me
 def test_the_command_says_which_folder_it_wants(tmp_path, capsys):
     assert main(["--grid_root", str(tmp_path), "--out", str(tmp_path / "data")]) == 1
     assert "--grid_root is the folder" in capsys.readouterr().err
-    with pytest.raises(ConfigError, match="unknown size"):
-        prepare(tmp_path, tmp_path / "data", size=64)
-    with pytest.raises(InputError, match="cannot be halved"):
-        half_size(np.zeros((2, 5, 4), np.uint8))
+    for sizes in ({"size": 97}, {"view": 64, "size": 65}, {"view": 63, "size": 32}, {"size": 0}):
+        with pytest.raises(ConfigError, match="size <= view <= 96, view even"):
+            prepare(tmp_path, tmp_path / "data", **sizes)
+    with pytest.raises(InputError, match="too small"):
+        middle(np.zeros((2, 50, 60), np.uint8), 64)
 
 
 @pytest.mark.parametrize("code", ["bbaf2", "bbaw2n", "xbaf2n"])

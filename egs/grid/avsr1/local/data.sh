@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Stage 1 of GRID: data directories train, dev, test_seen and test_unseen from the folder --grid_root.
-# The driver calls it in the recipe's folder with --datadir and --nj; the rest (--grid_root, --size) goes to
+# The driver calls it in the recipe's folder with --datadir and --nj; the rest (--grid_root, --view, --size) goes to
 #   python -m espnet_vivit.corpora.grid --help
 set -euo pipefail
 
