@@ -13,6 +13,7 @@ from espnet_vivit.errors import EspnetVivitError, unknown_name
 
 # command -> (module whose main(argv) it is, what it does); imported when called, so that --help answers at once
 COMMANDS = {
+    "check": ("espnet_vivit.check", "do these data and this model fit? validates, learns one batch by heart"),
     "calibrate": ("espnet_vivit.calibrate", "from which confidence on a model's words are believed"),
     "doctor": ("espnet_vivit.doctor", "what works on this machine, what is missing, and what to type"),
     "export": ("espnet_vivit.export", "a trained model's video side as an ONNX file"),
@@ -24,6 +25,7 @@ COMMANDS = {
 }
 
 EXAMPLES = """examples:
+  espnet-vivit check conf/train_avsr_vivit.yaml dump/raw/train --token_list tokens.txt
   espnet-vivit calibrate exp/avsr_train --ref dump/raw/dev/text --hyp DECODED/1best_recog --modality video
   espnet-vivit doctor
   espnet-vivit export exp/avsr_train model.onnx --int8
