@@ -8,7 +8,6 @@ One class serves video, audio and both, and is the `ESPnetASRModel` that the tas
 Auto-AVSR (Ma et al., ICASSP 2023; github.com/mpc001/auto_avsr). Decoder, CTC and losses are ESPnet2's own.
 """
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from espnet_vivit.e2e_options import (
     decoder_sizes,
     modality_of,
     token_names,
+    warn_of_pooling,
     weight_sources,
     with_model_name,
 )
@@ -35,7 +35,7 @@ from espnet_vivit.frontend.feature_rate import check_feature_rate
 from espnet_vivit.fusion import ModalityDropout, align_audio, build_fusion
 from espnet_vivit.hybrid_loss import HybridLoss
 from espnet_vivit.nonfinite import NonFiniteLosses
-from espnet_vivit.parts import AUDIO_ENCODERS, DECODERS, ENCODERS, VISION_ENCODERS, build_checked, build_part
+from espnet_vivit.parts import DECODERS, ENCODERS, build_checked, build_frontends, build_part
 from espnet_vivit.precision import ExactLoss, Precision
 
 
@@ -144,15 +144,13 @@ class E2E(HybridLoss, ESPnetASRModel):
         self.feature_rate = check_feature_rate(feature_rate)
         self.frame_loss_weight = frame_loss_weight
         self.frame_head = torch.nn.Linear(width, odim) if frame_loss_weight else None
-        self.audio_encoder = None
-        if modality != "video":
-            rate = {"feature_rate": feature_rate}
-            self.audio_encoder = build_part("audio_encoder", audio_encoder, AUDIO_ENCODERS, audio_encoder_conf, **rate)
-        vision_tower = None
-        if modality != "audio":
-            conf = with_model_name(vision_encoder_conf, vision_model_name)
-            rate = {"feature_rate": feature_rate}
-            vision_tower = build_part("vision_encoder", vision_encoder, VISION_ENCODERS, conf, **rate)
+        vision_encoder_conf = with_model_name(vision_encoder_conf, vision_model_name)
+        vision_tower, self.audio_encoder = build_frontends(
+            modality,
+            vision=(vision_encoder, vision_encoder_conf),
+            audio=(audio_encoder, audio_encoder_conf),
+            feature_rate=feature_rate,
+        )
         self.modality_dropout = ModalityDropout(modality_dropout)
         self.fusion = build_fusion(
             fusion,
@@ -166,16 +164,12 @@ class E2E(HybridLoss, ESPnetASRModel):
         self.vision_encoder = vision_tower  # joins after `init`, which would overwrite pretrained weights
         self.tower_adapters, self.precision, self.non_finite = adapters, precision, NonFiniteLosses()
         self.held_towers = set(adapters)  # whose BatchNorm keeps its statistics in training
-        sources = weight_sources(vision_encoder, vision_encoder_conf, vision_model_name)
+        sources = weight_sources(vision_encoder, vision_encoder_conf)
         attach_adapters(self.towers(), adapters, sources=sources, default_compute_dtype=precision.dtype)
         if precision.dtype is not None and self.decoder is not None:
             self.criterion_att = ExactLoss(self.criterion_att)
-        if self.ctc is not None and getattr(self.vision_encoder, "temporal_pooling", None) == "cls":
-            warnings.warn(
-                'temporal_pooling="cls" gives every step of a window the same vector, from which CTC cannot spell; '
-                'use "mean" or "max" for transcripts',
-                stacklevel=2,
-            )
+        if self.ctc is not None:
+            warn_of_pooling(vision_tower)
 
     @classmethod
     def from_auto_avsr(

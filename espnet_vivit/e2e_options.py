@@ -1,5 +1,6 @@
 """What `E2E`'s options and streams mean: defaults that follow from others, names given twice, no input."""
 
+import warnings
 from collections.abc import Mapping
 
 from espnet_vivit.errors import ConfigError, InputError, unknown_name
@@ -50,13 +51,22 @@ def with_model_name(conf: Mapping | None, model_name: str | None) -> dict:
     return conf
 
 
-def weight_sources(vision_encoder: str | None, conf: Mapping | None, model_name: str | None) -> dict[str, str]:
+def weight_sources(vision_encoder: str | None, conf: Mapping) -> dict[str, str]:
     """The towers whose weights are loaded by name, and from where."""
-    conf = with_model_name(conf, model_name)
     if vision_encoder != "vivit" or not conf.get("pretrained", True):
         return {}
     revision = conf.get("revision")
     return {"vision_encoder": conf.get("model_name", "its default checkpoint") + (f" ({revision})" if revision else "")}
+
+
+def warn_of_pooling(vision_tower) -> None:
+    """Warn of a vision tower whose features CTC cannot spell from."""
+    if getattr(vision_tower, "temporal_pooling", None) == "cls":
+        warnings.warn(
+            'temporal_pooling="cls" gives every step of a window the same vector, from which CTC cannot spell; '
+            'use "mean" or "max" for transcripts',
+            stacklevel=3,
+        )
 
 
 def token_names(odim: int, token_list: list[str] | None) -> list[str]:

@@ -31,6 +31,16 @@ def build_part(kind: str, name: str, table: Mapping[str, str], conf: Mapping | N
     return build_checked(f"{kind}_conf for {kind}: {name}", _load(table[name]), conf, **given)
 
 
+def build_frontends(modality: str, *, vision: tuple, audio: tuple, feature_rate: str) -> tuple:
+    """(vision encoder, audio encoder) of a model of `modality`, None where it has none; each given as (name, conf)."""
+    tower = ear = None
+    if modality != "video":  # the sound first, as a seed gives other weights to what is drawn in another order
+        ear = build_part("audio_encoder", audio[0], AUDIO_ENCODERS, audio[1], feature_rate=feature_rate)
+    if modality != "audio":
+        tower = build_part("vision_encoder", vision[0], VISION_ENCODERS, vision[1], feature_rate=feature_rate)
+    return tower, ear
+
+
 def build_checked(where: str, build: Callable, conf: Mapping | None, **given):
     """`build(**conf, **given)`; `where` names `conf` in the errors, which are those of `build_part`."""
     conf = dict(conf or {})

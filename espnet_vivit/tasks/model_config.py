@@ -115,7 +115,7 @@ def start_from_parts(args: argparse.Namespace, model: torch.nn.Module) -> None:
         logging.info("init_parts: not loaded, the training is resumed from its checkpoint")
         return
     loaded = load_parts(model, sources)
-    by_name = weight_sources(args.vision_encoder, args.vision_encoder_conf, None)
+    by_name = weight_sources(args.vision_encoder, args.vision_encoder_conf)
     logging.info("parts start from:\n%s", weights_table(model, loaded, by_name))
     if getattr(args, "init_param", None):
         logging.info("ESPnet loads init_param on top: %s", ", ".join(args.init_param))
