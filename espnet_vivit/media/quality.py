@@ -65,7 +65,7 @@ MIN_GOOD = 0.8  # share of good pictures below which the sound is not compared w
 
 @dataclass(frozen=True)
 class Limit:
-    """A measure's bounds: from `warn`, and worse from `reject`, on; `words` say it with the value."""
+    """A measure's bounds: from `warn`, and worse from `reject`, on; `words` say it ({0}: the value, {1}: its size)."""
 
     measure: str
     bad: str  # "high" or "low" values
@@ -103,9 +103,9 @@ LIMITS = (
     Limit("level_db", "low", -45, None, "the sound is faint: {:.0f} dB where it is loudest"),
     Limit("clipped", "high", 0.3, 10, "the sound is clipped: {:.1f} % of the samples at full scale"),
     Limit("sound_minus_pictures_s", "high", 0.25, None, "the sound is {:.2f} s longer than the pictures"),
-    Limit("sound_minus_pictures_s", "low", -0.25, None, "the sound is {0:.2f} s against the pictures: it ends early"),
+    Limit("sound_minus_pictures_s", "low", -0.25, None, "the sound is {1:.2f} s shorter than the pictures"),
     Limit("av_offset_ms", "high", 120, None, "the sound comes {:.0f} ms after the mouth"),
-    Limit("av_offset_ms", "low", -120, None, "the sound comes {:.0f} ms against the mouth: before it"),
+    Limit("av_offset_ms", "low", -120, None, "the sound comes {1:.0f} ms before the mouth"),
 )
 SOUND_MEASURES = {"level_db", "clipped", "sound_minus_pictures_s", "av_offset_ms"}
 
@@ -164,7 +164,7 @@ def _findings(measures: dict[str, float], modality: str) -> Iterator[tuple[str, 
             continue
         value = measures[limit.measure]
         if (verdict := limit.verdict(value)) != "ok":
-            yield verdict, limit.words.format(value)
+            yield verdict, limit.words.format(value, abs(value))
     if silent and modality != "video":
         what = "no sound" if math.isnan(measures["level_db"]) else "the sound is silent"
         yield ("reject" if modality == "multimodal" else "warn"), what

@@ -18,9 +18,10 @@ GOOD, BLACK, FLAT, FOREIGN, FROZEN = range(5)  # what `judge_pictures` says of e
 PICTURE_FAULTS = {BLACK: "black", FLAT: "gray", FOREIGN: "foreign", FROZEN: "frozen"}
 
 BLACK_LEVEL = 20  # gray levels of 255: a picture below it on average, and without contrast, is black
-FLAT_CONTRAST = 10  # standard deviation in gray levels; good crops have 20 and more, gray garbage 0..7
+FLAT_SHARE = 0.35  # of the contrast (standard deviation) that the clip's better pictures have; garbage has up to 0.25
+FLAT_CONTRAST = (3, 10)  # gray levels between which that bound is kept; good GRID crops have 20 and more
 FOREIGN_CORRELATION = 0.4  # with the clip's median picture
-FROZEN_CHANGE = 0.25  # mean change in gray levels from a picture to the next; an encoded still picture is below
+FROZEN_CHANGE = 0.009  # mean change from a picture to the next against the contrast; an encoded still is below
 FROZEN_S = 0.2  # a mouth at rest stands still for a few pictures; that alone is no fault
 _MOTION_BLUR = 10 / 96  # width of the smoothing of the motion's map, as a share of the picture's side
 _NEAR, _FAR = 8 / 96, 30 / 96  # rows that far above and below the lips are compared, as a share of the height
@@ -37,20 +38,21 @@ def judge_pictures(gray: np.ndarray) -> np.ndarray:
     """(T,) int8: GOOD, BLACK, FLAT, FOREIGN (unlike the clip's typical picture) or FROZEN, for (T, H, W) uint8."""
     pictures = gray.reshape(len(gray), -1).astype(np.float32)
     mean, contrast = pictures.mean(axis=1), pictures.std(axis=1)
+    usual = float(np.percentile(contrast, 90))
+    shown = contrast >= np.clip(FLAT_SHARE * usual, *FLAT_CONTRAST)
     verdicts = np.full(len(gray), GOOD, np.int8)
     changes = np.abs(np.diff(pictures, axis=0)).mean(axis=1)  # (T - 1,)
-    for first, last in runs(changes < FROZEN_CHANGE):
+    for first, last in runs(changes < FROZEN_CHANGE * usual):
         if (last - first) / VIDEO_RATE_HZ >= FROZEN_S:
             verdicts[first + 1 : last + 1] = FROZEN  # the first of equal pictures is no repetition
-    verdicts[_resemblance(pictures, mean, contrast) < FOREIGN_CORRELATION] = FOREIGN
-    verdicts[contrast < FLAT_CONTRAST] = FLAT
-    verdicts[(mean < BLACK_LEVEL) & (contrast < FLAT_CONTRAST)] = BLACK
+    verdicts[_resemblance(pictures, mean, contrast, shown) < FOREIGN_CORRELATION] = FOREIGN
+    verdicts[~shown] = FLAT
+    verdicts[(mean < BLACK_LEVEL) & ~shown] = BLACK
     return verdicts
 
 
-def _resemblance(pictures: np.ndarray, mean: np.ndarray, contrast: np.ndarray) -> np.ndarray:
-    """(T,) correlation of each of (T, H * W) pictures with the median of those that show anything."""
-    shown = contrast >= FLAT_CONTRAST
+def _resemblance(pictures: np.ndarray, mean: np.ndarray, contrast: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """(T,) correlation of each of (T, H * W) pictures with the median of those that are `shown`."""
     if not shown.any():
         return np.zeros(len(pictures))
     typical = np.median(pictures[shown], axis=0)
@@ -81,11 +83,23 @@ def measure_pictures(gray: np.ndarray, verdicts: np.ndarray) -> dict[str, float]
         **measure_motion(gray[verdicts == GOOD]),
     }
     if len(shown):
-        contrast = shown.std(axis=(1, 2))
+        contrast = float(np.median(shown.std(axis=(1, 2))))
         measures["brightness"] = float(np.median(shown.mean(axis=(1, 2))))
-        measures["contrast"] = float(np.median(contrast))
-        measures["sharpness"] = float(np.median(_laplacian(shown).std(axis=(1, 2)) / np.maximum(contrast, 1e-3)))
+        measures["contrast"] = contrast
+        measures["sharpness"] = measure_sharpness(shown) / max(contrast, 1e-3)
     return measures
+
+
+def measure_sharpness(pictures: np.ndarray) -> float:
+    """Standard deviation of the Laplacian of (T, H, W) float pictures in gray levels, without what is only noise.
+
+    Noise is new in each picture: half of what the difference of two has of it is taken off (in a typical pair, so that
+    lips which move in some do not count).
+    """
+    edges = _laplacian(pictures)
+    variance = float(np.median(edges.var(axis=(1, 2))))
+    noise = float(np.median(np.diff(edges, axis=0).var(axis=(1, 2)))) / 2 if len(edges) > 1 else 0.0
+    return float(np.sqrt(max(0.0, variance - noise)))
 
 
 def _laplacian(pictures: np.ndarray) -> np.ndarray:
