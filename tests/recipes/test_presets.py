@@ -147,7 +147,7 @@ def test_a_preset_of_a_size_has_what_keeps_a_training_from_failing(preset, token
 @pytest.mark.parametrize("size", SIZES)
 def test_presets_of_a_size_differ_only_where_their_streams_do(size, token_list):
     configs = {name: vars(arguments_of(SIZED[size, name], token_list)) for name in STREAMS}
-    video = {"vision_encoder", "vision_encoder_conf", "lr_scale", "batch_bins"}
+    video = {"vision_encoder", "vision_encoder_conf", "lr_scale"}
     audio = {"audio_encoder", "audio_encoder_conf"}
     both = {"config", "modality", "modality_dropout", "preprocessor_conf"}
     for other, keys in (("video", audio | both), ("audio", video | both)):
