@@ -12,6 +12,7 @@ _PUBLIC = {  # public name -> module that defines it
     "vivit_encoder": "espnet_vivit.frontend.vivit_encoder",
     "E2E": "espnet_vivit.e2e_asr_conformer",
     "AVSRTask": "espnet_vivit.tasks.avsr",
+    "Transcriber": "espnet_vivit.transcribe",
     "register": "espnet_vivit.espnet_compat",
 }
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from espnet_vivit.espnet_compat import register
     from espnet_vivit.frontend.vivit_encoder import vivit_encoder
     from espnet_vivit.tasks.avsr import AVSRTask
+    from espnet_vivit.transcribe import Transcriber
 
 
 def __getattr__(name: str):

@@ -11,7 +11,8 @@ import numpy as np
 
 from espnet_vivit.errors import MediaError
 from espnet_vivit.transcription.cutting import Stretch
-from espnet_vivit.units import SAMPLES_PER_FRAME, VIDEO_RATE_HZ
+from espnet_vivit.transcription.stopwatch import stopwatch
+from espnet_vivit.units import AUDIO_RATE_HZ, SAMPLES_PER_FRAME, VIDEO_RATE_HZ
 
 STRETCH_S = 20.0  # what is held at a time
 _SILENT = 1e-4  # a track whose samples are all below -80 dB of full scale carries no sound
@@ -34,7 +35,7 @@ def read_mouth_stretches(
     `options` are those of `stream_mouth_clips`; `seconds` is added to: what each stage took.
     Raises MediaError: unreadable, or without a picture.
     """
-    from espnet_vivit.media.mouth_clip import NoFaceError, stream_mouth_clips
+    from espnet_vivit.media.mouth_clip import NoFaceError, stream_mouth_clips  # late: it loads OpenCV's data
 
     begin_s = 0.0
     while True:
@@ -56,17 +57,42 @@ def read_mouth_stretches(
 
 
 def read_sound_stretches(path: Path, *, seconds: dict[str, float]) -> Iterator[Stretch]:
-    """The sound alone. Raises MediaError: unreadable, or without sound."""
-    from espnet_vivit.media.source import read_speech
+    """The sound alone; `seconds["audio"]` is added to. Raises MediaError: unreadable, or without sound."""
+    wanted = round(STRETCH_S * AUDIO_RATE_HZ)
+    first, held, count = 0, [], 0
+    samples = _stream_sound(path)
+    while True:
+        with stopwatch(seconds, "audio"):
+            part = next(samples, None)
+        if part is not None:
+            held.append(part)
+            count += len(part)
+        while count >= wanted or (part is None and count):
+            speech = np.concatenate(held)
+            frames = -(-min(count, wanted) // SAMPLES_PER_FRAME)
+            yield Stretch(first, None, _fitted(speech[:wanted], frames))
+            held, count, first = [speech[wanted:]], max(0, count - wanted), first + frames
+        if part is None:
+            return
 
-    speech = read_speech(path)
-    if speech is None:
-        raise MediaError(f"{path} has no sound", fix="Read it from the lips: --modality video")
-    frames = -(-len(speech) // SAMPLES_PER_FRAME)
-    step = round(STRETCH_S * VIDEO_RATE_HZ)
-    for first in range(0, frames, step):
-        part = speech[first * SAMPLES_PER_FRAME : (first + step) * SAMPLES_PER_FRAME]
-        yield Stretch(first, None, _fitted(part, min(step, frames - first)))
+
+def _stream_sound(path: Path) -> Iterator[np.ndarray]:
+    """Mono samples at 16 kHz, a few at a time, from the file's begin on: silence where the track begins later."""
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.audio:
+                raise MediaError(f"{path} has no sound", fix="Read it from the lips: --modality video")
+            stream = container.streams.audio[0]
+            late_s = (stream.start_time or 0) * stream.time_base - (container.start_time or 0) / av.time_base
+            yield np.zeros(max(0, round(late_s * AUDIO_RATE_HZ)), np.float32)
+            resampler = av.AudioResampler(format="flt", layout="mono", rate=AUDIO_RATE_HZ)
+            for frame in container.decode(stream):
+                yield from (found.to_ndarray()[0] for found in resampler.resample(frame))
+            yield from (found.to_ndarray()[0] for found in resampler.resample(None))
+    except av.FFmpegError as error:
+        raise MediaError(f"cannot read the sound of {path} ({error.strerror})", fix="Does it play?") from error
 
 
 def is_silent(speech: np.ndarray) -> bool:

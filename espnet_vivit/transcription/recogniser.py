@@ -6,9 +6,6 @@ rejected from the sound alone, and says so.
 """
 
 import dataclasses
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -24,6 +21,7 @@ from espnet_vivit.tasks.options import read_config
 from espnet_vivit.transcription.cutting import Cut
 from espnet_vivit.transcription.reading import is_silent
 from espnet_vivit.transcription.result import OK, UNCLEAR, WARN, Hypothesis, Piece
+from espnet_vivit.transcription.stopwatch import stopwatch
 from espnet_vivit.units import VIDEO_RATE_HZ, seconds_of_frames
 
 _CTC_WEIGHT = 0.3  # of a model with both branches
@@ -132,16 +130,6 @@ class TimedSpeech2Text(Speech2Text):
     def _search(self, states: torch.Tensor) -> list[tuple]:
         with stopwatch(self.seconds, "search"):
             return super()._search(states)
-
-
-@contextmanager
-def stopwatch(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    """Add the time inside the block to `seconds[stage]`."""
-    begun_s = time.perf_counter()
-    try:
-        yield
-    finally:
-        seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - begun_s
 
 
 def _ctc_weight(files: ModelFiles) -> float:

@@ -1,0 +1,83 @@
+"""Sound alone, streamed: whole, on the file's clock, and in bounded memory."""
+
+import tracemalloc
+
+import av
+import numpy as np
+import pytest
+
+from espnet_vivit.errors import MediaError
+from espnet_vivit.transcription import reading
+from espnet_vivit.transcription.reading import is_silent, read_sound_stretches
+from tests.recordings import write_recording
+
+
+def tone(seconds, rate_hz=16000):
+    return (0.3 * np.sin(2 * np.pi * 220 * np.arange(round(seconds * rate_hz)) / rate_hz)).astype(np.float32)
+
+
+@pytest.mark.parametrize("seconds", [0.9, 20.0, 47.31])
+def test_the_stretches_are_the_recording(tmp_path, seconds):
+    samples, spent = tone(seconds), {}
+    stretches = list(read_sound_stretches(write_recording(tmp_path / "a.mkv", None, samples), seconds=spent))
+    assert [stretch.first for stretch in stretches] == [500 * index for index in range(len(stretches))]
+    read = np.concatenate([stretch.speech for stretch in stretches])
+    assert len(read) == -(-len(samples) // 640) * 640 and all(len(s) * 640 == len(s.speech) for s in stretches)
+    np.testing.assert_allclose(read[: len(samples)], samples, atol=1e-4)
+    assert not read[len(samples) :].any() and spent["audio"] > 0
+
+
+def test_other_rates_and_channels_are_brought_to_ours(tmp_path):
+    with av.open(str(tmp_path / "a.wav"), "w") as container:
+        stream = container.add_stream("pcm_s16le", 44100, layout="stereo")
+        pair = np.repeat((tone(2.0, 44100) * 32767).astype(np.int16), 2)[None]
+        frame = av.AudioFrame.from_ndarray(pair, format="s16", layout="stereo")
+        frame.sample_rate = 44100
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    (stretch,) = read_sound_stretches(tmp_path / "a.wav", seconds={})
+    inside = slice(400, 30000)
+    assert np.corrcoef(stretch.speech[inside], tone(2.0)[inside])[0, 1] > 0.999
+    assert abs(len(stretch) - 50) <= 1
+
+
+def test_a_track_that_begins_later_begins_later(tmp_path):
+    with av.open(str(tmp_path / "late.mkv"), "w") as container:
+        video, sound = container.add_stream("ffv1", 25), container.add_stream("flac", 16000)
+        video.width = video.height = 32
+        video.pix_fmt, sound.layout = "gray", "mono"
+        for _ in range(50):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32), np.uint8), format="gray")))
+        frame = av.AudioFrame.from_ndarray((tone(1.0) * 32767).astype(np.int16)[None], format="s16", layout="mono")
+        frame.sample_rate, frame.pts = 16000, 8000
+        container.mux(sound.encode(frame))
+        container.mux(video.encode(None))
+        container.mux(sound.encode(None))
+    (stretch,) = read_sound_stretches(tmp_path / "late.mkv", seconds={})
+    begins = int(np.abs(stretch.speech).argmax() > 0) and int(np.flatnonzero(np.abs(stretch.speech) > 1e-3)[0])
+    assert abs(begins - 8000) < 100
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "STRETCH_S", 2.0)
+
+    def peak(seconds):
+        path = write_recording(tmp_path / f"{seconds}.mkv", None, tone(seconds))
+        tracemalloc.start()
+        frames = sum(len(stretch) for stretch in read_sound_stretches(path, seconds={}))
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert frames == seconds * 25
+        return found
+
+    peak(4)
+    assert peak(120) < 1.3 * peak(6)
+
+
+def test_what_cannot_be_read_is_said(tmp_path):
+    with pytest.raises(MediaError, match="no sound"):
+        list(read_sound_stretches(write_recording(tmp_path / "v.mkv", np.zeros((5, 32, 32), np.uint8)), seconds={}))
+    (tmp_path / "text.wav").write_text("no sound")
+    with pytest.raises(MediaError, match="cannot read the sound"):
+        list(read_sound_stretches(tmp_path / "text.wav", seconds={}))
+    assert is_silent(np.zeros(10)) and is_silent(np.zeros(0)) and not is_silent(tone(0.1))
