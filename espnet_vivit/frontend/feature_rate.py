@@ -4,7 +4,9 @@ Frame-rate features are brought to the tubelet rate by averaging pairs; the leng
 `max(1, T // 2)` steps, an odd last frame is dropped, a single frame stays as it is.
 """
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from espnet_vivit.errors import unknown_name
 from espnet_vivit.frontend.masking import zero_padding
@@ -25,14 +27,21 @@ def steps_at_rate(frames: Tensor, feature_rate: str) -> Tensor:
     return (frames.long() // TUBELET_FRAMES).clamp(min=1)
 
 
+def at_least_one(number: int) -> int:
+    """max(1, number), which must not become a decision where `torch.export` passes a symbol."""
+    return max(1, number) if torch.compiler.is_dynamo_compiling() else torch.sym_max(1, number)
+
+
 def average_pairs(features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """25 Hz -> 12.5 Hz: features (B, T, D) and lengths (B,) -> (B, max(1, T // 2), D) and lengths (B,).
 
     Each pair is averaged over its valid steps only, so a clip of one frame keeps it whatever the padding beside it is.
     """
-    pairs = max(1, features.size(1) // TUBELET_FRAMES)
+    pairs = at_least_one(features.size(1) // TUBELET_FRAMES)
     steps = steps_at_rate(lengths, "tubelet")
-    if features.size(1) == 1:
+    if torch.compiler.is_compiling():  # where no question about the size may be asked
+        features = F.pad(features, (0, 0, 0, 1))
+    elif features.size(1) == 1:
         return features, steps
     summed = zero_padding(features, lengths)[:, : TUBELET_FRAMES * pairs].unflatten(1, (pairs, TUBELET_FRAMES)).sum(2)
     # only a clip of a single frame has half a pair among its valid steps: its first

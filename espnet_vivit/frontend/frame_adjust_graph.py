@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import torch
 
+from espnet_vivit.frontend.feature_rate import at_least_one
 from espnet_vivit.units import TUBELET_FRAMES
 
 # windows (W, C, n, H, W'), which of their tubelets belong to the clip (W, n / 2) or None for all -> steps (W, n / 2, D)
@@ -50,11 +51,6 @@ def windowed_in_graph(
     owner = torch.minimum(nearest[None], last[:, None])  # (B, size)
     row = (step - owner * (hop // TUBELET_FRAMES)).clamp(max=steps_of_window - 1)
     return _take_rows(pooled.unflatten(0, (clips.size(0), count)).flatten(1, 2), owner * steps_of_window + row)
-
-
-def at_least_one(number: int) -> int:
-    """max(1, number), which must not become a decision where `torch.export` passes a symbol."""
-    return max(1, number) if torch.compiler.is_dynamo_compiling() else torch.sym_max(1, number)
 
 
 def has_tail(size: int, *, num_frames: int, overlap: int) -> bool:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from espnet_vivit.errors import ConfigError, InputError
-from espnet_vivit.frontend.feature_rate import check_feature_rate, steps_at_rate
+from espnet_vivit.frontend.feature_rate import at_least_one, check_feature_rate, steps_at_rate
 from espnet_vivit.frontend.masking import check_video, zero_padding
 from espnet_vivit.frontend.presets import LINEAR_IMAGE_SIZE, linear_preset
 from espnet_vivit.frontend.resnet import normalize_gray
@@ -63,7 +63,7 @@ class LinearFrontend(nn.Module):
     def _first_frames(self, frames: int, device: torch.device) -> Tensor:
         """(T',) index of the first frame of each step's patch, for a batch padded to `frames`."""
         stride = FEATURE_RATES[self.feature_rate]
-        return torch.arange(max(1, frames // stride), device=device) * stride
+        return torch.arange(at_least_one(frames // stride), device=device) * stride
 
 
 def _take_frames(frames: Tensor, index: Tensor) -> Tensor:

@@ -107,6 +107,8 @@ def check_lengths(lengths: Tensor, *, batch: int, size: int, kind: str, unit: st
         )
     if size == 0:
         raise TooShortError(f"{kind} without a single step", found=f"0 {unit}", expected="at least 1", fix="Drop it.")
+    if torch.compiler.is_compiling():  # a graph cannot look at values
+        return lengths.long()
     shortest, longest = lengths.min().item(), lengths.max().item()
     if shortest < 1:
         raise TooShortError(
@@ -130,20 +132,8 @@ def check_video(video: Tensor, lengths: Tensor | None, *, channels: tuple[int, .
 
     `video` is (B, T, H, W), gray, or (B, C, T, H, W) with C in `channels`; uint8 0..255, or float taken as already
     normalised. Float padding comes back zeroed, so that nothing in it, NaN included, can reach a valid step.
-    Without `lengths`, every frame counts. Raises InputError or TooShortError.
+    Without `lengths`, every frame counts. Raises InputError or TooShortError; while a graph is traced, for shapes only.
     """
-    video = check_layout(video, channels)
-    batch, _, frames = video.shape[:3]
-    if lengths is None:
-        lengths = torch.full((batch,), frames, dtype=torch.long, device=video.device)
-    lengths = check_lengths(lengths, batch=batch, size=frames, kind="video", unit="frames").to(video.device)
-    if video.dtype == torch.uint8:
-        return video, lengths
-    return check_float(video.transpose(1, 2), lengths, kind="video", raw="torch.uint8").transpose(1, 2), lengths
-
-
-def check_layout(video: Tensor, channels: tuple[int, ...]) -> Tensor:
-    """`video` as (B, C, T, H, W) after the checks that need its shape only, so that they can be traced too."""
     if not isinstance(video, Tensor):
         raise InputError("video is not a tensor", found=type(video).__name__, expected="torch.Tensor (B, T, H, W)")
     if video.dim() == 4 and video.size(-1) == 3:
@@ -156,7 +146,13 @@ def check_layout(video: Tensor, channels: tuple[int, ...]) -> Tensor:
     if video.dim() == 4:
         video = video[:, None]  # (B, 1, T, H, W)
     _check_video_layout(video, channels)
-    return video
+    batch, _, frames = video.shape[:3]
+    if lengths is None:
+        lengths = torch.full((batch,), frames, dtype=torch.long, device=video.device)
+    lengths = check_lengths(lengths, batch=batch, size=frames, kind="video", unit="frames").to(video.device)
+    if video.dtype == torch.uint8:
+        return video, lengths
+    return check_float(video.transpose(1, 2), lengths, kind="video", raw="torch.uint8").transpose(1, 2), lengths
 
 
 def _check_video_layout(video: Tensor, channels: tuple[int, ...]) -> None:
@@ -204,6 +200,8 @@ def check_float(x: Tensor, lengths: Tensor, *, kind: str, raw: str) -> Tensor:
             expected=f"a floating dtype (normalised values) or {raw}",
             fix="Convert it before the model, so that its scale is known.",
         )
+    if torch.compiler.is_compiling():  # a graph cannot look at values
+        return zero_padding(x, lengths)
     if (lengths < x.size(1)).any():
         x = zero_padding(x, lengths)
     if not torch.isfinite(torch.stack(torch.aminmax(x.detach()))).all():  # needs no second copy of a long video

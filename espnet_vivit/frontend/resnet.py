@@ -67,6 +67,7 @@ class ResNetFrontend(nn.Module):
         video = zero_padding(video.transpose(1, 2), lengths).transpose(1, 2)  # (B, 1, T, H, W): zero is now mean gray
         mask = length_mask(lengths, video.size(2))  # (B, T)
         frames = pack_valid(self.frontend3D[0](video).transpose(1, 2), mask)  # (N, C, H/2, W/2)
+        torch._check(frames.size(0) != 0)  # for torch.export, which cannot see that every clip has a frame
         features = unpack_valid(self.trunk(self.frontend3D[1:](frames)), mask)  # (B, T, 8C)
         if self.feature_rate == "tubelet":
             return average_pairs(features, lengths)

@@ -13,10 +13,10 @@ from transformers import VivitModel
 
 from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.frontend.feature_cache import FeatureCache, Fingerprint
-from espnet_vivit.frontend.feature_rate import check_feature_rate, steps_at_rate
+from espnet_vivit.frontend.feature_rate import at_least_one, check_feature_rate, steps_at_rate
 from espnet_vivit.frontend.frame_adjust import FRAME_ADJUSTS, Finish, sampled_steps, window_steps
-from espnet_vivit.frontend.frame_adjust_graph import at_least_one, has_tail, sampled_in_graph, windowed_in_graph
-from espnet_vivit.frontend.masking import check_layout, check_video, zero_padding
+from espnet_vivit.frontend.frame_adjust_graph import has_tail, sampled_in_graph, windowed_in_graph
+from espnet_vivit.frontend.masking import check_video, zero_padding
 from espnet_vivit.frontend.presets import VisualPreset
 from espnet_vivit.frontend.sampling import RepeatUpsample
 from espnet_vivit.frontend.tubelets import NORMALIZATIONS
@@ -135,10 +135,10 @@ class VivitEncoder(nn.Module):
         Raises:
             InputError: wrong rank, channels, size or lengths, NaN or infinity; TooShortError: no frames at all.
         """
-        if torch.compiler.is_compiling():
-            return self._forward_in_graph(video, lengths)
         clips, clip_lengths = check_video(video, lengths, channels=(1, self.vivit.config.num_channels))
         check_picture_size(clips, self.vivit.config)
+        if torch.compiler.is_compiling():
+            return self._forward_in_graph(clips, clip_lengths, all_of_them=lengths is None)
         frames = clip_lengths.tolist()
         out_lengths = self.output_lengths(clip_lengths)
         longest = int(out_lengths.max())
@@ -149,32 +149,31 @@ class VivitEncoder(nn.Module):
             features = features.float()
         return features if lengths is None else (features, out_lengths)
 
-    def _forward_in_graph(self, video: torch.Tensor, lengths: torch.Tensor | None):
+    def _forward_in_graph(self, clips: torch.Tensor, frames: torch.Tensor, *, all_of_them: bool):
         """What `torch.compile` and `torch.export` trace instead of `forward`'s own way: see `frame_adjust_graph`.
 
-        No value is checked, and T' is that of the padded batch, not of its longest clip.
+        T' is that of the padded batch, not of its longest clip.
         """
-        clips = check_layout(video, (1, self.vivit.config.num_channels))
-        check_picture_size(clips, self.vivit.config)
         total = clips.size(2)
-        frames = torch.full((clips.size(0),), total, device=clips.device) if lengths is None else lengths
         if self.upsample is None:
             counts, size = steps_at_rate(frames, "tubelet"), at_least_one(total // TUBELET_FRAMES)
         else:
             counts, size = (frames + 1) // TUBELET_FRAMES, (total + 1) // TUBELET_FRAMES
         if self.frame_adjust == "window":
             windows = {"num_frames": self.num_frames, "overlap": self.window_overlap}
-            tail = not torch.compiler.is_dynamo_compiling() or lengths is not None or has_tail(size, **windows)
-            steps = windowed_in_graph(clips, frames, counts, size, self._encode, **windows, tail=tail)
+            full = all_of_them and torch.compiler.is_dynamo_compiling() and not has_tail(size, **windows)
+            steps = windowed_in_graph(clips, frames, counts, size, self._encode, **windows, tail=not full)
         else:
             clips = normalise(clips, self.pixel_affine)
             steps = sampled_in_graph(clips, frames, counts, size, self._encode, num_frames=self.num_frames)
         features = self._finish(steps.flatten(0, 1)).unflatten(0, (-1, size)).flatten(1, 2)  # (B, S or 2S, D)
         out_lengths = self.output_lengths(frames)
-        features = zero_padding(features if self.upsample is None else features[:, :total], out_lengths)
+        if self.upsample is not None:  # as an index: of a slice, its length would not be known to be `total`
+            features = features[:, torch.arange(total, device=features.device)]
+        features = zero_padding(features, out_lengths)
         if not torch.is_autocast_enabled(features.device.type):
             features = features.float()
-        return features if lengths is None else (features, out_lengths)
+        return features if all_of_them else (features, out_lengths)
 
     def _features(self, clips: torch.Tensor, frames: list[int]) -> torch.Tensor:
         """(B, C, T, H, W) -> (B, S, D), or (B, 2S, D) at 25 Hz; zero beyond each clip's steps."""
