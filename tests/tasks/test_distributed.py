@@ -1,0 +1,176 @@
+"""Two processes train as one with the same batches; and what is started wrongly is refused."""
+
+import json
+import os
+import subprocess
+import sys
+from argparse import Namespace
+
+import pytest
+import torch
+
+from espnet_vivit.errors import ConfigError, MissingDependencyError
+from espnet_vivit.tasks.launch import adapt_launch
+from tests.tasks.runs import ROOT, command, free_port, perform, write_corpus
+from tests.tiny_corpus import CONFIG, write_config
+
+NO_DROPOUT = {
+    "encoder_conf": {**CONFIG["encoder_conf"], "dropout_rate": 0.0, "positional_dropout_rate": 0.0},
+    "decoder_conf": {**CONFIG["decoder_conf"], "dropout_rate": 0.0, "positional_dropout_rate": 0.0},
+    "model_conf": {"ctc_weight": 0.3, "lsm_weight": 0.1},  # a mean over frames would weigh the halves otherwise
+    "optim": "sgd",
+    "optim_conf": {"lr": 0.05},
+    "scheduler": ...,
+    "scheduler_conf": ...,
+    "batch_frames": 120,
+    "max_padding": 0.9,
+    "max_epoch": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of the experiments one, two (processes), the same with live BatchNorm, and with dropped streams."""
+    root = tmp_path_factory.mktemp("distributed")
+    corpus = write_corpus(root / "corpus")
+    config = write_config(root / "train.yaml", **NO_DROPOUT)
+    dropping = write_config(
+        root / "dropping.yaml", **{**NO_DROPOUT, "modality_dropout": {"video": 0.5, "audio": 0.5}, "max_epoch": 3}
+    )
+    deepspeed = {"train_micro_batch_size_per_gpu": 4, "optimizer": {"type": "AdamW"}, "zero_optimization": {"stage": 2}}
+    (root / "deepspeed.json").write_text(json.dumps(deepspeed))
+    with_deepspeed = ["--use_deepspeed", "true", "--deepspeed_config", str(root / "deepspeed.json"), "--max_epoch", "0"]
+    with_deepspeed += ["--resume", "false"]
+    os.environ["DEEPSPEED_RECORD"] = str(root / "record.json")
+
+    def run(name, processes, *options, config=config, **more):
+        return {"args": [[*command(corpus, root / name, config), *options]] * processes, **more}
+
+    plan = [
+        run("one", 1, patch=["freeze_batch_norm", "draw_nothing"]),
+        run("two", 2, patch=["freeze_batch_norm", "draw_nothing"]),
+        run("one_live", 1, patch=["draw_nothing"]),
+        run("two_live", 2, patch=["draw_nothing"]),
+        run("dropping", 2, config=dropping),
+        run("deepspeed", 2, *with_deepspeed, patch=["record_deepspeed"]),
+    ]
+    plan = [{**run, "log": str(root / f"{number}.log")} for number, run in enumerate(plan)]
+    codes = perform(plan, root)
+    assert codes == [[0], [0, 0], [0], [0, 0], [0, 0], [0, 0]], (root / "5.log").read_text()[-3000:]
+    return root
+
+
+def losses(exp):
+    entries = [json.loads(line) for line in (exp / "log.jsonl").read_text().splitlines()]
+    return torch.tensor([[entry[phase]["loss"] for phase in ("train", "valid")] for entry in entries])
+
+
+def test_two_processes_have_the_losses_and_weights_of_one(trained):
+    one, two = losses(trained / "one"), losses(trained / "two")
+    torch.testing.assert_close(two, one, rtol=1e-5, atol=0)
+    assert (one[0] - one[1]).abs().min() > 1e-3  # it does learn
+    weights = [torch.load(trained / name / "2epoch.pth", weights_only=True) for name in ("one", "two")]
+    torch.testing.assert_close(weights[1], weights[0], rtol=0, atol=1e-5)
+
+
+def test_the_transcripts_of_all_processes_make_one_error_rate(trained):
+    entries = [json.loads((trained / name / "log.jsonl").read_text().splitlines()[-1]) for name in ("one", "two")]
+    assert entries[0]["valid"]["wer_ctc"] == entries[1]["valid"]["wer_ctc"] > 0
+
+
+def test_with_live_batch_norm_the_difference_is_there_and_small(trained, record_property):
+    one, two = losses(trained / "one_live"), losses(trained / "two_live")
+    difference = float(((two - one) / one).abs().max())
+    record_property("relative_difference", difference)
+    print(f"BatchNorm sees half a batch in each process: the losses differ by up to {difference:.1e}")
+    assert 1e-5 < difference < 0.1
+
+
+def test_dropped_streams_need_no_unused_parameters(trained):
+    assert losses(trained / "dropping").isfinite().all() and len(losses(trained / "dropping")) == 3
+
+
+def test_deepspeed_gets_its_configuration_as_it_is(trained):
+    assert json.loads((trained / "record.json").read_text()) == json.loads((trained / "deepspeed.json").read_text())
+
+
+@pytest.mark.slow
+def test_torchrun_starts_it(trained, tmp_path):
+    words = command(trained / "corpus", tmp_path / "exp", trained / "train.yaml")
+    # its own augmentation draws in each process, so only the losses' nearness is asked for
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port"]
+    start = [*launcher, str(free_port()), "-m", "espnet_vivit.bin.avsr_train", *words]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*start, "--ngpu", "0"], cwd=ROOT, env=environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    torch.testing.assert_close(losses(tmp_path / "exp"), losses(trained / "two_live"), rtol=0.1, atol=0)
+
+
+# --- what is refused ---
+
+
+def arguments(**changes):
+    options = {
+        "ngpu": 0,
+        "multiprocessing_distributed": True,
+        "dist_backend": "nccl",
+        "dist_world_size": None,
+        "dist_launcher": None,
+        "on_out_of_memory": "stop",
+        "use_deepspeed": False,
+        "deepspeed_config": None,
+        "use_wandb": False,
+        "accum_grad": 1,
+    }
+    return Namespace(**{**options, **changes})
+
+
+def test_torchruns_processes_are_not_taken_for_machines():
+    args = arguments(ngpu=4)
+    adapt_launch(args, {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "4", "LOCAL_RANK": "1"})
+    assert (args.ngpu, args.multiprocessing_distributed, args.dist_backend) == (1, False, "nccl")
+
+
+def test_without_a_gpu_the_processes_talk_through_gloo():
+    args = arguments()
+    adapt_launch(args, {})
+    assert args.dist_backend == "gloo"
+
+
+@pytest.mark.parametrize(
+    ("changes", "environ", "message"),
+    [
+        ({"ngpu": 2, "multiprocessing_distributed": False}, {}, "2 GPUs in one process.*or start with torchrun"),
+        ({"ngpu": 2, "on_out_of_memory": "halve"}, {}, "works on one device"),
+        ({"on_out_of_memory": "halve"}, {"WORLD_SIZE": "2"}, "works on one device"),
+        ({"use_deepspeed": True}, {}, "needs several processes"),
+        ({"use_deepspeed": True, "ngpu": 2, "deepspeed_config": "none.json"}, {}, "none.json cannot be read"),
+    ],
+)
+def test_what_cannot_work_is_refused(changes, environ, message):
+    with pytest.raises(ConfigError, match=message):
+        adapt_launch(arguments(**changes), environ)
+
+
+@pytest.mark.parametrize(
+    ("config", "changes", "message"),
+    [
+        ({"bf16": {"enabled": True}}, {}, "sets bf16. Leave bf16 out there and set amp_dtype"),
+        ({"zero_optimization": {}}, {}, "names no optimizer"),
+        ({"optimizer": {}}, {"lr_scale": {"encoder": 0.1}, "accum_grad": 2}, "knows nothing of lr_scale or accum_grad"),
+    ],
+)
+def test_a_deepspeed_configuration_that_would_be_ignored_is_refused(tmp_path, config, changes, message):
+    (tmp_path / "ds.json").write_text(json.dumps(config))
+    changes = {**changes, "use_deepspeed": True, "ngpu": 2, "deepspeed_config": str(tmp_path / "ds.json")}
+    with pytest.raises(ConfigError, match=message):
+        adapt_launch(arguments(**changes), {})
+
+
+@pytest.mark.parametrize("package", ["wandb", "deepspeed"])
+def test_a_package_that_is_missing_is_named(tmp_path, package, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    (tmp_path / "ds.json").write_text('{"optimizer": {}}')
+    changes = {f"use_{package}": True, "ngpu": 2, "deepspeed_config": str(tmp_path / "ds.json")}
+    with pytest.raises(MissingDependencyError, match=f"use_{package} needs {package}"):
+        adapt_launch(arguments(**changes), {})

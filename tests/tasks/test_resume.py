@@ -1,0 +1,134 @@
+"""Killed at any moment and started again by the same command, a training ends with the weights it would have had."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from tests.tasks.runs import ROOT, command, perform, write_corpus
+from tests.tiny_corpus import write_config
+
+EPOCHS = 3
+BATCHES = 3  # an epoch; accum_grad: 2 leaves one over
+KILLS = (
+    "batch 1",  # before anything was learnt
+    "write checkpoint.pth 1",
+    "rename 1epoch.pth 1",  # the checkpoint is there, the epoch's weights are not
+    "batch 2",  # in the second epoch
+    "rename checkpoint.pth 1",  # the one before it has its second name already
+    "rename log.jsonl 1",  # while the folder is made ready again
+    "write 2epoch.pth 1",
+    "batch 3",  # in the third epoch
+    "rename valid.acc.ave_2best.pth 1",  # all epochs are over
+)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return write_corpus(tmp_path_factory.mktemp("killed") / "corpus")
+
+
+def settings(path, **changes):
+    """Everything that draws random numbers is on: dropout, modality dropout, augmentation."""
+    options = {"max_epoch": EPOCHS, "accum_grad": 2, "batch_frames": 90, "max_padding": 0.9}
+    options["modality_dropout"] = {"video": 0.3, "audio": 0.3}
+    return write_config(path, **{**options, **changes})
+
+
+def weights(exp):
+    names = ["checkpoint.pth", "latest.pth", f"{EPOCHS}epoch.pth", "valid.acc.best.pth", "valid.acc.ave.pth"]
+    return {name: torch.load(exp / name, weights_only=False) for name in names}
+
+
+def history(exp):
+    """log.jsonl without what depends on the clock."""
+    entries = [json.loads(line) for line in (exp / "log.jsonl").read_text().splitlines()]
+    clocks = ("ended", "seconds", "frames_per_s", "peak_memory_bytes")
+    for entry in entries:
+        for name in clocks:
+            del entry[name]
+        for phase in ("train", "valid"):
+            entry[phase] = {name: value for name, value in entry[phase].items() if not name.endswith("_time")}
+    return entries
+
+
+def assert_same(killed, straight):
+    found, expected = weights(killed), weights(straight)
+    for name, states in expected.items():
+        reported = [states.pop("reporter", None), found[name].pop("reporter", None)]  # has times in it
+        torch.testing.assert_close(found[name], states, rtol=0, atol=0, msg=lambda text, name=name: f"{name}: {text}")
+        assert (reported[0] is None) == (reported[1] is None)
+    assert history(killed) == history(straight)
+    assert [entry["epoch"] for entry in history(killed)] == list(range(1, EPOCHS + 1))
+    for exp in (killed, straight):
+        assert not [path.name for path in exp.iterdir() if ".partial" in path.name]
+    assert {path.name for path in killed.glob("*.pth*")} == {path.name for path in straight.glob("*.pth*")}
+
+
+@pytest.fixture(scope="module")
+def trained(corpus, tmp_path_factory):
+    """The folder of three experiments: straight, killed (as in KILLS) and damaged (its last checkpoint cut off)."""
+    root = tmp_path_factory.mktemp("trained")
+    config = settings(root / "train.yaml")
+    straight, killed, damaged = ([command(corpus, root / name, config)] for name in ("straight", "killed", "damaged"))
+    plan = [{"args": straight}, *({"args": killed, "kill": kill} for kill in KILLS), {"args": killed}]
+    plan += [{"args": damaged, "kill": "batch 8"}, {"args": damaged, "cut": str(root / "damaged/checkpoint.pth")}]
+    codes = perform([{**run, "log": str(root / f"{number}.log")} for number, run in enumerate(plan)], root)
+    assert codes == [[0], *([-signal.SIGKILL] for _ in KILLS), [0], [-signal.SIGKILL], [0]]
+    return root
+
+
+def test_killed_at_the_worst_moments_a_training_ends_as_if_it_had_not_been(trained):
+    assert_same(trained / "killed", trained / "straight")
+    assert "1epoch.pth: it is missing; writing it again from checkpoint.pth" in (trained / "4.log").read_text()
+
+
+def test_a_damaged_checkpoint_costs_one_epoch_and_changes_nothing(trained):
+    assert "checkpoint.pth cannot be used: it was cut off" in (trained / f"{len(KILLS) + 3}.log").read_text()
+    (trained / "damaged/checkpoint.pth.damaged").rename(trained / "set_aside")
+    assert_same(trained / "damaged", trained / "straight")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_command_itself_killed_at_random_moments(corpus, tmp_path):
+    """As a user has it: a new process each time, a worker that loads the data, any moment at all."""
+    config = settings(tmp_path / "train.yaml", num_workers=1)
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    draw = random.Random(11)
+
+    def start(name):
+        words = [sys.executable, "-m", "espnet_vivit.bin.avsr_train", *command(corpus, tmp_path / name, config)]
+        return subprocess.Popen(words, cwd=ROOT, env=environ, stderr=subprocess.PIPE, text=True)
+
+    process = start("straight")
+    first_epoch_s = None
+    begun_s = time.monotonic()
+    for line in process.stderr:
+        if "epoch started" in line and first_epoch_s is None:
+            first_epoch_s = time.monotonic() - begun_s
+    assert process.wait() == 0 and first_epoch_s is not None
+    training_s = time.monotonic() - begun_s - first_epoch_s
+    killed = 0
+    while killed < 8:
+        process = start("killed")
+        for line in process.stderr:
+            if "epoch started" in line or "already reached" in line:
+                break
+        time.sleep(draw.uniform(0, training_s))
+        process.kill()
+        process.communicate()
+        killed += process.returncode == -signal.SIGKILL
+        if process.returncode == 0:
+            break
+    assert killed >= 1
+    process = start("killed")
+    process.communicate()
+    assert process.returncode == 0
+    assert_same(tmp_path / "killed", tmp_path / "straight")
