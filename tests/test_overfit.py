@@ -82,11 +82,18 @@ def read_all(model, streams):
     return texts
 
 
-@pytest.mark.parametrize("modality", ["video", "multimodal"])
-def test_eight_clips_are_learnt_by_heart_by_both_decoders_and_from_either_stream(modality):
+@pytest.mark.parametrize(
+    ("modality", "fusion"),
+    [
+        ("video", "concat"),
+        ("multimodal", "concat"),
+        pytest.param("multimodal", "cross_attention", marks=pytest.mark.slow),
+    ],
+)
+def test_eight_clips_are_learnt_by_heart_by_both_decoders_and_from_either_stream(modality, fusion):
     torch.manual_seed(0)
     dropout = {"modality_dropout": {"video": 0.3, "audio": 0.3}} if modality == "multimodal" else {}
-    model = tiny_e2e(modality, **dropout)
+    model = tiny_e2e(modality, fusion=fusion, **dropout)
     streams, text = eight_clips()
     if modality == "video":
         del streams["speech"]
