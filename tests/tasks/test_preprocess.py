@@ -83,6 +83,23 @@ def test_null_among_the_ratios_is_clean_and_zero_is_not(noise_scp):
     assert np.abs(noisy - clean).max() > 0.1
 
 
+def snr_of(data, out):
+    noise = out["speech"].astype(float) - data["speech"]
+    return None if not noise.any() else round(10 * np.log10((data["speech"] ** 2).mean() / (noise**2).mean()), 2)
+
+
+def test_noise_may_come_more_often_and_grow_louder_epoch_by_epoch(noise_scp):
+    conf = {"noise_prob": {1: 0.0, 5: 1.0}, "noise_snr_db": {1: [20], 5: [0, None]}}
+    preprocessor, data = build(noise_scp=noise_scp, **conf, **PLAIN), sample()
+    heard = {}
+    for epoch in (1, 3, 5, 9):
+        preprocessor.set_epoch(epoch)
+        heard[epoch] = [snr_of(data, preprocessor(f"u{i}", data)) for i in range(60)]
+    assert set(heard[1]) == {None} and set(heard[5]) == set(heard[9]) == {0.0, None}
+    assert set(heard[3]) == {20.0, None} and 15 < heard[3].count(20.0) < 45
+    assert snr_of(data, build(noise_scp=noise_scp, **conf, **PLAIN)("u1", data)) is None, "untold, it is epoch 1"
+
+
 def test_evaluation_is_clean(noise_scp):
     data = sample()
     out = build(train=False, noise_scp=noise_scp, noise_snr_db=[0])("u1", data)
@@ -179,6 +196,9 @@ def test_cutting_at_words_without_word_times_is_refused():
     ("options", "message"),
     [
         ({"flip_prob": 1.5}, "flip_prob in preprocessor_conf: found 1.5; expected 0 to 1"),
+        ({"noise_prob": {1: 0.0, 4: 1.5}}, "noise_prob in preprocessor_conf: found 1.5; expected 0 to 1"),
+        ({"noise_prob": {0: 0.1}}, "noise_prob in preprocessor_conf is no schedule by epoch"),
+        ({"noise_snr_db": {1: [0], 2: []}}, "noise_snr_db"),
         ({"speed_range": [1.1, 0.9]}, "speed_range"),
         ({"time_mask_max_s": -1}, "time_mask_max_s"),
         ({"noise_snr_db": []}, "noise_snr_db"),
