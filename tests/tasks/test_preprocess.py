@@ -84,7 +84,7 @@ def test_null_among_the_ratios_is_clean_and_zero_is_not(noise_scp):
 
 
 def snr_of(data, out):
-    noise = out["speech"].astype(float) - data["speech"]
+    noise = out["speech"].astype(float) - data["speech"].astype(np.float32)
     return None if not noise.any() else round(10 * np.log10((data["speech"] ** 2).mean() / (noise**2).mean()), 2)
 
 
