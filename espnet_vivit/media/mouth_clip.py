@@ -1,75 +1,102 @@
-"""A video file in, its mouth out: `read_mouth_clip("talk.mp4").frames` is (T, 96, 96) uint8 at 25 per second.
+"""FILE → MOUTH CLIP: pictures and sound of a talking face as models take them.
 
-    file ─ source ─▶ pictures ─ detectors ─▶ landmarks ─ smoother ─▶ one warp each ─▶ mouth
-                   └ sound ─────────────────────────────────────────────────────────▶ speech (N,) 16 kHz
+    clip = read_mouth_clip("talk.mp4")            # clip.frames (T, 96, 96) uint8, clip.speech (N,) float32, …
+    for clip in stream_mouth_clips("lecture.mkv"): ...       # the same in pieces of 20 s, in bounded memory
 
-One pass over the pictures, of which only those wait that the smoother has not settled yet: memory does not grow with
-the file in `stream_mouth_clips`, whose pieces put together are what `read_mouth_clip` gives.
+The way of a picture: decoded and put on 25 per second (source.py) → faces (detectors/) → one face (tracking.py) → gaps
+bridged, points smoothed (landmarks.py) → turned, scaled and cut out in one warp (mouth_roi.py).
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from espnet_vivit.errors import ConfigError, InputError
-from espnet_vivit.media.detectors import FaceDetector
-from espnet_vivit.media.finder import Found, make_finder
-from espnet_vivit.media.landmarks import LANDMARKS, MAX_GAP_S, LandmarkSmoother, NoFaceError
-from espnet_vivit.media.mouth_roi import MOUTH_SIZE, centre_crop, check_color, crop_mouth, in_color
-from espnet_vivit.media.source import Source, SourceInfo, open_source, stream_speech
-from espnet_vivit.media.speaker import find_speaker
-from espnet_vivit.media.tracking import FaceTracker
-from espnet_vivit.units import SAMPLES_PER_FRAME, VIDEO_RATE_HZ
+from espnet_vivit.errors import ConfigError
+from espnet_vivit.media.face_stream import FaceStream, Sighting, open_faces
+from espnet_vivit.media.landmarks import LANDMARKS, LandmarkStream, NoFaceError
+from espnet_vivit.media.mouth_roi import SIZE, centre_points, check_color, crop_centre, crop_mouth
+from espnet_vivit.media.sound_track import SpeechReader
+from espnet_vivit.media.source import Source, SourceInfo, open_source
+from espnet_vivit.units import AUDIO_RATE_HZ, SAMPLES_PER_FRAME, VIDEO_RATE_HZ
 
 __all__ = ["LANDMARKS", "MouthClip", "NoFaceError", "SourceInfo", "read_mouth_clip", "stream_mouth_clips"]
 
-STAGES = ("decode", "detect", "crop", "audio")
+MAX_GAP_S = 1.0
+CHUNK_S = 20.0
+_SOUND_BEYOND_S = 10.0  # sound that goes on after the last picture is read no further than that
 
 
 @dataclass(frozen=True)
 class MouthClip:
-    """A mouth through time.
+    """A clip, or a piece of one: T pictures at 25 per second, and what was found out on the way."""
 
-    frames: (T, S, S) uint8 gray, or (T, S, S, 3) RGB; full range, 25 per second.
-    landmarks: (T, 4, 2) float32 pixels of the source picture, as found, before smoothing; NaN where there was no face.
-    mouth_opening: (T,) float32, lip opening by the distance of the eyes; NaN where the detector does not measure it.
-    num_faces: (T,) int16, faces seen; -1 on pictures that the detector was not asked about.
-    speech: (N,) float32 in -1..1 at 16 kHz, or None for a file without sound.
-    seconds: computing time by stage, of STAGES.
-    """
-
-    frames: np.ndarray
-    landmarks: np.ndarray
-    mouth_opening: np.ndarray
-    num_faces: np.ndarray
-    speech: np.ndarray | None
+    frames: np.ndarray  # (T, size, size) uint8 gray, or (T, size, size, 3) RGB; full range
+    landmarks: np.ndarray  # (T, 4, 2) float32 pixels of the upright source, as found; NaN where no face was
+    mouth_opening: np.ndarray  # (T,) float32 lip opening / eye distance; NaN where the detector does not measure it
+    num_faces: np.ndarray  # (T,) int16 faces seen in each picture
+    speech: np.ndarray | None  # (N,) float32 -1..1, 16 kHz mono, from the first picture on; None without sound
     source: SourceInfo
-    detector: str
-    seconds: dict[str, float] = field(default_factory=dict)
+    detector: str  # "mediapipe", "haar", "precomputed" or "centre"
+    seconds: dict[str, float] = field(default_factory=dict)  # spent by stage: decode, detect, crop, audio
 
 
-def read_mouth_clip(path: str | os.PathLike, **options) -> MouthClip:
-    """The whole file, or `start_s` to `end_s` of it, as one clip; options and errors as in `stream_mouth_clips`."""
-    (clip,) = stream_mouth_clips(path, chunk_s=None, **options)
+def read_mouth_clip(
+    path: str | os.PathLike,
+    *,
+    detector: str = "auto",
+    landmarks: np.ndarray | str | os.PathLike | None = None,
+    size: int = SIZE,
+    color: str = "gray",
+    detect_every: int = 1,
+    max_gap_s: float = MAX_GAP_S,
+    face: str = "auto",
+    start_s: float = 0.0,
+    end_s: float | None = None,
+) -> MouthClip:
+    """The mouth clip of a file, whole or from `start_s` to `end_s`.
+
+    detector: one of media/detectors' DETECTORS, or a MediaPipe model file (`….task`).
+    landmarks: (T, 4, 2) pixels (or a .npy of them) for all pictures of the file at 25 per second; NaN rows are gaps.
+    detect_every: k > 1 looks for faces in each k-th picture and follows the points between them by optical flow.
+    max_gap_s: a face may be missing that long; `inf` refuses nothing, and crops where the face was last.
+    face: which of several, see FACES in media/tracking.py.
+
+    Raises MediaError (unreadable), NoFaceError (with the span), ConfigError and InputError (options, landmarks),
+    MissingDependencyError (the detector cannot be had here).
+    """
+    pieces = list(
+        stream_mouth_clips(
+            path,
+            chunk_s=float("inf"),
+            detector=detector,
+            landmarks=landmarks,
+            size=size,
+            color=color,
+            detect_every=detect_every,
+            max_gap_s=max_gap_s,
+            face=face,
+            start_s=start_s,
+            end_s=end_s,
+        )
+    )
+    (clip,) = pieces
     return clip
 
 
 def stream_mouth_clips(
     path: str | os.PathLike,
     *,
-    chunk_s: float | None = 20.0,
-    detector: str | FaceDetector = "auto",
-    landmarks: np.ndarray | None = None,
-    size: int = MOUTH_SIZE,
+    chunk_s: float = CHUNK_S,
+    detector: str = "auto",
+    landmarks: np.ndarray | str | os.PathLike | None = None,
+    size: int = SIZE,
     color: str = "gray",
     detect_every: int = 1,
     max_gap_s: float = MAX_GAP_S,
@@ -77,130 +104,141 @@ def stream_mouth_clips(
     start_s: float = 0.0,
     end_s: float | None = None,
 ) -> Iterator[MouthClip]:
-    """Consecutive clips of `chunk_s` seconds (the last one shorter; None: one clip of everything).
+    """Consecutive pieces of `chunk_s` seconds, the last one shorter; joined, they are what `read_mouth_clip` gives.
 
-    detector: "auto", "mediapipe", "haar", "centre" (the file shows a mouth alone), or a detector of your own.
-    landmarks: (T, 4, 2), found elsewhere, one row per picture at 25 per second; no detector runs then.
-    size, color: pixels of the mouth picture's side; "gray" or "rgb".
-    detect_every: ask the detector about every k-th picture and interpolate the points between.
-    max_gap_s: how long a face may be missing; what is shorter is interpolated.
-    face: which of several: "auto" (the largest and most central), "left", "right" (the outermost in the picture), or
-        "speaking" (the one whose mouth moves with the sound; reads the beginning twice).
-
-    Raises MediaError: unreadable, no video; NoFaceError: no face for longer than `max_gap_s`, with the time span.
-    ConfigError: an unknown name. MissingDependencyError: the detector is not installed.
+    Memory holds one piece and some three seconds of pictures. Where no face is found for too long, what lies before is
+    given out, then NoFaceError is raised with the whole span. Options and errors: see `read_mouth_clip`.
     """
-    if (chunk_s is not None and chunk_s <= 0) or detect_every < 1 or size < 2:
-        raise ConfigError("bad option", found=f"chunk_s={chunk_s}, detect_every={detect_every}, size={size}")
-    check_color(color)
-    path = Path(path)
-    if face == "speaking":
-        start, face = find_speaker(path, detector, start_s=start_s), "auto"
-        tracker = FaceTracker(face, start=start)
-    else:
-        tracker = FaceTracker(face)
-    with open_source(path) as source:
-        shape = (source.info.height, source.info.width)
-        first = round(start_s * VIDEO_RATE_HZ)
-        finder = make_finder(detector, landmarks, shape=shape, tracker=tracker, every=detect_every, first=first)
-        reader = _Reader(source, finder, size=size, color=color)
-        smoother = LandmarkSmoother(path, max_gap_s=max_gap_s, start_s=start_s)
-        sound = _Sound(path, start_s=start_s, end_s=end_s)
-        limit = None if chunk_s is None else max(1, round(chunk_s * VIDEO_RATE_HZ))
-        for _ in reader.mouths(smoother, start_s=start_s, end_s=end_s):
-            if len(reader.mouth_pictures) == limit:
-                yield reader.take(sound, frames=limit)
-        if reader.mouth_pictures:
-            yield reader.take(sound, frames=None)
+    _check_options(chunk_s, size, detect_every, max_gap_s, start_s, end_s)
+    with open_source(Path(path)) as source:
+        faces = open_faces(
+            source.info, detector=detector, landmarks=landmarks, detect_every=detect_every, face=face, start_s=start_s
+        )
+        with closing(faces):
+            reading = _Reading(source, faces, size=size, color=check_color(color), max_gap_s=max_gap_s)
+            yield from reading.pieces(chunk_s, start_s, end_s)
 
 
-class _Reader:
-    """The mouth pictures that are ready, and what was found on the pictures, in order."""
+def _check_options(chunk_s, size, detect_every, max_gap_s, start_s, end_s) -> None:
+    for name, value, least in (
+        ("chunk_s", chunk_s, 1 / VIDEO_RATE_HZ),
+        ("size", size, 1),
+        ("detect_every", detect_every, 1),
+        ("max_gap_s", max_gap_s, 0),
+        ("start_s", start_s, 0),
+        ("end_s", end_s, start_s + 1 / VIDEO_RATE_HZ),
+    ):
+        if value is not None and not value >= least:  # NaN is refused, too
+            raise ConfigError(f"bad {name}", found=value, expected=f">= {least:g}")
 
-    def __init__(self, source: Source, finder, *, size: int, color: str):
-        self._source, self._finder, self._size, self._color = source, finder, size, color
-        self.mouth_pictures: list[np.ndarray] = []
-        self._found: deque[Found] = deque()
-        self._waiting: deque[np.ndarray] = deque()  # pictures, in the colour asked for, whose points are not settled
-        self._seconds = dict.fromkeys(STAGES, 0.0)
 
-    def mouths(self, smoother: LandmarkSmoother, *, start_s: float, end_s: float | None) -> Iterator[None]:
-        """Read the file; comes back after each mouth picture that is ready."""
-        pictures = self._source.pictures(start_s=start_s, end_s=end_s)
-        empty = True
-        while (picture := self._next(pictures)) is not None:
-            empty = False
-            with self._timed("detect"):
-                found = self._finder(picture)
-            self._waiting.append(in_color(picture, self._color))
-            yield from self._settle(found, smoother)
-        if empty:
-            raise InputError(f"{self._source.info.path} has nothing there", found=f"start_s={start_s}, end_s={end_s}")
-        yield from self._settle(self._finder.finish(), smoother)
-        if self._finder.name != "centre":
-            yield from self._crop(smoother.finish())
+class _Reading:
+    """One pass over a file: keeps the time by stage, and gathers pictures and sound into pieces."""
 
-    def _next(self, pictures: Iterator[np.ndarray]) -> np.ndarray | None:
-        with self._timed("decode"):
-            return next(pictures, None)
+    def __init__(self, source: Source, faces: FaceStream, *, size: int, color: str, max_gap_s: float):
+        self._source, self._faces = source, faces
+        self._size, self._color, self._max_gap_s = size, color, max_gap_s
+        self._seconds = dict.fromkeys(("decode", "detect", "crop", "audio"), 0.0)
+        self._kept: list[tuple[np.ndarray, Sighting]] = []
+        self._first = 0
 
-    def _settle(self, found: list[Found], smoother: LandmarkSmoother) -> Iterator[None]:
-        self._found.extend(found)
-        for each in found:
-            yield from self._crop([None] if self._finder.name == "centre" else smoother.push(each.points))
+    def pieces(self, chunk_s: float, start_s: float, end_s: float | None) -> Iterator[MouthClip]:
+        chunk = chunk_s * VIDEO_RATE_HZ if chunk_s == float("inf") else round(chunk_s * VIDEO_RATE_HZ)
+        self._first = round(start_s * VIDEO_RATE_HZ)
+        has_sound = self._source.info.audio_codec is not None
+        speech = None
+        if has_sound:
+            speech = SpeechReader(Path(self._source.info.path), start_s=start_s, zero_s=self._source.zero_s)
+        refusal = None
+        try:
+            for item in self._crops(start_s, end_s):
+                if isinstance(item, NoFaceError):
+                    refusal = item
+                    break
+                # a full piece waits for its next picture: the last one takes the rest of the sound with it
+                if len(self._kept) >= chunk:
+                    yield self._piece(speech, last=False, open_end=False)
+                self._kept.append(item)
+            if self._kept and not (refusal and chunk_s == float("inf")):
+                yield self._piece(speech, last=True, open_end=end_s is None and refusal is None)
+            elif refusal is None:
+                raise ConfigError(
+                    f"{self._source.info.path} has no picture after start_s",
+                    found=f"start_s={start_s:g}",
+                    expected=f"less than its {self._source.info.duration_s:.2f} s",
+                )
+        finally:
+            if speech is not None:
+                speech.close()
+        if refusal is not None:
+            raise refusal
 
-    def _crop(self, rows: Sequence[np.ndarray | None]) -> Iterator[None]:
-        for points in rows:
-            picture = self._waiting.popleft()
-            with self._timed("crop"):
-                crop = partial(centre_crop, picture) if points is None else partial(crop_mouth, picture, points)
-                self.mouth_pictures.append(crop(size=self._size))
-            yield
+    def _crops(self, start_s: float, end_s: float | None) -> Iterator[tuple[np.ndarray, Sighting] | NoFaceError]:
+        """(crop, sighting) of each picture; a NoFaceError as the last item where faces are missing for too long."""
+        info = self._source.info
+        smoother: LandmarkStream = LandmarkStream(
+            max_gap_s=self._max_gap_s, fallback=centre_points(info.height, info.width)
+        )
+        pictures = self._source.frames(start_s=start_s, end_s=end_s)
+        index = self._first
+        while (picture := self._timed("decode", next, pictures, None)) is not None:
+            sighting = self._timed("detect", self._faces.look, picture, index)
+            index += 1
+            if self._faces.sees_mouths_only:
+                yield self._timed("crop", crop_centre, picture, size=self._size, color=self._color), sighting
+                continue
+            done = smoother.push((picture, sighting), sighting.points, track=sighting.track)
+            yield from map(self._crop, done)
+            if smoother.refused:
+                yield from map(self._crop, smoother.finish())
+                yield self._refusal(pictures, index, smoother.gap)
+                return
+        self._faces.check_end(index, whole=end_s is None)
+        yield from map(self._crop, smoother.finish())
 
-    def take(self, sound: _Sound, *, frames: int | None) -> MouthClip:
-        """The clip of all pictures that are ready; `frames` None at the end of the file, where all sound goes along."""
-        mouths, self.mouth_pictures = self.mouth_pictures, []
-        found = [self._found.popleft() for _ in mouths]
-        unseen = np.full((len(LANDMARKS), 2), np.nan, np.float32)
-        with self._timed("audio"):
-            speech = sound.take(None if frames is None else frames * SAMPLES_PER_FRAME)
-        seconds, self._seconds = self._seconds, dict.fromkeys(STAGES, 0.0)
+    def _crop(self, done) -> tuple[np.ndarray, Sighting]:
+        (picture, sighting), points = done
+        crop = self._timed("crop", crop_mouth, picture, points, size=self._size, color=self._color)
+        return crop, sighting
+
+    def _refusal(self, pictures: Iterator[np.ndarray], index: int, gap: int) -> NoFaceError:
+        """The error with the whole span: reads on until a face is found again."""
+        start_s = (index - gap) / VIDEO_RATE_HZ
+        for picture in pictures:
+            sighting = self._timed("detect", self._faces.look, picture, index)
+            if np.isfinite(sighting.points).all():
+                break
+            index += 1
+        end_s = index / VIDEO_RATE_HZ
+        return NoFaceError(
+            f"{self._source.info.path} shows no face from {start_s:.2f} to {end_s:.2f} s: "
+            f"more than {self._max_gap_s:g} s (detector {self._faces.name}). "
+            "Leave the span out, allow a larger max_gap_s, try another detector; clips of mouths alone need 'centre'.",
+            start_s,
+            end_s,
+        )
+
+    def _piece(self, speech: SpeechReader | None, *, last: bool, open_end: bool) -> MouthClip:
+        kept, self._kept = self._kept, []
+        sound = None
+        if speech is not None:
+            wanted = len(kept) * SAMPLES_PER_FRAME + (round(_SOUND_BEYOND_S * AUDIO_RATE_HZ) if open_end else 0)
+            sound = self._timed("audio", speech.take, wanted)
+        seconds, self._seconds = self._seconds, dict.fromkeys(self._seconds, 0.0)
         return MouthClip(
-            frames=np.stack(mouths),
-            landmarks=np.stack([unseen if f.points is None else f.points for f in found]).astype(np.float32),
-            mouth_opening=np.array([f.opening for f in found], np.float32),
-            num_faces=np.array([f.num_faces for f in found], np.int16),
-            speech=speech,
-            source=self._source.info,
-            detector=self._finder.name,
+            frames=np.stack([crop for crop, _ in kept]),
+            landmarks=np.stack([sighting.points for _, sighting in kept]).astype(np.float32),
+            mouth_opening=np.array([sighting.opening for _, sighting in kept], np.float32),
+            num_faces=np.array([sighting.num_faces for _, sighting in kept], np.int16),
+            speech=sound,
+            source=replace(self._source.info),
+            detector=self._faces.name,
             seconds=seconds,
         )
 
-    @contextmanager
-    def _timed(self, stage: str):
-        started = time.perf_counter()
-        yield
-        self._seconds[stage] += time.perf_counter() - started
-
-
-class _Sound:
-    """The speech of a file from `start_s` to `end_s` seconds, handed out in pieces."""
-
-    def __init__(self, path: Path, *, start_s: float, end_s: float | None):
-        self._blocks = stream_speech(path, start_s=start_s, end_s=end_s)
-        self._ready = np.zeros(0, np.float32)
-
-    def take(self, samples: int | None) -> np.ndarray | None:
-        """The next `samples` (fewer where the sound ends), None: all that is left; None without sound."""
-        if self._blocks is None:
-            return None
-        parts, count = [self._ready], len(self._ready)
-        while samples is None or count < samples:
-            block = next(self._blocks, None)
-            if block is None:
-                break
-            parts.append(block)
-            count += len(block)
-        together = np.concatenate(parts)
-        taken, self._ready = together[:samples], together[len(together) if samples is None else samples :]
-        return taken
+    def _timed(self, stage: str, work, *arguments, **options):
+        begun_s = time.perf_counter()
+        try:
+            return work(*arguments, **options)
+        finally:
+            self._seconds[stage] += time.perf_counter() - begun_s

@@ -1,10 +1,10 @@
-"""One picture and its smoothed landmarks in, one aligned mouth picture out, in a single warp.
+"""LANDMARKS → MOUTH ROI: turned, scaled and cut out in one warp, so that pixels are interpolated once.
 
-The four points are laid on those of a mean face by a similarity (rotation, scale, shift; least squares), and the
-square around the mouth is sampled from the source straight away, bilinear, edges repeated. The mean face, in a picture
-of 256 x 256: eyes (101, 94) and (155, 94), nose base (128, 135), mouth (128, 158); a mouth is 40 to 50 pixels wide.
-
-Similarity: Umeyama, "Least-squares estimation of transformation parameters between two point patterns", PAMI 1991.
+The least-squares similarity (rotation, scale, shift; Umeyama 1991, in closed form for the plane) takes the four points
+to REFERENCE, the mean face of 256×256 that lip-reading corpora use; the crop lies around the *own* mouth point of each
+picture, warped, not around the reference's. Interpolation is bilinear, beyond the picture its edge is repeated; gray is
+made after the warp, from RGB, with ITU-R 601 weights (OpenCV's RGB2GRAY). On GRID's twelve lossless reference crops,
+which were grayed before the warp, this differs by 0.12 gray levels on average.
 """
 
 from __future__ import annotations
@@ -13,61 +13,61 @@ import numpy as np
 
 from espnet_vivit.errors import unknown_name
 
-MOUTH_SIZE = 96  # pixels
-COLORS = ("gray", "rgb")
-MEAN_FACE = np.array([(101, 94), (155, 94), (128, 135), (128, 158)], np.float64)  # in the order of LANDMARKS
-_MOUTH = 3
+SIZE = 96
+REFERENCE = np.array([(101, 94), (155, 94), (128, 135), (128, 158)], np.float64)  # LANDMARKS in a face of 256×256
+REFERENCE_SIZE = 256
+COLORS = {"gray": "(T, H, W)", "rgb": "(T, H, W, 3)"}
 
 
-def crop_mouth(picture: np.ndarray, points: np.ndarray, *, size: int = MOUTH_SIZE) -> np.ndarray:
-    """(H, W) or (H, W, 3) uint8 and (4, 2) smoothed points -> (size, size) or (size, size, 3) uint8.
-
-    `size` other than 96 shows the same part of the face at another resolution.
-    """
-    import cv2
-
-    return cv2.warpAffine(
-        picture,
-        mouth_transform(points, size=size),
-        (size, size),
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
+def check_color(color: str) -> str:
+    if color not in COLORS:
+        raise unknown_name("color", color, COLORS)
+    return color
 
 
-def mouth_transform(points: np.ndarray, *, size: int = MOUTH_SIZE) -> np.ndarray:
-    """(2, 3) float64: source pixels to pixels of the crop, the mouth in its middle."""
-    points = np.asarray(points, np.float64)
-    centred, target = points - points.mean(axis=0), MEAN_FACE - MEAN_FACE.mean(axis=0)
-    power = (centred**2).sum()
-    cosine = (centred * target).sum() / power
-    sine = (centred[:, 0] * target[:, 1] - centred[:, 1] * target[:, 0]).sum() / power
-    turn = np.array([[cosine, -sine], [sine, cosine]]) * size / MOUTH_SIZE
-    shift = size / 2 - turn @ points[_MOUTH]
-    return np.column_stack([turn, shift])
+def similarity(points: np.ndarray, reference: np.ndarray = REFERENCE) -> np.ndarray:
+    """(2, 3) float64: the similarity that takes (N, 2) points nearest to the reference's, in least squares."""
+    source, target = points.astype(np.float64) @ [1, 1j], reference @ [1, 1j]  # the plane as complex numbers
+    centred = source - source.mean()
+    spread = np.vdot(centred, centred).real
+    turn = np.vdot(centred, target - target.mean()) / spread if spread > 0 else 1.0 + 0j
+    shift = target.mean() - turn * source.mean()
+    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
 
 
-def centre_crop(picture: np.ndarray, *, size: int = MOUTH_SIZE) -> np.ndarray:
-    """The largest square in the middle of a picture that shows a mouth alone, brought to `size`."""
-    import cv2
+def crop_matrix(points: np.ndarray, size: int = SIZE) -> np.ndarray:
+    """(2, 3) float64: from pixels of the picture to those of the crop, whose pixel (size/2, size/2) is the mouth."""
+    matrix = similarity(points) * (size / SIZE)
+    matrix[:, 2] += size / 2 - (matrix[:, :2] @ points[3] + matrix[:, 2])
+    return matrix
 
+
+def crop_mouth(picture: np.ndarray, points: np.ndarray, *, size: int = SIZE, color: str = "gray") -> np.ndarray:
+    """(size, size) uint8 gray, or (size, size, 3) RGB, from an RGB picture and its (4, 2) smoothed points."""
+    import cv2  # late: OpenCV is an extra
+
+    matrix = crop_matrix(points, size)
+    crop = cv2.warpAffine(picture, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY) if color == "gray" else crop
+
+
+def centre_points(height: int, width: int) -> np.ndarray:
+    """(4, 2) float64 points where no face is known: the mouth in the middle, the face as high as the picture."""
+    scale = min(height, width) / REFERENCE_SIZE
+    return (REFERENCE - REFERENCE[3]) * scale + [width / 2, height / 2]
+
+
+def crop_centre(picture: np.ndarray, *, size: int = SIZE, color: str = "gray") -> np.ndarray:
+    """The largest square in the middle of a picture that is a mouth already, resized to (size, size)."""
     height, width = picture.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
-    square = picture[top : top + side, left : left + side]
-    if side == size:
-        return np.ascontiguousarray(square)
-    return cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_LINEAR)
+    crop = picture[top : top + side, left : left + side]
+    if side != size or color == "gray":
+        import cv2
 
-
-def check_color(color: str) -> None:
-    """Raise ConfigError for anything but "gray" and "rgb"."""
-    if color not in COLORS:
-        raise unknown_name("color", color, COLORS)
-
-
-def in_color(picture: np.ndarray, color: str) -> np.ndarray:
-    """(H, W, 3) RGB as "gray" (H, W), by ITU-R BT.601's weights, or as it is."""
-    import cv2
-
-    return picture if color == "rgb" else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        if side != size:
+            crop = cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_LINEAR)
+        if color == "gray":
+            crop = cv2.cvtColor(np.ascontiguousarray(crop), cv2.COLOR_RGB2GRAY)
+    return np.ascontiguousarray(crop)

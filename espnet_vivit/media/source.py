@@ -1,11 +1,13 @@
-"""Any media file in; RGB pictures at 25 per second and speech at 16 kHz out, as streams.
+"""FILE → FRAMES: what a media file holds, and its pictures at 25 per second, one after the other.
 
-    with open_source("talk.mov") as source:
-        for picture in source.pictures():       # (H, W, 3) uint8, as a player shows it
+    with open_source("clip.mov") as source:
+        source.info                  # SourceInfo(height=1080, width=1920, rate_hz=29.97, …)
+        for picture in source.frames(): ...          # (H, W, 3) uint8 RGB, upright
 
-Whatever FFmpeg decodes is read (through PyAV), one picture in memory at a time. Pictures are chosen by their time
-stamps, so that a file of 60 or of changing pictures a second comes out at 25 without drifting; each 40 ms gets the
-picture nearest in time. Time 0 is the first picture: sound that starts later is padded, earlier sound is cut.
+In: whatever FFmpeg decodes (through PyAV), or a `.npy` with (T, H, W) uint8 at 25 per second. Time counts from the
+first picture on, and timestamps alone decide which picture is shown when (media/frame_clock.py), so any rate, a
+variable one too, comes out right. One picture is held at a time: memory does not grow with the file.
+Sound is read by media/sound_track.py from the same zero; its `read_speech` is offered here, too.
 """
 
 from __future__ import annotations
@@ -13,246 +15,181 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from espnet_vivit.errors import MediaError
-from espnet_vivit.units import AUDIO_RATE_HZ, VIDEO_RATE_HZ
+from espnet_vivit.media.containers import decode_timed, open_container, video_stream
+from espnet_vivit.media.frame_clock import at_video_rate
+from espnet_vivit.media.sound_track import read_speech
+from espnet_vivit.media.video_file import open_npy
+from espnet_vivit.units import VIDEO_RATE_HZ
 
-LONGEST_PICTURE_S = 60.0  # a picture that stands longer than this is a broken time stamp
-_SEEK_MARGIN_S = 5.0  # how far before a wanted start decoding begins: indices are not exact everywhere
-_MISSING_SHARE = 0.1  # of the announced pictures: fewer decoded ones than that mean a file that was cut off
+__all__ = ["Source", "SourceInfo", "open_source", "read_speech"]
+
+_SEEK_FROM_S = 20.0  # below, decoding from the start costs less than finding a key frame
+_HEADERS_TO_TRUST = frozenset({"mov", "mp4", "matroska", "webm"})  # these state durations, others estimate them
+_MISSING_S = 0.5  # a file that ends earlier than its header says is truncated
 
 
 @dataclass(frozen=True)
 class SourceInfo:
-    """What a file holds. `height` and `width` are as shown, after rotation; `rate_hz` is what the file announces.
-
-    `num_source_frames` counts the pictures decoded so far; `audio_rate_hz` is None without sound; `rotation` in
-    degrees, counter-clockwise.
-    """
+    """What is known of a file. `num_source_frames` and `broken_packets` count what was decoded so far, 0 before."""
 
     path: str
-    height: int
+    height: int  # pixels, upright
     width: int
-    rate_hz: float
+    rate_hz: float  # pictures per second in the file, on average
     num_source_frames: int
-    duration_s: float
-    rotation: int
+    duration_s: float  # of the pictures, as the header says; NaN where it says nothing
+    rotation: int  # degrees counter-clockwise by which pictures were turned to stand upright
     codec: str
+    audio_codec: str | None
     audio_rate_hz: int | None
-
-
-class Source:
-    """An open video stream; made by `open_source`."""
-
-    def __init__(self, path: Path, container, stream):
-        self._path, self._container, self._stream = path, container, stream
-        self._rate_hz = float(stream.average_rate or stream.guessed_rate or VIDEO_RATE_HZ)
-        self._frames = self._decode()
-        first = next(self._frames, None)
-        if first is None:
-            raise MediaError(f"{path} holds no picture that can be decoded", fix="Check that the file plays.")
-        self._first = first
-        self._rotation = int(getattr(first, "rotation", 0) or 0) % 360
-        self._count, self._shape = 0, (first.height, first.width)
-
-    @property
-    def info(self) -> SourceInfo:
-        height, width = self._shape if self._rotation % 180 == 0 else self._shape[::-1]
-        audio = next(iter(self._container.streams.audio), None)
-        return SourceInfo(
-            path=str(self._path),
-            height=height,
-            width=width,
-            rate_hz=self._rate_hz,
-            num_source_frames=self._count,
-            duration_s=_duration_s(self._container, self._stream),
-            rotation=self._rotation,
-            codec=self._stream.codec_context.name,
-            audio_rate_hz=audio.rate if audio is not None else None,
-        )
-
-    def pictures(self, *, start_s: float = 0.0, end_s: float | None = None) -> Iterator[np.ndarray]:
-        """(H, W, 3) uint8 pictures, 25 per second from `start_s` up to `end_s` seconds. Once per source.
-
-        Raises MediaError for a file that is broken on the way, changes its size, or has fewer pictures than it says.
-        """
-        wanted = round(start_s * VIDEO_RATE_HZ)  # number of the next output picture
-        last = None if end_s is None else round(end_s * VIDEO_RATE_HZ)
-        previous, previous_s, shown = None, 0.0, None
-        for frame, time_s in self._timed(start_s):
-            if previous is not None:
-                while wanted / VIDEO_RATE_HZ < (previous_s + time_s) / 2 and wanted != last:
-                    shown = self._rgb(previous) if shown is None else shown
-                    yield shown
-                    wanted += 1
-            if wanted == last:
-                return
-            previous, previous_s, shown = frame, time_s, None
-        self._check_complete(start_s)
-        if previous is None:
-            return
-        end = round((previous_s + 1 / self._rate_hz) * VIDEO_RATE_HZ)
-        for _ in range(wanted, end if last is None else min(end, last)):
-            shown = self._rgb(previous) if shown is None else shown
-            yield shown
-
-    def _timed(self, start_s: float) -> Iterator[tuple[object, float]]:
-        """Decoded frames with their times from the first picture's on, never going back."""
-        origin, frames = self._first.time or 0.0, chain([self._first], self._frames)
-        if start_s > 2 * _SEEK_MARGIN_S:
-            frames = self._from_key_frame(origin, start_s)
-        time_s = -1 / self._rate_hz
-        for frame in frames:
-            following = time_s + 1 / self._rate_hz if frame.time is None else max(time_s, frame.time - origin)
-            if following - max(time_s, 0.0) > LONGEST_PICTURE_S and self._count:
-                raise MediaError(
-                    f"{self._path}: its time stamps jump from {time_s:.2f} s to {following:.2f} s",
-                    fix="Encode it again: ffmpeg -i IN -vf fps=25 OUT.mp4",
-                )
-            time_s = following
-            self._count += 1
-            yield frame, time_s
-
-    def _from_key_frame(self, origin: float, start_s: float) -> Iterator[object]:
-        """Frames from a key frame well before `start_s`; from the beginning where the file cannot seek that far."""
-        import av
-
-        try:
-            self._container.seek(int((origin + start_s - _SEEK_MARGIN_S) / self._stream.time_base), stream=self._stream)
-            frames = self._decode()
-            first = next(frames, None)
-            if first is not None and first.time is not None and first.time - origin <= start_s:
-                return chain([first], frames)
-        except av.FFmpegError:
-            first = None  # a format without an index: read from the beginning
-        self._container.seek(0)
-        return self._decode()
-
-    def _decode(self) -> Iterator[object]:
-        yield from self._container.decode(self._stream)
-
-    def _rgb(self, frame) -> np.ndarray:
-        if (frame.height, frame.width) != self._shape:
-            raise MediaError(f"{self._path} changes its picture size on the way", fix="Encode it again at one size.")
-        picture = frame.to_ndarray(format="rgb24")
-        turns = round(self._rotation / 90) % 4
-        return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
-
-    def _check_complete(self, start_s: float) -> None:
-        announced = self._stream.frames  # 0 where the format does not say
-        if start_s == 0 and self._count < announced * (1 - _MISSING_SHARE):
-            raise MediaError(
-                f"{self._path} is cut off",
-                found=f"{self._count} pictures",
-                expected=f"{announced}, which its header announces",
-                fix="Copy or record it again.",
-            )
+    broken_packets: int = 0
 
 
 @contextmanager
 def open_source(path: str | os.PathLike) -> Iterator[Source]:
-    """The video of a file, ready to stream. Raises MediaError, which names the file: unreadable, no video, broken."""
+    """A `Source`, closed at the end. Raises MediaError: no such file, unreadable, or without a picture."""
     path = Path(path)
-    with _opened(path) as container:
-        stream = next((s for s in container.streams.video if not _is_cover(s)), None)
-        if stream is None:
-            raise MediaError(f"{path} has no video stream", fix="Is it an audio file? Then choose modality audio.")
-        stream.thread_type = "NONE"  # measured: threads cost more than they give on clips of a few seconds
-        yield Source(path, container, stream)
+    if path.suffix == ".npy":
+        yield _NpySource(path)
+        return
+    with open_container(path) as container:
+        yield Source(path, container)
 
 
-def read_speech(path: str | os.PathLike, *, start_s: float = 0.0, end_s: float | None = None) -> np.ndarray | None:
-    """(N,) float32 in -1..1, 16 kHz, all channels mixed to one; None if the file has no sound.
+class Source:
+    """An open file: `info`, and the pictures by `frames()`. Made by `open_source`."""
 
-    Only `start_s` to `end_s` seconds of it are kept, time 0 being the first picture. Raises MediaError.
-    """
-    blocks = stream_speech(path, start_s=start_s, end_s=end_s)
-    return None if blocks is None else np.concatenate([np.zeros(0, np.float32), *blocks])
+    def __init__(self, path: Path, container):
+        from av.video.reformatter import VideoReformatter
 
+        self._path, self._container = path, container
+        self._stream = video_stream(container)
+        if self._stream is None:
+            raise MediaError(f"{path} has no video stream", fix="Is it an audio file?")
+        self.counts = {"frames": 0, "broken": 0}
+        self._decoding = self._decode()
+        self._first = next(self._decoding, None)
+        if self._first is None:
+            raise MediaError(f"{path} holds no video frame that can be decoded", fix="Record or encode it again.")
+        self.zero_s = self._first[0]
+        self._info = self._probe(self._first[2])
+        self._converter = VideoReformatter()  # one for all: making its tables takes longer than using them
 
-def stream_speech(
-    path: str | os.PathLike, *, start_s: float = 0.0, end_s: float | None = None
-) -> Iterator[np.ndarray] | None:
-    """`read_speech` as blocks of samples, each a fraction of a second; None if the file has no sound."""
-    with _opened(Path(path)) as container:
-        if not container.streams.audio:
-            return None
-    first, last = round(start_s * AUDIO_RATE_HZ), None if end_s is None else round(end_s * AUDIO_RATE_HZ)
-    return _between(_speech_blocks(Path(path)), first, last)
+    @property
+    def info(self) -> SourceInfo:
+        return replace(self._info, num_source_frames=self.counts["frames"], broken_packets=self.counts["broken"])
 
+    def frames(self, *, start_s: float = 0.0, end_s: float | None = None) -> Iterator[np.ndarray]:
+        """(H, W, 3) uint8 RGB pictures at 25 per second, `start_s` to `end_s` seconds after the first one.
 
-def _between(blocks: Iterator[np.ndarray], first: int, last: int | None) -> Iterator[np.ndarray]:
-    """Samples `first` to `last` of a stream of blocks."""
-    position = 0
-    for block in blocks:
-        if last is not None and position >= last:
+        A picture shown twice is the same array twice: do not write into it. To be called once.
+        Raises MediaError where a file breaks off, after the pictures before.
+        """
+        first = round(start_s * VIDEO_RATE_HZ)
+        last = None if end_s is None else round(end_s * VIDEO_RATE_HZ)
+        shown, picture = None, None
+        for frame in at_video_rate(self._timed_from(start_s), first=first, end=last):
+            if frame is not shown:
+                shown, picture = frame, self._upright(frame)
+            yield picture
+
+    def _timed_from(self, start_s: float) -> Iterator[tuple[float, float, object]]:
+        """(time_s, duration_s, frame), counted from the first picture; not much before `start_s` where that is late."""
+        timed = chain([self._first], self._decoding) if start_s <= _SEEK_FROM_S else self._sought(start_s)
+        end_s = 0.0
+        for time_s, duration_s, frame in timed:
+            end_s = time_s - self.zero_s + duration_s
+            yield time_s - self.zero_s, duration_s, frame
+        self._check_complete(end_s)
+
+    def _sought(self, start_s: float) -> Iterator[tuple[float, float, object]]:
+        """From a key frame before `start_s` on; from the first frame where the format finds none."""
+        import av
+
+        self._decoding.close()
+        try:
+            self._container.seek(int((start_s - 1 + self.zero_s) / self._stream.time_base), stream=self._stream)
+            timed = self._decode()
+            first = next(timed, None)
+        except av.FFmpegError:  # formats without an index may refuse
+            first = None
+        if first is not None and first[0] - self.zero_s <= start_s:
+            yield from chain([first], timed)
             return
-        kept = block[max(0, first - position) : None if last is None else last - position]
-        position += len(block)
-        if len(kept):
-            yield kept
+        with open_container(self._path) as container:
+            yield from decode_timed(container, video_stream(container), self.counts)
+
+    def _decode(self) -> Iterator[tuple[float, float, object]]:
+        return decode_timed(self._container, self._stream, self.counts)
+
+    def _check_complete(self, end_s: float) -> None:
+        expected_s = self._info.duration_s
+        if end_s < expected_s - max(_MISSING_S, 0.02 * expected_s):
+            raise MediaError(
+                f"{self._path} breaks off",
+                found=f"{end_s:.2f} s of pictures",
+                expected=f"{expected_s:.2f} s, as its header says",
+                fix="Copy it again, or name the part to read (end_s).",
+            )
+
+    def _probe(self, frame) -> SourceInfo:
+        stream, audio = self._stream, next(iter(self._container.streams.audio), None)
+        duration_s = float("nan")
+        if set(self._container.format.name.split(",")) & _HEADERS_TO_TRUST and stream.duration:
+            duration_s = float(stream.duration * stream.time_base)
+        elif "DURATION" in stream.metadata:  # matroska keeps it there for each stream
+            hours, minutes, seconds = stream.metadata["DURATION"].split(":")
+            duration_s = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+        turned = round(frame.rotation / 90) % 4
+        height, width = (frame.width, frame.height) if turned % 2 else (frame.height, frame.width)
+        return SourceInfo(
+            path=str(self._path),
+            height=height,
+            width=width,
+            rate_hz=float(stream.average_rate or stream.guessed_rate or 0),
+            num_source_frames=0,
+            duration_s=duration_s,
+            rotation=90 * turned,
+            codec=stream.codec_context.name,
+            audio_codec=audio.codec_context.name if audio else None,
+            audio_rate_hz=audio.codec_context.sample_rate if audio else None,
+        )
+
+    def _upright(self, frame) -> np.ndarray:
+        picture = self._converter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+        turned = self._info.rotation // 90
+        if turned:
+            picture = np.ascontiguousarray(np.rot90(picture, turned))
+        height, width = self._info.height, self._info.width
+        if picture.shape[:2] != (height, width):
+            raise MediaError(
+                f"{self._path} changes its picture size on the way",
+                found=f"{picture.shape[1]}x{picture.shape[0]}",
+                expected=f"{width}x{height}",
+                fix="Encode it again at one size.",
+            )
+        return picture
 
 
-def _speech_blocks(path: Path) -> Iterator[np.ndarray]:
-    import av
+class _NpySource(Source):
+    """Gray pictures of an array file, 25 per second, read from the disk as they are asked for."""
 
-    with _opened(path) as container:
-        stream = container.streams.audio[0]
-        resampler = av.AudioResampler(format="flt", layout="mono", rate=AUDIO_RATE_HZ)
-        started, to_drop = False, 0
-        for frame in chain(container.decode(stream), [None]):
-            if frame is not None and not started:
-                started, ahead = True, round(_sound_lead_s(container, frame) * AUDIO_RATE_HZ)
-                to_drop = max(0, ahead)
-                if ahead < 0:
-                    yield np.zeros(-ahead, np.float32)
-            for part in resampler.resample(frame) if started else ():
-                block = part.to_ndarray()[0]  # (n,)
-                dropped = min(to_drop, len(block))
-                to_drop -= dropped
-                if len(block) > dropped:
-                    yield block[dropped:]
+    def __init__(self, path: Path):
+        self._frames = open_npy(path)
+        self.zero_s, self.counts = 0.0, {"frames": 0, "broken": 0}
+        num_frames, height, width = self._frames.shape
+        duration_s = num_frames / VIDEO_RATE_HZ
+        self._info = SourceInfo(str(path), height, width, float(VIDEO_RATE_HZ), 0, duration_s, 0, "npy", None, None)
 
-
-def _sound_lead_s(container, frame) -> float:
-    """Seconds by which the sound starts before the first picture; 0 where a time is unknown or there is no video."""
-    video = next((s for s in container.streams.video if not _is_cover(s)), None)
-    if video is None or video.start_time is None or frame.time is None:
-        return 0.0
-    return float(video.start_time * video.time_base) - frame.time
-
-
-def _duration_s(container, stream) -> float:
-    if stream.duration is not None:
-        return float(stream.duration * stream.time_base)
-    return container.duration / 1e6 if container.duration is not None else 0.0  # FFmpeg counts microseconds
-
-
-def _is_cover(stream) -> bool:
-    """A cover picture of a sound file is a video stream to FFmpeg, and none to us."""
-    disposition = getattr(stream, "disposition", None)
-    return disposition is not None and bool(disposition & type(disposition).attached_pic)
-
-
-@contextmanager
-def _opened(path: Path):
-    """An open container; FFmpeg's and the system's errors inside the block become MediaError."""
-    import av  # late: loading FFmpeg's libraries takes a tenth of a second
-
-    try:
-        if path.is_dir():
-            raise MediaError(f"{path} is a folder", expected="a media file")
-        with av.open(str(path) if "://" not in str(path) else f"file:{path}") as container:
-            yield container
-    except (av.FFmpegError, OSError) as error:
-        if isinstance(error, MediaError):
-            raise
-        raise MediaError(
-            f"cannot decode {path} ({error.strerror or error})",
-            fix="Check that the file exists, may be read, is complete and plays.",
-        ) from error
+    def frames(self, *, start_s: float = 0.0, end_s: float | None = None) -> Iterator[np.ndarray]:
+        last = None if end_s is None else round(end_s * VIDEO_RATE_HZ)
+        for gray in self._frames[round(start_s * VIDEO_RATE_HZ) : last]:
+            self.counts["frames"] += 1
+            yield np.repeat(gray[:, :, None], 3, axis=2)

@@ -1,64 +1,81 @@
-"""Which face: chosen once, then followed.
+"""FACES → ONE FACE: the same person through a clip.
 
-In: the faces of one picture after another. Out: the one that is read. The first is the largest and most central, or
-the one asked for; after that the face whose box overlaps the last one most. When it is gone for longer than a second,
-it is chosen anew.
+It begins with the largest, most central face and stays with whoever is nearest to where it was, as long as it is near
+and of similar size. Missing for longer than FORGET_S, or on a `reset`, it is chosen anew, which begins another track:
+nothing is bridged or smoothed from one track to the next.
 """
 
 from __future__ import annotations
+
+import numpy as np
 
 from espnet_vivit.errors import unknown_name
 from espnet_vivit.media.detectors import Face
 from espnet_vivit.units import VIDEO_RATE_HZ
 
-CHOICES = ("auto", "left", "right")
-_OVERLAP = 0.2  # intersection over union, below which two boxes are two faces
-_FORGET_FRAMES = VIDEO_RATE_HZ
+FACES = {
+    "auto": "of several, the one whose mouth moves with the sound; the largest where there is none",
+    "largest": "the largest, most central",
+    "left": "the one farthest to the left of the picture",
+    "right": "the one farthest to the right of the picture",
+}
+FORGET_S = 0.6
+_NEAR = 1.2  # sizes (eyes to mouth) by which a face may move from one sighting to the next
+_GROWTH = 1.6  # and by which factor it may grow or shrink
+
+
+def check_face(face: str) -> str:
+    if face not in FACES:
+        raise unknown_name("face", face, FACES)
+    return face
+
+
+def choose_face(faces: list[Face], height: int, width: int, *, face: str = "auto") -> Face:
+    """The one to begin with: for "auto" and "largest", area weighed by nearness to the picture's centre."""
+    if face in ("left", "right"):
+        return (min if face == "left" else max)(faces, key=lambda one: one.centre[0])
+
+    def weight(one: Face) -> float:
+        away = np.linalg.norm((one.centre - [width / 2, height / 2]) / [width, height])
+        return one.size**2 * np.exp(-((away / 0.5) ** 2))
+
+    return max(faces, key=weight)
+
+
+def same_face(faces: list[Face], last: Face) -> Face | None:
+    """The face that can be the last one a moment later: the nearest; None if none is near."""
+    near = [
+        face
+        for face in faces
+        if np.linalg.norm(face.centre - last.centre) < _NEAR * last.size
+        and 1 / _GROWTH < face.size / max(last.size, 1e-6) < _GROWTH
+    ]
+    return min(near, key=lambda face: float(np.linalg.norm(face.centre - last.centre)), default=None)
 
 
 class FaceTracker:
-    """face: "auto" (largest, most central), "left" or "right" (the outermost in the picture).
+    """Takes the faces of one picture after the other; gives the tracked one. `track` counts how often it was chosen."""
 
-    start: a box (x, y, width, height) to begin from, as `speaker.find_speaker` gives it; it wins over `face`.
-    """
+    def __init__(self, height: int, width: int, *, face: str = "auto"):
+        self._height, self._width, self._face = height, width, check_face(face)
+        self._forget = round(FORGET_S * VIDEO_RATE_HZ)
+        self.last: Face | None = None
+        self._missing = 0
+        self.track = 0
 
-    def __init__(self, face: str = "auto", *, start: tuple[float, float, float, float] | None = None):
-        if face not in CHOICES:
-            raise unknown_name("face", face, (*CHOICES, "speaking"))
-        self._face, self.box, self._missed = face, start, 0
+    def follow(self, faces: list[Face]) -> Face | None:
+        """The tracked face among those of the next picture; None if it is not there."""
+        found = None if self.last is None else same_face(faces, self.last)
+        if found is None and faces and (self.last is None or self._missing >= self._forget):
+            found = choose_face(faces, self._height, self._width, face=self._face)
+            self.track += 1
+        self._missing = 0 if found is not None else self._missing + 1
+        if found is not None:
+            self.last = found
+        return found
 
-    def choose(self, faces: list[Face], *, height: int, width: int) -> Face | None:
-        """The face to read among those of one picture of this size, or None."""
-        if self._missed > _FORGET_FRAMES:
-            self.box = None
-        chosen = self._first(faces, height, width) if self.box is None else self._nearest(faces)
-        if chosen is None:
-            self._missed += 1
-        else:
-            self.box, self._missed = chosen.box, 0
-        return chosen
-
-    def _first(self, faces: list[Face], height: int, width: int) -> Face | None:
-        if self._face == "auto":
-            return max(faces, key=lambda face: _prominence(face.box, height, width), default=None)
-        side = 1 if self._face == "right" else -1
-        return max(faces, key=lambda face: side * (face.box[0] + face.box[2] / 2), default=None)
-
-    def _nearest(self, faces: list[Face]) -> Face | None:
-        best = max(faces, key=lambda face: overlap(face.box, self.box), default=None)
-        return best if best is not None and overlap(best.box, self.box) >= _OVERLAP else None
-
-
-def overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> float:
-    """Intersection over union of two boxes (x, y, width, height): 0 to 1."""
-    width = max(0.0, min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0]))
-    height = max(0.0, min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1]))
-    shared = width * height
-    return shared / (a[2] * a[3] + b[2] * b[3] - shared)
-
-
-def _prominence(box: tuple[float, float, float, float], height: int, width: int) -> float:
-    """Area, halved at the picture's border."""
-    off_x = abs(box[0] + box[2] / 2 - width / 2) / (width / 2)
-    off_y = abs(box[1] + box[3] / 2 - height / 2) / (height / 2)
-    return box[2] * box[3] * (1 - min(1.0, max(off_x, off_y)) / 2)
+    def switch_to(self, face: Face) -> Face:
+        """From now on this one."""
+        self.last, self._missing = face, 0
+        self.track += 1
+        return face

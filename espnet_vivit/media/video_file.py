@@ -46,7 +46,7 @@ def read_video(path: str | os.PathLike) -> np.ndarray:
     """Decode every frame of a file to gray, (T >= 1, H, W) uint8. Raises MediaError, which names the file."""
     path = Path(path)
     if path.suffix == ".npy":
-        return np.ascontiguousarray(_open_npy(path))
+        return np.ascontiguousarray(open_npy(path))
     with _open_media(path) as (container, stream):
         frames = [_gray(frame) for frame in container.decode(stream)]
     if not frames:
@@ -60,7 +60,7 @@ def probe_video(path: str | os.PathLike) -> VideoInfo:
     """Size, rate and counted frames, without decoding pictures. Raises MediaError, which names the file."""
     path = Path(path)
     if path.suffix == ".npy":
-        num_frames, height, width = _open_npy(path).shape
+        num_frames, height, width = open_npy(path).shape
         return VideoInfo(num_frames, height, width, float(VIDEO_RATE_HZ), "npy", False)
     with _open_media(path) as (container, stream):
         num_frames = sum(1 for packet in container.demux(stream) if packet.size)
@@ -123,7 +123,8 @@ def replacing(path: Path):
         temporary.unlink(missing_ok=True)  # there only if something went wrong
 
 
-def _open_npy(path: Path) -> np.ndarray:
+def open_npy(path: Path) -> np.ndarray:
+    """(T, H, W) uint8 of a `.npy`, read from the disk as it is looked at. Raises MediaError."""
     try:
         frames = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

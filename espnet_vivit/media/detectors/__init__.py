@@ -1,78 +1,89 @@
-"""Who finds faces in a picture: one interface, several finders, and `auto`, which takes the best that works here.
+"""PICTURE → FACES: one interface over several detectors, and the choice among them.
 
-A detector is asked with an RGB picture (H, W, 3) uint8 and the box where the face was last (or None), and answers with
-all the faces that it sees. "mediapipe" measures landmarks and lip opening (see `make faces`); "haar" finds a box and
-takes the points by proportion, and always works; "centre" is for files that show a mouth alone, where nothing is
-searched. Points found elsewhere go into `read_mouth_clip(landmarks=…)`.
+    with open_detector("auto") as detector:       # the best that works here; detector.name says which
+        faces = detector.detect(picture)          # [Face(points, box, opening), …] of an RGB picture
+
+| name | finds | needs |
+|---|---|---|
+| mediapipe | a mesh of 468 points, lips included | MediaPipe (`make faces`, or a new one with a `.task` file) |
+| haar | face boxes; the points by proportion | OpenCV < 5, whose wheel holds the cascades (extra `faces`) |
+| precomputed | nothing: landmarks are given | – |
+| centre | nothing: the clip shows a mouth already | – |
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from espnet_vivit.errors import MissingDependencyError, unknown_name
 
-DETECTORS = ("auto", "mediapipe", "haar", "centre")
-MOUTH_PICTURE_PIXELS = 128  # a square picture up to this side is a mouth already: no detector finds a face in it
+DETECTORS = {
+    "auto": "the best that works here: mediapipe, else haar",
+    "mediapipe": "MediaPipe's face mesh",
+    "haar": "OpenCV's cascades",
+    "precomputed": "landmarks that are given",
+    "centre": "none: the clip shows a mouth already",
+}
 
 
-@dataclass(frozen=True)
-class Face:
-    """points: (4, 2) float32 pixels, in the order of LANDMARKS; box: x, y, width, height; opening: see MouthClip."""
+class Face(NamedTuple):
+    """A face in a picture: (4, 2) float32 LANDMARKS in pixels; lip opening / eye distance, NaN if not measured."""
 
     points: np.ndarray
-    box: tuple[float, float, float, float]
     opening: float = float("nan")
 
+    @property
+    def centre(self) -> np.ndarray:
+        return self.points.mean(axis=0)
 
-class FaceDetector(Protocol):
-    """What a detector of your own has to look like."""
+    @property
+    def size(self) -> float:
+        """About half the face's width, in pixels, whatever way it is turned: eyes to mouth."""
+        return float(np.linalg.norm(self.points[3] - self.points[:2].mean(axis=0)))
+
+
+class Detector(Protocol):
+    """What every detector does. It may follow faces from one picture to the next; `reset` makes it forget them."""
 
     name: str
 
-    def __call__(self, picture: np.ndarray, near: tuple[float, float, float, float] | None) -> list[Face]:
-        """All faces of (H, W, 3) uint8 RGB; `near` is the box of the last face, a hint that may be ignored."""
+    def detect(self, picture: np.ndarray) -> list[Face]:
+        """All faces of an (H, W, 3) uint8 RGB picture, in no order."""
         ...
 
+    def reset(self) -> None: ...
 
-def make_detector(name: str, height: int, width: int) -> FaceDetector | None:
-    """The detector of that name for pictures of this size, None for "centre"; "auto" chooses.
+    def close(self) -> None: ...
 
-    Raises MissingDependencyError, which says what to install; ConfigError for an unknown name.
-    """
-    if name not in DETECTORS:
+
+def choose_detector(name: str) -> str:
+    """The name, if it can be had here; for "auto", the best one. Raises ConfigError and MissingDependencyError."""
+    from espnet_vivit.media.detectors import haar, mediapipe
+
+    if name not in DETECTORS and not name.endswith(".task"):
         raise unknown_name("detector", name, DETECTORS)
     if name == "auto":
-        name = choose_detector(height, width)
-    if name == "centre":
-        return None
-    if name == "mediapipe":
-        from espnet_vivit.media.detectors.mediapipe_mesh import MediaPipeDetector
+        reasons = {"mediapipe": mediapipe.missing(), "haar": haar.missing()}
+        for candidate, reason in reasons.items():
+            if reason is None:
+                return candidate
+        raise MissingDependencyError("no face detector works here", found="; ".join(map(str, reasons.values())))
+    reason = None
+    if name == "mediapipe" or name.endswith(".task"):
+        reason = mediapipe.missing(name)
+    elif name == "haar":
+        reason = haar.missing()
+    if reason is not None:
+        raise MissingDependencyError(f"detector {name} does not work here ({reason})")
+    return name
 
-        return MediaPipeDetector()
+
+def open_detector(name: str) -> Detector:
+    """A detector for one clip, to be closed. Not for `precomputed` and `centre`, which look at no picture."""
     from espnet_vivit.media.detectors.haar import HaarDetector
+    from espnet_vivit.media.detectors.mediapipe import MediapipeDetector
 
-    return HaarDetector()
-
-
-def choose_detector(height: int, width: int) -> str:
-    """The name that "auto" stands for: "centre" for small square pictures, else the best one that is installed."""
-    if height == width <= MOUTH_PICTURE_PIXELS:
-        return "centre"
-    return "mediapipe" if "mediapipe" in available_detectors() else "haar"
-
-
-def available_detectors() -> tuple[str, ...]:
-    """The detectors that work here, without loading them."""
-    from espnet_vivit.media.detectors.haar import haar_available
-    from espnet_vivit.media.detectors.mediapipe_mesh import mediapipe_available
-
-    found = [name for name, works in (("mediapipe", mediapipe_available), ("haar", haar_available)) if works()]
-    return (*found, "centre")
-
-
-def missing(package: str, extra: str) -> MissingDependencyError:
-    return MissingDependencyError(f"{package} is not installed", fix=f"Type: {extra}")
+    name = choose_detector(name)
+    return HaarDetector() if name == "haar" else MediapipeDetector(name)

@@ -1,76 +1,98 @@
-"""Faces by OpenCV's Haar cascade, whose file lies inside the wheel: the detector that always works.
+"""Faces by OpenCV's Haar cascade, whose file lies in the wheel (OpenCV < 5): the fallback that always works.
 
-The cascade gives a box; the points are taken at the places where they lie in it on average, measured on 120 frames of
-48 GRID clips with known landmarks (mouth centre: standard deviation 1.4 and 2.5 % of the box). For upright faces seen
-from the front. Viola & Jones, "Rapid object detection using a boosted cascade of simple features", CVPR 2001.
+The cascade gives a box; eyes, nose and mouth are taken at PROPORTIONS of it (means over GRID's nine speakers), so the
+mouth is wrong by a few pixels and its opening is unknown. A whole picture is searched every SEARCH_EVERY pictures and
+where the face was lost; between them only around the last boxes, on a picture reduced to what the cascade needs.
+Source of the method: Viola & Jones 2001; the cascade is OpenCV's (haarcascade_frontalface_alt2, Apache-2.0).
 """
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
 
-from espnet_vivit.media.detectors import Face, missing
+from espnet_vivit.media.detectors import Face
 
-_PLACES = np.array([(0.319, 0.395), (0.669, 0.395), (0.502, 0.671), (0.505, 0.824)], np.float32)  # shares of the box
-_HEIGHT = 160  # pixels to which a picture is shrunk before searching
-_SMALLEST = 0.2  # of the picture's height: the smallest face worth reading lips from
-_REACH = 0.3  # of the last box, on each side: how far a face may move between two pictures
-_SIZES = (0.75, 1.35)  # of the last box: how much it may shrink or grow
+CASCADE = "haarcascade_frontalface_alt2.xml"
+PROPORTIONS = np.array([(0.31, 0.39), (0.69, 0.39), (0.50, 0.66), (0.50, 0.80)])  # of the box: LANDMARKS
+SEARCH_EVERY = 12  # pictures: about half a second until another face is seen
+_SEARCH_SIDE = 240  # pixels to which the shorter side of a picture is reduced for a whole search
+_FACE_SIDE = 64  # pixels to which a known face is reduced
+_SMALLEST = 1 / 8  # of the shorter side: smaller faces have too few pixels for a mouth
+
+
+def missing() -> str | None:
+    """Why this detector does not work here; None if it does."""
+    try:
+        import cv2
+    except ImportError:
+        return "haar: OpenCV is not installed: pip install 'espnet-vivit[faces]'"
+    if not hasattr(cv2, "CascadeClassifier") or not Path(_cascade_path()).is_file():
+        return f"haar: OpenCV {cv2.__version__} has no cascades: pip install 'opencv-python-headless<5'"
+    return None
+
+
+def _cascade_path() -> str:
+    import cv2
+
+    return str(Path(cv2.__file__).parent / "data" / CASCADE)
 
 
 class HaarDetector:
-    """See the module. With a hint only the surroundings of the last face are searched; without, all of the picture."""
+    """See `Detector`; remembers the boxes of the last picture."""
 
     name = "haar"
 
     def __init__(self):
-        if not haar_available():
-            raise missing("OpenCV before version 5", "pip install 'espnet-vivit[faces]'")
         import cv2
 
-        self._cascade = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / "haarcascade_frontalface_alt2.xml"))
+        self._cascade = cv2.CascadeClassifier(_cascade_path())
+        self._boxes: list[np.ndarray] = []
+        self._pictures = 0
 
-    def __call__(self, picture: np.ndarray, near=None) -> list[Face]:
+    def detect(self, picture: np.ndarray) -> list[Face]:
         import cv2
 
         gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-        scale = min(1.0, _HEIGHT / gray.shape[0])
-        if near is not None:
-            # a face that fills a small part of the picture is searched at a size at which the cascade still sees it
-            scale = min(1.0, max(scale, 64 / near[3]))
-            return self._search_near(gray, near, scale)
-        smallest = round(_SMALLEST * gray.shape[0] * scale)
-        return self._search(gray, scale, (0, 0), (smallest, gray.shape[0]))
+        boxes: list[np.ndarray] = []
+        if self._boxes and self._pictures % SEARCH_EVERY:
+            for last in self._boxes:
+                boxes += self._search_near(gray, last)
+        if len(boxes) < max(1, len(self._boxes)):
+            boxes = self._search(gray)
+        self._pictures += 1
+        self._boxes = boxes
+        return [Face((box[:2] + PROPORTIONS * box[2:]).astype(np.float32)) for box in boxes]
 
-    def _search_near(self, gray: np.ndarray, near, scale: float) -> list[Face]:
-        x, y, width, height = near
-        left, top = max(0, int(x - _REACH * width)), max(0, int(y - _REACH * height))
-        right, bottom = int(x + (1 + _REACH) * width) + 1, int(y + (1 + _REACH) * height) + 1
-        sizes = [round(factor * height * scale) for factor in _SIZES]
-        return self._search(gray[top:bottom, left:right], scale, (left, top), sizes)
+    def reset(self) -> None:
+        self._boxes, self._pictures = [], 0
 
-    def _search(self, gray: np.ndarray, scale: float, corner, sizes) -> list[Face]:
+    def close(self) -> None:
+        self.reset()
+
+    def _search(self, gray: np.ndarray) -> list[np.ndarray]:
+        """(4,) boxes x, y, width, height in pixels, of the whole picture."""
+        side = min(gray.shape)
+        scale = min(1.0, _SEARCH_SIDE / side)
+        return self._run(gray, scale, round(side * scale * _SMALLEST), round(side * scale), neighbours=5, step=1.1)
+
+    def _search_near(self, gray: np.ndarray, last: np.ndarray) -> list[np.ndarray]:
+        """The face around the last box, searched alone; none or one."""
+        margin = 0.25 * last[2:]
+        left, top = np.maximum(0, last[:2] - margin).astype(int)
+        right, bottom = (last[:2] + last[2:] + margin).astype(int)
+        scale = min(1.0, _FACE_SIDE / last[2])
+        smallest, largest = round(0.8 * last[2] * scale), round(1.25 * last[2] * scale)
+        found = self._run(gray[top:bottom, left:right], scale, smallest, largest, neighbours=2, step=1.05)
+        return [np.add(max(found, key=lambda box: box[2]), [left, top, 0, 0])] if found else []
+
+    def _run(self, gray: np.ndarray, scale: float, smallest: int, largest: int, *, neighbours: int, step: float):
         import cv2
 
         if scale < 1:
             gray = cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        small, large = (max(20, int(size)) for size in sizes)  # 20 pixels: what the cascade was trained on
-        boxes = self._cascade.detectMultiScale(gray, 1.1, 4, minSize=(small, small), maxSize=(large, large))
-        faces = []
-        for box in boxes:
-            x, y, width, height = (float(value) / scale for value in box)
-            origin = np.array([x + corner[0], y + corner[1]], np.float32)
-            points = origin + _PLACES * np.array([width, height], np.float32)
-            faces.append(Face(points, (float(origin[0]), float(origin[1]), width, height)))
-        return faces
-
-
-def haar_available() -> bool:
-    """Whether OpenCV is here with its cascades (version 5 has none)."""
-    spec = importlib.util.find_spec("cv2")
-    if spec is None or spec.origin is None:
-        return False
-    return (Path(spec.origin).parent / "data" / "haarcascade_frontalface_alt2.xml").is_file()
+        found = self._cascade.detectMultiScale(
+            gray, step, neighbours, minSize=(smallest, smallest), maxSize=(largest, largest)
+        )
+        return [np.asarray(box, np.float64) / scale for box in found]

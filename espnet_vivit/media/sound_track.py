@@ -1,0 +1,138 @@
+"""The sound of any media file as speech models take it: 16 kHz, mono, float, from the first picture on.
+
+Time zero is the first picture's (of files without pictures, the first sample's): sound before it is cut off, sound
+that begins later is preceded by silence, holes in the track are filled with silence. Channels are mixed by FFmpeg.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from espnet_vivit.errors import MediaError
+from espnet_vivit.media.containers import decode_timed, open_container, video_stream
+from espnet_vivit.units import AUDIO_RATE_HZ
+
+_HOLE_S = 0.05  # times of frames are rounded, in some formats to several milliseconds: less is no hole
+_SEEK_FROM_S = 20.0
+_SILENCE = 1 << 16  # samples of silence made at a time
+
+
+def read_speech(path: str | os.PathLike, *, start_s: float = 0.0, end_s: float | None = None) -> np.ndarray | None:
+    """(N,) float32 in -1..1, 16 kHz mono, of a file with or without pictures; None if it has no sound.
+
+    Raises MediaError: unreadable, or neither sound nor pictures.
+    """
+    path = Path(path)
+    if path.suffix == ".npy":
+        return None
+    with open_container(path) as container:
+        if not container.streams.audio:
+            if video_stream(container) is None:
+                raise MediaError(f"{path} has neither sound nor pictures", fix="Is it a media file?")
+            return None
+    samples = None if end_s is None else round(end_s * AUDIO_RATE_HZ) - round(start_s * AUDIO_RATE_HZ)
+    reader = SpeechReader(path, start_s=start_s)
+    try:
+        return reader.take(samples)
+    finally:
+        reader.close()
+
+
+class SpeechReader:
+    """Reads speech on, piece by piece, from `start_s` seconds after the first picture; one piece is held at a time."""
+
+    def __init__(self, path: Path, *, start_s: float = 0.0, zero_s: float | None = None):
+        self._blocks = _speech_blocks(Path(path), start_s, zero_s)
+        self._rest = np.zeros(0, np.float32)
+
+    def take(self, samples: int | None = None) -> np.ndarray:
+        """The next (samples,) float32, or all; fewer where the sound ends."""
+        parts, held = [self._rest], len(self._rest)
+        while samples is None or held < samples:
+            block = next(self._blocks, None)
+            if block is None:
+                break
+            parts.append(block)
+            held += len(block)
+        speech = np.concatenate(parts)
+        if samples is None:
+            self._rest = speech[:0]
+            return speech
+        self._rest = speech[samples:].copy()
+        return speech[:samples]
+
+    def close(self) -> None:
+        self._blocks.close()
+
+
+def first_picture_s(container) -> float | None:
+    """When the first picture is shown, on the file's own clock; None without pictures."""
+    stream = video_stream(container)
+    if stream is None:
+        return None
+    first = next(decode_timed(container, stream, {"frames": 0, "broken": 0}), None)
+    return None if first is None else first[0]
+
+
+def _speech_blocks(path: Path, start_s: float, zero_s: float | None) -> Iterator[np.ndarray]:
+    """(n,) float32 pieces without holes, from `start_s` on."""
+    if zero_s is None:
+        with open_container(path) as container:
+            zero_s = first_picture_s(container)
+    with open_container(path) as container:
+        if not container.streams.audio:
+            return
+        stream = container.streams.audio[0]
+        if start_s > _SEEK_FROM_S:
+            container.seek(int(((zero_s or 0.0) + start_s - 1) / stream.time_base), stream=stream)
+        at = round(start_s * AUDIO_RATE_HZ)  # the sample that comes next
+        for first, samples in _resampled(container, stream, zero_s):
+            if first > at:
+                yield from _silence(first - at)
+                at = first
+            samples = samples[max(0, at - first) :]
+            if len(samples):
+                at += len(samples)
+                yield samples
+
+
+def _resampled(container, stream, zero_s: float | None) -> Iterator[tuple[int, np.ndarray]]:
+    """(index at 16 kHz of the first sample, counted from zero; (n,) float32): consecutive but for holes."""
+    resampler, at, expected_s = None, 0, 0.0
+    for time_s, length_s, frame in decode_timed(container, stream, {"frames": 0, "broken": 0}):
+        zero_s = time_s if zero_s is None else zero_s
+        time_s -= zero_s
+        if resampler is None or abs(time_s - expected_s) > _HOLE_S:
+            for samples in _resample(resampler, None):
+                yield at, samples
+                at += len(samples)
+            resampler, at, expected_s = _new_resampler(), round(time_s * AUDIO_RATE_HZ), time_s
+        expected_s += length_s
+        frame.pts = None  # the resampler would fill or cut by these, in its own way
+        for samples in _resample(resampler, frame):
+            yield at, samples
+            at += len(samples)
+    for samples in _resample(resampler, None):
+        yield at, samples
+        at += len(samples)
+
+
+def _new_resampler():
+    import av
+
+    return av.AudioResampler(format="flt", layout="mono", rate=AUDIO_RATE_HZ)
+
+
+def _resample(resampler, frame) -> Iterator[np.ndarray]:
+    if resampler is not None:
+        for out in resampler.resample(frame):
+            yield out.to_ndarray().reshape(-1).astype(np.float32, copy=False)
+
+
+def _silence(samples: int) -> Iterator[np.ndarray]:
+    for begin in range(0, samples, _SILENCE):
+        yield np.zeros(min(_SILENCE, samples - begin), np.float32)
