@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from espnet_vivit import E2E
+from espnet_vivit.init_parts import load_parts
 from tests.auto_avsr import PUBLISHED, drawn_input, shapes, state_dict
+from tests.tiny import WINDOWED_VIVIT
 
 MODALITIES = ("video", "audio")
 TOLERANCE = 1e-4  # absolute, float32, after 12 blocks (fixtures/README.md)
@@ -66,3 +68,21 @@ def test_a_published_checkpoint_gives_the_published_numbers(published, reference
         torch.testing.assert_close(
             value, reference[f"{modality}_{name}"].float(), atol=TOLERANCE, rtol=0, msg=f"{name}: {{}}".format
         )
+
+
+@pytest.mark.slow
+def test_published_parts_behind_a_vivit_give_the_published_numbers(published, reference, tmp_path):
+    """What a ViViT would have to say for the rest of the lip reader to answer as it does behind its own ResNet."""
+    torch.save(state_dict("video", published["video"]["state_dict"]), tmp_path / "vsr.pth")
+    tower = {"vision_encoder": "vivit", "vision_encoder_conf": {**WINDOWED_VIVIT, "output_dim": 512}}
+    model = E2E(PUBLISHED["odim"], **tower)
+    loaded = load_parts(model, dict.fromkeys(("fusion", "encoder", "decoder", "ctc"), tmp_path / "vsr.pth"))
+    assert sum(part.parameters for part in loaded) == PARAMETERS["video"] - 11_182_784  # its ResNet
+    with torch.no_grad():
+        features = model.eval().fusion(reference["video_frontend"].float())
+        encoding, lengths, _ = model.encoder(features, torch.tensor([features.size(1)]))
+        logits, _ = model.decoder(encoding, lengths, torch.tensor([[model.sos, *TARGET[:3]]]), torch.tensor([4]))
+    for name, value in (("encoder", encoding), ("decoder_first64", logits[..., :64])):
+        torch.testing.assert_close(value, reference[f"video_{name}"].float(), atol=TOLERANCE, rtol=0)
+    log_posteriors = model.ctc.log_softmax(encoding)[..., :64]
+    torch.testing.assert_close(log_posteriors, reference["video_ctc_logp_first64"].float(), atol=TOLERANCE, rtol=0)
