@@ -1,0 +1,147 @@
+"""Where on the mouth a ViViT looks at each step: attention rollout, and its picture beside the frame.
+
+Rollout (Abnar & Zuidema, "Quantifying Attention Flow in Transformers", ACL 2020, arXiv:2005.00928): the attention of
+each layer, averaged over its heads and mixed half and half with the identity for the residual path, multiplied through
+all layers. Row q, column k then says how much of the input at token k has reached token q. A step's feature is pooled
+over its h x w tokens, so their rows are averaged (for "cls" the row is CLS's, one for all steps of a window); columns
+of one place are summed over the window's tubelets. What a map lacks to the sum 1 has come from CLS.
+
+The attention is computed openly for this (`attn_implementation="eager"`), whatever the encoder otherwise uses.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from espnet_vivit.errors import InputError
+from espnet_vivit.frontend.frame_adjust import sampled_steps, window_steps
+from espnet_vivit.frontend.masking import check_video
+from espnet_vivit.frontend.vivit_clips import VivitEncoder
+from espnet_vivit.frontend.vivit_tower import check_picture_size, tower_tokens
+from espnet_vivit.frontend.vivit_weights import grid_of
+from espnet_vivit.units import TUBELET_FRAMES, VIDEO_RATE_HZ, tubelet_steps
+
+_WINDOWS_PER_PASS = 4  # each layer of each window holds a matrix of N x N
+
+
+def attention_rollout(encoder: VivitEncoder, video: torch.Tensor) -> torch.Tensor:
+    """Maps (T', h, w) float32 of a clip (T, H, W) uint8 or normalised float: one for each step of the encoder's output.
+
+    A map's values are shares, at least 0, of what has reached the step from each place of the picture, in patches.
+
+    Raises InputError, TooShortError: as `VivitEncoder.forward`.
+    """
+    clips, lengths = check_video(video[None], None, channels=(1, encoder.vivit.config.num_channels))
+    check_picture_size(clips, encoder.vivit.config)
+    frames, (_, h, w) = int(lengths[0]), grid_of(encoder.vivit.config)
+    count = tubelet_steps(frames) if encoder.upsample is None else (frames + 1) // TUBELET_FRAMES
+    way = {"encode": lambda windows: _window_maps(encoder, windows).flatten(2), "finish": lambda steps: steps}
+    way |= {"num_frames": encoder.num_frames, "at_once": _WINDOWS_PER_PASS}
+    with _open_attention(encoder), torch.no_grad():
+        if encoder.frame_adjust == "window":
+            maps = window_steps(clips, [frames], [count], overlap=encoder.window_overlap, **way)[0]
+        else:
+            maps = sampled_steps(clips, [frames], [count], pixel_affine=encoder.pixel_affine, **way)[0]
+    if encoder.upsample is not None:
+        maps = maps.repeat_interleave(TUBELET_FRAMES, dim=0)[:frames]
+    return maps.unflatten(1, (h, w)).float()
+
+
+def _window_maps(encoder: VivitEncoder, windows: torch.Tensor) -> torch.Tensor:
+    """Windows (W, C, n, H, W') -> maps (W, n / 2, h, w)."""
+    _, h, w = grid_of(encoder.vivit.config)
+    attention = []
+    hooks = [
+        layer.attention.register_forward_hook(lambda _, __, output: attention.append(output[1].float().mean(1)))
+        for layer in encoder.vivit.layers
+    ]
+    try:
+        tower_tokens(encoder.vivit, windows, encoder.pixel_affine)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    flow = roll_out(attention)  # (W, 1 + N, 1 + N)
+    steps = (flow.size(1) - 1) // (h * w)
+    places = flow[:, :, 1:].unflatten(2, (steps, h, w)).sum(2)  # (W, 1 + N, h, w)
+    if encoder.temporal_pooling == "cls":
+        return places[:, :1].expand(-1, steps, -1, -1)
+    return places[:, 1:].unflatten(1, (steps, h * w)).mean(2)
+
+
+def roll_out(attention: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Attention (W, N, N) of each layer, rows summing to 1, the first layer first -> its rollout (W, N, N)."""
+    flow = torch.eye(attention[0].size(-1), device=attention[0].device).expand_as(attention[0])
+    for weights in attention:
+        flow = (weights @ flow + flow) / 2
+    return flow
+
+
+@contextlib.contextmanager
+def _open_attention(encoder: VivitEncoder):
+    """The tower in evaluation, with attention that can be looked at, inside the block."""
+    config, training = encoder.vivit.config, encoder.vivit.training
+    before = config._attn_implementation
+    encoder.vivit.eval()
+    config._attn_implementation = "eager"  # not `set_attn_implementation`, which warns and reloads kernels
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
+        encoder.vivit.train(training)
+
+
+def overlay(frame: np.ndarray, attention: np.ndarray, *, strength: float = 0.6) -> np.ndarray:
+    """A frame (H, W) uint8 with its map (h, w) laid over it in colour -> (H, W, 3) uint8; the map's maximum is red."""
+    from matplotlib import colormaps  # late: a model needs no pictures
+
+    if frame.ndim != 2 or frame.dtype != np.uint8 or attention.ndim != 2:
+        raise InputError(
+            "a frame or a map of the wrong kind",
+            found=f"frame {frame.dtype} {frame.shape}, map {attention.shape}",
+            expected="frame (H, W) uint8 and map (h, w)",
+        )
+    top = float(attention.max())
+    field = torch.from_numpy(np.asarray(attention, np.float32) / (top if top > 0 else 1.0))[None, None]
+    heat = F.interpolate(field, frame.shape, mode="bilinear", align_corners=False)[0, 0].numpy()
+    colour = colormaps["jet"](heat)[..., :3] * 255
+    share = strength * heat[..., None]
+    return np.rint(frame[..., None] * (1 - share) + colour * share).astype(np.uint8)
+
+
+def write_rollout(path: str | Path, frames: np.ndarray, maps: np.ndarray, *, most: int = 12) -> Path:
+    """A PNG of frames (T, H, W) uint8, each beside itself with its step's map (T', h, w) over it, and its time.
+
+    At most `most` steps, spread over the clip. A step at 12.5 Hz is shown on its first frame. Returns the path.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    frames, maps = np.asarray(frames), np.asarray(maps)
+    per_step = 1 if len(maps) == len(frames) else TUBELET_FRAMES
+    if not len(maps) or len(maps) != max(1, len(frames) // per_step):
+        raise InputError(
+            "frames and maps of different clips",
+            found=f"{len(frames)} frames and {len(maps)} maps",
+            expected="a map for each frame, or for each two",
+        )
+    shown = np.unique(np.linspace(0, len(maps) - 1, min(most, len(maps))).round().astype(int))
+    columns = min(4, len(shown))
+    rows = -(-len(shown) // columns)
+    figure = Figure(figsize=(3 * columns, 1.7 * rows), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    for place, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
+        axes.set_axis_off()
+        if place < len(shown):
+            step = shown[place]
+            frame = frames[step * per_step]
+            gray = np.repeat(frame[..., None], 3, axis=2)
+            axes.imshow(np.concatenate([gray, overlay(frame, maps[step])], axis=1))
+            axes.set_title(f"{step * per_step / VIDEO_RATE_HZ:.2f} s", fontsize=8)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, format="png")
+    return path
