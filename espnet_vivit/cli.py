@@ -18,8 +18,10 @@ COMMANDS = {
     "doctor": ("espnet_vivit.doctor", "what works on this machine, what is missing, and what to type"),
     "export": ("espnet_vivit.export", "a trained model's video side as an ONNX file"),
     "import-auto-avsr": ("espnet_vivit.import_auto_avsr", "a published Auto-AVSR model, made an experiment folder"),
+    "inspect": ("espnet_vivit.inspect_video", "what is in videos, whether their mouths can be read, contact sheets"),
     "merge-adapters": ("espnet_vivit.merge_adapters", "a trained model with LoRA or QLoRA adapters, made plain"),
     "pack": ("espnet_vivit.pack", "a trained model as a folder or a file that loads anywhere, offline"),
+    "prepare": ("espnet_vivit.prepare", "data directories of mouth crops from a corpus or a folder of videos"),
     "score": ("espnet_vivit.score", "word and character error rates of a hypothesis file against a reference"),
     "transcribe": ("espnet_vivit.transcribe", "text, subtitles and word times of video and sound files"),
 }
@@ -30,8 +32,10 @@ EXAMPLES = """examples:
   espnet-vivit doctor
   espnet-vivit export exp/avsr_train model.onnx --int8
   espnet-vivit import-auto-avsr vsr_trlrs3_base.pth exp/auto_avsr --token_list unigram5000_units.txt
+  espnet-vivit inspect corpus/ --out inspected
   espnet-vivit merge-adapters exp/avsr_qlora exp/avsr_merged
   espnet-vivit pack exp/avsr_train package.zip --licence CC-BY-4.0
+  espnet-vivit prepare folder my_videos out
   espnet-vivit score --ref data/test/text --hyp 1best_recog/text --out score
   espnet-vivit score --help
   espnet-vivit transcribe talk.mp4 --model exp/avsr_train --output txt,srt

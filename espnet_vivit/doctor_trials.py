@@ -18,7 +18,6 @@ CODECS = {  # PyAV's mode -> FFmpeg's names
 }
 NEEDED_CODECS = (("h264", "r"), ("ffv1", "w"))
 REINSTALL_AV = "pip install --force-reinstall av"
-HAAR_FILE = "haarcascade_frontalface_default.xml"
 MAX_FOUR_BIT_ERROR = 0.3  # of a layer's output; NF4 errs by about a tenth
 
 
@@ -104,31 +103,21 @@ def check_video() -> Finding:
 
 def check_haar() -> Finding:
     """Whether OpenCV finds its cascades: the detector of faces that needs no other file."""
-    try:
-        import cv2
+    from espnet_vivit.media.detectors import haar
 
-        cascade = cv2.CascadeClassifier(cv2.data.haarcascades + HAAR_FILE)
-    except (ImportError, OSError, AttributeError) as error:  # AttributeError: OpenCV 5 has no cascades
-        return Finding(ABSENT, "faces by Haar", str(error).splitlines()[0], "pip install 'espnet-vivit[faces]'")
-    if cascade.empty():
-        return Finding(ABSENT, "faces by Haar", "no cascades in this OpenCV", "pip install 'espnet-vivit[faces]'")
-    return Finding(OK, "faces by Haar", f"OpenCV {cv2.__version__}")
+    if (reason := haar.missing()) is not None:
+        return Finding(ABSENT, "faces by Haar", reason, "pip install 'espnet-vivit[faces]'")
+    return Finding(OK, "faces by Haar", f"OpenCV {installed_version('opencv-python-headless') or ''}".rstrip())
 
 
 def check_mediapipe() -> Finding:
-    """Whether MediaPipe is there, faster and more exact than Haar, and whether its wheel carries the models."""
-    version = installed_version("mediapipe")
-    if version is None:
+    """Whether MediaPipe and its models can be had: faster and more exact than Haar, and it measures the lips."""
+    from espnet_vivit.media.detectors import mediapipe
+
+    if (reason := mediapipe.missing()) is not None:
         fix = "make faces in the repository (Python up to 3.12); without it faces are found by Haar"
-        return Finding(ABSENT, "faces by MediaPipe", "not installed", fix)
-    try:
-        import mediapipe
-    except (ImportError, OSError, AttributeError, TypeError) as error:  # built for other versions of what it needs
-        return Finding(ABSENT, "faces by MediaPipe", f"{version}: {str(error).splitlines()[0]}", "make faces")
-    if hasattr(mediapipe, "solutions"):
-        return Finding(OK, "faces by MediaPipe", f"{version}, models in its wheel")
-    fix = "give the file face_landmarker.task, or install 0.10.21: make faces"
-    return Finding(ABSENT, "faces by MediaPipe", f"{version}, whose wheel has no models", fix)
+        return Finding(ABSENT, "faces by MediaPipe", reason, fix)
+    return Finding(OK, "faces by MediaPipe", "with models")
 
 
 def check_four_bits() -> Finding:

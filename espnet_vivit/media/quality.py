@@ -60,7 +60,7 @@ MEASURES = {  # name, also the column of report.tsv -> what it is
 }
 SILENCE_DB = -57  # level of the loudest tenth; -60 is the floor of the measurement
 SURE_NATS = 12  # evidence for an offset: 1.6 % of GRID's 817 clips have as much for a wrong one
-MIN_GOOD = 0.8  # share of good pictures below which the sound is not compared with them
+MIN_GOOD = 0.95  # share of good pictures below which the sound is not compared with them
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Limit:
 
 LIMITS = (
     Limit("pictures", "low", 12, 4, "only {:.0f} pictures"),
-    Limit("faces_found", "low", 95, 75, "a face in only {:.0f} % of the pictures"),
+    Limit("faces_found", "low", 95, 75, "a face is found in only {:.0f} % of the pictures"),
     Limit("longest_gap_s", "high", 0.2, 1.0, "no face for {:.2f} s"),
     Limit("gray_pictures", "high", 1, 3, "{:.0f} gray pictures without content (a decoder's garbage?)"),
     Limit("black_pictures", "high", 1, 5, "{:.0f} black pictures"),
@@ -101,7 +101,7 @@ LIMITS = (
     Limit("contrast", "low", 14, None, "little contrast: {:.0f} gray levels"),
     Limit("sharpness", "low", 0.08, None, "blurred: sharpness {:.2f}, 0.2 is good"),
     Limit("level_db", "low", -45, None, "the sound is faint: {:.0f} dB where it is loudest"),
-    Limit("clipped", "high", 0.3, 10, "the sound is clipped: {:.1f} % of the samples at full scale"),
+    Limit("clipped", "high", 1, 10, "the sound is clipped: {:.1f} % of the samples at full scale"),
     Limit("sound_minus_pictures_s", "high", 0.25, None, "the sound is {:.2f} s longer than the pictures"),
     Limit("sound_minus_pictures_s", "low", -0.25, None, "the sound is {1:.2f} s shorter than the pictures"),
     Limit("av_offset_ms", "high", 120, None, "the sound comes {:.0f} ms after the mouth"),

@@ -20,18 +20,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from espnet_vivit.errors import ConfigError, DataError, MediaError, MissingDependencyError
+from espnet_vivit.errors import ConfigError, DataError, MediaError
 from espnet_vivit.media.audio_file import read_wav
+from espnet_vivit.media.detectors import choose_detector
+from espnet_vivit.media.mouth_clip import MouthClip, stream_mouth_clips
 from espnet_vivit.media.quality import assess_clip, refused_clip
 from espnet_vivit.media.quality_page import believed
 from espnet_vivit.media.quality_report import ClipReport, facts_of, open_report
-from espnet_vivit.media.quality_sheet import draw_sheet, draw_strip, one_line, write_sheet
+from espnet_vivit.media.quality_sheet import draw_sheet, draw_strip, evenly, one_line, write_sheet
+from espnet_vivit.media.quality_views import find_turn, source_views
 from espnet_vivit.units import AUDIO_RATE_HZ, SAMPLES_PER_FRAME, VIDEO_RATE_HZ, seconds_of_frames
-
-if TYPE_CHECKING:
-    from espnet_vivit.media.mouth_clip import MouthClip
 
 SUFFIXES = frozenset(
     ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .mts .m2ts .ts .vob .wmv .flv .3gp .ogv .mxf .y4m .npy".split()
@@ -40,6 +39,8 @@ PIECE_S = 60.0
 SHEETS = {"all": "of every clip", "bad": "of those that are not ok", "none": "no contact sheets"}
 SHEETS_FOLDER = "sheets"
 AUDIO_SUFFIXES = (".flac", ".wav")
+VIEWS = 4  # pictures of the source on a contact sheet
+FEW_FACES = 50  # percent of the pictures: with fewer faces, it is tried whether the picture is turned
 AHEAD = 4  # videos handed out per process before their turn
 
 
@@ -89,6 +90,7 @@ def inspect_files(
     `seen` is called with the rows of each video, in their order. Raises ConfigError and MissingDependencyError, which
     are not the clips' fault, and MediaError if the report cannot be written.
     """
+    choose_detector(how.detector)  # before the report is begun: not to be had, or misspelt
     with open_report(how.out, title=title) as report:
         for rows in _each(partial(inspect_video, how=how), videos, nj):
             for row in rows:
@@ -100,8 +102,6 @@ def inspect_files(
 
 def inspect_video(video: Video, how: How) -> list[ClipReport]:
     """The rows of one file: one, or one for each PIECE_S seconds. Its sheets are written into `how.out`."""
-    from espnet_vivit.media.mouth_clip import stream_mouth_clips
-
     rows: list[ClipReport] = []
     start_s = 0.0
     try:
@@ -110,9 +110,10 @@ def inspect_video(video: Video, how: How) -> list[ClipReport]:
         for clip in (first,) if second is None else chain((first, second), pieces):
             end_s = start_s + seconds_of_frames(len(clip.frames))
             span = "" if second is None else f" [{start_s:.0f}-{end_s:.0f} s]"
-            rows.append(_report(replace(video, name=video.name + span), _with_sound(clip, video, how, start_s), how))
+            called = replace(video, name=video.name + span)
+            rows.append(_report(called, _with_sound(clip, video, how, start_s), how, start_s))
             start_s = end_s
-    except (ConfigError, MissingDependencyError):
+    except (ConfigError, ImportError):
         raise  # not the file's fault
     except MediaError as error:
         rows.append(_refusal(video, error, start_s))
@@ -121,16 +122,24 @@ def inspect_video(video: Video, how: How) -> list[ClipReport]:
     return rows
 
 
-def _report(video: Video, clip: MouthClip, how: How) -> ClipReport:
-    """Assess a clip; draw what is asked for."""
+def _report(video: Video, clip: MouthClip, how: How, start_s: float) -> ClipReport:
+    """Assess a clip; draw what is asked for. `video.name` is what the row is called."""
     quality = assess_clip(clip, modality=how.modality)
+    faceless = quality.measures["faces_found"] < FEW_FACES  # false for NaN: mouth crops
+    drawn = how.sheets == "all" or (how.sheets == "bad" and quality.verdict != "ok")
+    views = []
+    if clip.detector != "centre" and (drawn or faceless):
+        views = source_views(video.path, clip.landmarks, evenly(len(clip.frames), VIEWS), start_s=start_s)
+    if faceless and (degrees := find_turn(views, detector=clip.detector)) is not None:
+        hint = f"turned by {degrees} degrees it shows a face" + (": it is upside down" if degrees == 180 else "")
+        quality = replace(quality, reasons=(hint, *quality.reasons))
     strip = io.BytesIO()
     draw_strip(clip).save(strip, format="JPEG", quality=80)
     row = ClipReport(video.name, quality, facts_of(clip), strip.getvalue())
-    if how.sheets == "none" or (how.sheets == "bad" and quality.verdict == "ok"):
+    if not drawn:
         return row
     sheet = f"{SHEETS_FOLDER}/{one_line(video.name)}.png"
-    write_sheet(how.out / sheet, draw_sheet(clip, quality, title=video.name, facts=describe(row)))
+    write_sheet(how.out / sheet, draw_sheet(clip, quality, title=video.name, facts=describe(row), views=views))
     return replace(row, sheet=sheet)
 
 

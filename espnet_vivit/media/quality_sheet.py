@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +24,7 @@ from espnet_vivit.units import VIDEO_RATE_HZ
 
 if TYPE_CHECKING:
     from espnet_vivit.media.mouth_clip import MouthClip
+    from espnet_vivit.media.quality_views import View
 
 VERDICT_COLOURS = {"ok": "#2e7d32", "warn": "#b26a00", "reject": "#c62828"}
 NO_FACE = 9  # beside the verdicts on pictures
@@ -42,15 +42,6 @@ WIDTH, MARGIN, GAP = 1000, 20, 6
 CROPS_A_ROW, CROP_ROWS = 10, 2
 VIEW_HEIGHT = 190
 STRIP_PICTURES, STRIP_SIZE = 8, 64  # of the report page
-
-
-@dataclass(frozen=True)
-class View:
-    """A picture of the source, RGB (H, W, 3) uint8, with the four landmarks found in it ((4, 2) pixels, or NaN)."""
-
-    time_s: float
-    picture: np.ndarray
-    points: np.ndarray
 
 
 def draw_sheet(clip: MouthClip, quality: Quality, *, title: str, facts: str = "", views: Sequence[View] = ()):

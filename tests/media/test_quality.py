@@ -73,7 +73,7 @@ PICTURE_FAULTS = {
 }
 FACE_FAULTS = {
     "no face for 0.40 s": ("warn", lambda clip: without_face(clip, 20, 30)),
-    "a face in only 50 % of the pictures": ("reject", lambda clip: without_face(clip, 50, 100)),
+    "a face is found in only 50 % of the pictures": ("reject", lambda clip: without_face(clip, 50, 100)),
     "turned by 180 degrees": ("reject", lambda clip: replace(clip, landmarks=300 - clip.landmarks)),
     "turned by 90 degrees": ("warn", lambda clip: replace(clip, landmarks=300 - clip.landmarks[:, :, ::-1] * [-1, 1])),
     "more than one face in 60 % of the pictures": ("warn", lambda clip: two_faces(clip, 60)),
@@ -128,7 +128,7 @@ def test_a_fault_is_found_and_named_with_its_size(good, words):
     assert words in "; ".join(quality.reasons)
     assert quality.verdict == verdict
     if words not in PICTURE_FAULTS:  # what spoils pictures can well spoil two measures; these leave the others alone
-        both = ("a face in only 50 % of the pictures", "no face for 0.40 s")  # each is the other, too
+        both = ("a face is found in only 50 % of the pictures", "no face for 0.40 s")  # each is the other, too
         assert len(quality.reasons) == (2 if words in both else 1)
 
 

@@ -1,0 +1,141 @@
+"""Looks at videos before anybody trains on them or reads them: what is in them, and whether their mouths are usable.
+
+    espnet-vivit inspect clip.mp4
+    espnet-vivit inspect corpus/ --out inspected --nj 8
+
+writes in --out: report.tsv (a row for each clip, its columns explained in index.html), index.html (a page to look at)
+and sheets/*.png (contact sheets). A few videos are described on the terminal; of many, what is wrong with them.
+With --json, a line of JSON for each clip goes to stdout instead.
+
+Exit codes: 0 no clip was rejected; 1 an error, nothing was inspected; 3 all were inspected and some are rejected.
+"""
+
+import argparse
+import json
+import math
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from espnet_vivit.errors import EspnetVivitError
+from espnet_vivit.media.quality import MEASURES, MODALITIES
+from espnet_vivit.media.quality_folder import SHEETS, How, Video, describe, find_videos, inspect_files
+from espnet_vivit.media.quality_report import PAGE_NAME, TABLE_NAME, ClipReport
+
+SOME_REJECTED = 3
+FEW = 3  # videos that are described; of more, only what is wrong
+MANY_SHEETS = 100  # videos of which every one gets a contact sheet without being asked
+TOLD = 20  # bad clips named on the terminal
+
+
+def describe_clip(row: ClipReport, out: Path) -> str:
+    """The paragraph on one clip: verdict, reasons, what was found, where its contact sheet is."""
+    lines = [f"{row.quality.verdict.upper():6}  {_plain(row.path)}"]
+    lines += [f"        - {_plain(reason)}" for reason in row.quality.reasons]
+    if row.facts:
+        lines += [f"        {part}" for part in describe(row).split("; ")]
+    if row.sheet:
+        lines.append(f"        contact sheet: {_plain(str(out / row.sheet))}")
+    return "\n".join(lines)
+
+
+def as_json(row: ClipReport, out: Path) -> str:
+    """A clip as one line of JSON: path, verdict, reasons, facts, measures (null: not measured), contact sheet."""
+    measures = {name: None if math.isnan(value) else round(value, 4) for name, value in row.quality.measures.items()}
+    content = {
+        "path": row.path,
+        "verdict": row.quality.verdict,
+        "reasons": row.quality.reasons,
+        **row.facts,
+        **measures,
+    }
+    return json.dumps(content | {"contact_sheet": str(out / row.sheet) if row.sheet else None}, ensure_ascii=False)
+
+
+def summary(counts: Counter[str], out: Path) -> str:
+    total = sum(counts.values())
+    verdicts = ", ".join(f"{counts[verdict]} {verdict}" for verdict in ("ok", "warn", "reject"))
+    return f"{total} {'clip' if total == 1 else 'clips'}: {verdicts}; see {out / PAGE_NAME} and {out / TABLE_NAME}"
+
+
+def _plain(text: str) -> str:
+    """For a terminal: names may hold newlines and worse."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+class _Teller:
+    """Tells on the terminal what comes in: everything of a few videos, the bad ones of many, or JSON."""
+
+    def __init__(self, options: argparse.Namespace, videos: Sequence[Video]):
+        from tqdm import tqdm
+
+        self.options = options
+        self.few = len(videos) <= FEW
+        self.told = 0
+        self.bar = tqdm(total=len(videos), unit="video", desc="inspect", disable=None if not self.few else True)
+
+    def __call__(self, rows: Sequence[ClipReport]) -> None:
+        for row in rows:
+            if self.options.json:
+                self.bar.write(as_json(row, self.options.out))
+            elif self.few:
+                self.bar.write(describe_clip(row, self.options.out))
+            elif row.quality.verdict != "ok":
+                self.told += 1
+                if self.told <= TOLD:
+                    reasons = "; ".join(row.quality.reasons)
+                    self.bar.write(f"{row.quality.verdict.upper():6}  {_plain(row.path)}: {_plain(reasons)}")
+                elif self.told == TOLD + 1:
+                    self.bar.write(f"… more in {self.options.out / TABLE_NAME}")
+        self.bar.update()
+
+
+def build_parser() -> argparse.ArgumentParser:
+    columns = "\n".join(f"  {name:24}{what}" for name, what in MEASURES.items())
+    parser = argparse.ArgumentParser(
+        prog="espnet-vivit inspect",
+        description="What is in videos, and whether their mouths can be read: verdict, reasons, contact sheets.",
+        epilog="what is measured:\n" + columns + "\n\nexit codes: 0 none rejected, 1 an error, 3 some are rejected\n"
+        "example: espnet-vivit inspect corpus/ --out inspected --nj 8\n"
+        "example: espnet-vivit inspect crops/ --detector centre --modality video",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="VIDEO", help="video files, or folders with such")
+    parser.add_argument("--out", type=Path, default=Path("inspected"), help="folder for the report (default inspected)")
+    parser.add_argument("--detector", default="auto", help="auto, mediapipe, haar, or centre for mouth crops")
+    parser.add_argument("--modality", default="auto", choices=MODALITIES, help=_choices(MODALITIES))
+    parser.add_argument("--audio", type=Path, help="folder with the sound of silent videos, same names, .flac or .wav")
+    parser.add_argument(
+        "--sheets", choices=SHEETS, help=_choices(SHEETS) + f" (default all up to {MANY_SHEETS}, else bad)"
+    )
+    parser.add_argument("--nj", type=int, help="processes (default: one for each core)")
+    parser.add_argument("--json", action="store_true", help="a line of JSON for each clip on stdout")
+    return parser
+
+
+def _choices(choices: dict[str, str]) -> str:
+    return "; ".join(f"{name}: {what}" for name, what in choices.items())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = build_parser().parse_args(argv)
+    try:
+        videos = find_videos(options.inputs)
+        sheets = options.sheets or ("all" if len(videos) <= MANY_SHEETS else "bad")
+        how = How(options.out, options.detector, options.modality, sheets, options.audio)
+        teller = _Teller(options, videos)
+        nj = min(options.nj or os.cpu_count() or 1, len(videos))
+        title = "Quality of " + ", ".join(map(str, options.inputs))
+        with teller.bar:
+            counts = inspect_files(videos, how, nj=nj, title=title, seen=teller)
+    except EspnetVivitError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(summary(counts, options.out), file=sys.stderr if options.json else sys.stdout)
+    return SOME_REJECTED if counts["reject"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

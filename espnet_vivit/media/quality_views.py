@@ -1,0 +1,52 @@
+"""A second look at a file: pictures of the source for its contact sheet, and whether it stands on its head."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+
+from espnet_vivit.media.detectors import open_detector
+from espnet_vivit.media.source import open_source
+from espnet_vivit.units import seconds_of_frames
+
+TRIED_PICTURES = 3  # a face that is there is found in one of them
+TURNS = {180: 2, 90: 1, 270: 3}  # degrees counter-clockwise -> quarter turns; upside down is the usual mistake
+
+
+@dataclass(frozen=True)
+class View:
+    """A picture of the source, RGB (H, W, 3) uint8, with the four landmarks found in it ((4, 2) pixels, or NaN)."""
+
+    time_s: float
+    picture: np.ndarray
+    points: np.ndarray
+
+
+def source_views(
+    path: str | os.PathLike, landmarks: np.ndarray, indices: Sequence[int], *, start_s: float = 0.0
+) -> list[View]:
+    """The pictures with these indices (25 per second, from `start_s` on), with their rows of (T, 4, 2) `landmarks`."""
+    wanted = {int(index) for index in indices}
+    views = []
+    with open_source(path) as source, closing(source.frames(start_s=start_s)) as pictures:
+        for index, picture in enumerate(pictures):
+            if index in wanted:
+                views.append(View(start_s + seconds_of_frames(index), picture, landmarks[index]))
+                if len(views) == len(wanted):
+                    break
+    return views
+
+
+def find_turn(views: Sequence[View], *, detector: str) -> int | None:
+    """Degrees counter-clockwise by which these pictures must be turned to show a face; None if no turn helps."""
+    with closing(open_detector(detector)) as faces:
+        for degrees, quarters in TURNS.items():
+            for view in views[:TRIED_PICTURES]:
+                faces.reset()
+                if faces.detect(np.ascontiguousarray(np.rot90(view.picture, quarters))):
+                    return degrees
+    return None
