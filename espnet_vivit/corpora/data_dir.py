@@ -122,6 +122,12 @@ def check_disjoint(
                     )
 
 
+def check_utterance(utterance: Utterance) -> None:
+    """Raise DataError for an utterance that no data directory can hold: its names, text, lengths or word times."""
+    _check_writable("data directory", utterance)
+    _check_lengths(f"utterance {utterance.utt_id}", utterance)
+
+
 def _tables(directory: Path, rows: list[Utterance]) -> dict[str, dict[str, object]]:
     """File name -> {key: value} of a data directory, in sorted order."""
     if not rows:
@@ -161,7 +167,7 @@ def _by_speaker(utterances: Iterable[Utterance]) -> dict[str, list[str]]:
     return speakers
 
 
-def _check_writable(directory: Path, row: Utterance) -> None:
+def _check_writable(directory: Path | str, row: Utterance) -> None:
     for name, value in (("utterance id", row.utt_id), ("speaker", row.speaker)):
         if not value or value.split() != [value]:
             raise DataError(f"{directory}: bad {name}", found=repr(value), expected="one word")

@@ -24,11 +24,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from espnet_vivit.corpora.data_dir import Utterance, WordTime, validate_data_dir, write_data_dir
-from espnet_vivit.errors import ConfigError, DataError, EspnetVivitError, InputError, MediaError
+from espnet_vivit.corpora.pictures import middle, shrink
+from espnet_vivit.errors import ConfigError, DataError, EspnetVivitError, MediaError
 from espnet_vivit.media.video_file import probe_video, read_video, write_gray_video
 
 SPLITS = ("train", "dev", "test_seen", "test_unseen")  # the manifest's `corrupt` clips have no usable picture
@@ -183,30 +183,6 @@ def _is_complete(target: Path, *, like: Path) -> bool:
         return probe_video(target).num_frames == probe_video(like).num_frames
     except MediaError:  # unreadable: it is made again
         return False
-
-
-def middle(video: np.ndarray, view: int) -> np.ndarray:
-    """The `view` x `view` pixels in the middle of (T, H, W), as a view. Raises InputError if there are fewer."""
-    _, height, width = video.shape
-    if view > min(height, width):
-        raise InputError("a clip that is too small", found=f"{height} x {width} pixels", expected=f"{view} or more")
-    top, left = (height - view) // 2, (width - view) // 2
-    return video[:, top : top + view, left : left + view]
-
-
-def shrink(video: np.ndarray, size: int) -> np.ndarray:
-    """(T, S, S) uint8 -> (T, size, size) uint8: each new pixel is the mean over the area that it covers."""
-    sums = _area_weights(video.shape[1], size)  # (size, S)
-    shrunk = sums @ video.astype(np.float32) @ sums.T
-    return np.rint(shrunk).astype(np.uint8)
-
-
-def _area_weights(old: int, new: int) -> np.ndarray:
-    """(new, old) float32: the share of each old pixel in each new one; rows sum to 1."""
-    edges = np.linspace(0, old, new + 1)
-    pixels = np.arange(old)
-    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)  # (new, old)
-    return (np.clip(overlap, 0, None) * new / old).astype(np.float32)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,200 @@
+"""Videos of one's own, in any language: a folder with `clip.mp4` beside `clip.txt`, or with one table for all.
+
+    my_videos/anna/greeting.mp4    my_videos/anna/greeting.txt        the folder is the speaker
+
+    my_videos/transcripts.tsv, or any other single .tsv there, tab-separated, in UTF-8:
+        video          text                 speaker   split   start_s   end_s   utt_id
+        anna/01.mp4    good morning         anna      train
+        talk.mp4       and now the weather  bert      test    12.4      15.0
+
+`video` and `text` are enough. Sets are the column `split`, or else folders train, dev and test, or else chosen: a share
+of the speakers where there are ten or more, of the videos otherwise, always the same for the same names.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from espnet_vivit.corpora.source_clip import SourceClip, choose, make_id, one_line, read_text
+from espnet_vivit.errors import ConfigError, DataError
+
+SUFFIXES = frozenset(".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .mts .m2ts .ts .wmv .flv .3gp .ogv".split())
+SPLIT_FOLDERS = {"train": "train", "dev": "dev", "valid": "dev", "val": "dev", "test": "test"}
+COLUMNS = ("video", "text", "speaker", "split", "start_s", "end_s", "utt_id")
+MANY_SPEAKERS = 10  # from here on whole speakers are held out
+HELD_OUT = 0.1
+_EXAMPLE = "clip.txt with what is said beside clip.mp4, or a table transcripts.tsv with the columns video and text"
+
+
+def folder_clips(
+    root: str | os.PathLike,
+    *,
+    table: str | os.PathLike | None = None,
+    dev: float = HELD_OUT,
+    test: float = HELD_OUT,
+    seed: int = 0,
+    leave_out: str | os.PathLike | None = None,
+) -> Iterator[SourceClip]:
+    """The clips of a folder. Nothing below `leave_out` is looked at (the results may lie within the videos).
+
+    Raises DataError for a folder without videos or transcripts, and a table that cannot be understood; ConfigError for
+    shares `dev` and `test` that leave nothing to train on. A clip without transcript is listed with its problem.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder", fix="Give the folder that holds the videos.")
+    if dev < 0 or test < 0 or dev + test >= 1:
+        raise ConfigError("bad shares of held-out clips", found=f"dev {dev}, test {test}", expected="a sum below 1")
+    table = Path(table) if table is not None else find_table(root)
+    listed = list_table(root, table) if table is not None else list_videos(root, leave_out)
+    first_pass = [(clip.speaker, clip.video, clip.split) for clip in listed]  # a few names a clip, for the sets
+    if not first_pass:
+        raise DataError(f"{table} has no row" if table else f"{root} has no video", expected=_EXAMPLE)
+    if all(not split for *_, split in first_pass):
+        split_of = hold_out(first_pass, dev=dev, test=test, seed=seed)
+    else:
+        split_of = None
+    del first_pass
+    for clip in list_table(root, table) if table is not None else list_videos(root, leave_out):
+        yield _with_split(clip, split_of)
+
+
+def find_table(root: Path) -> Path | None:
+    """The one .tsv in the folder itself; None: transcripts are beside the videos. Raises DataError for several."""
+    tables = sorted(path for path in root.iterdir() if path.suffix.lower() == ".tsv" and path.is_file())
+    if len(tables) > 1:
+        raise DataError(
+            f"{root} has {len(tables)} tables", found=", ".join(path.name for path in tables),
+            fix="Say which one: --table FILE",
+        )  # fmt: skip
+    return tables[0] if tables else None
+
+
+def list_videos(root: Path, leave_out: str | os.PathLike | None = None) -> Iterator[SourceClip]:
+    """Every video below `root` with its same-named .txt, sorted by path."""
+    outside = None if leave_out is None else Path(leave_out).resolve()
+    files = [
+        path for path in sorted(root.rglob("*"))
+        if not (outside and path.resolve().is_relative_to(outside)) and not path.name.startswith(".")
+    ]  # fmt: skip
+    videos = [path for path in files if path.suffix.lower() in SUFFIXES and not path.is_dir()]
+    if not videos:
+        kinds = Counter(path.suffix.lower() or "no suffix" for path in files if path.is_file())
+        found = ", ".join(f"{count} files {kind}" for kind, count in kinds.most_common(5)) or "nothing"
+        raise DataError(f"{root} has no video", found=found, expected="files such as " + " ".join(sorted(SUFFIXES)))
+    texts = {path.with_suffix(""): path for path in files if path.suffix.lower() == ".txt"}
+    if not any(video.with_suffix("") in texts for video in videos):
+        raise DataError(f"{root} has {len(videos)} videos and no transcript", expected=_EXAMPLE)
+    for video in videos:
+        yield _video_clip(root, video, texts.get(video.with_suffix("")))
+
+
+def _video_clip(root: Path, video: Path, transcript: Path | None) -> SourceClip:
+    *folders, _ = video.relative_to(root).parts
+    split = SPLIT_FOLDERS.get(folders[0].lower(), "") if folders else ""
+    names = folders[1:] if split else folders
+    text, problem = "", ""
+    if transcript is None:
+        problem = f"no transcript: there is no {video.with_suffix('.txt').name} beside it"
+    else:
+        try:
+            text = one_line(read_text(transcript))
+            problem = "" if text else f"its transcript {transcript.name} is empty"
+        except DataError as error:
+            problem = str(error)
+    return SourceClip(
+        utt_id=make_id(*names, video.stem), speaker=make_id(names[0] if names else video.stem), text=text,
+        video=str(video.resolve()), split=split, recording=str(video.resolve()), problem=problem,
+    )  # fmt: skip
+
+
+def list_table(root: Path, table: Path) -> Iterator[SourceClip]:
+    """The rows of a table, one at a time. Raises DataError for missing columns, and names the line of a bad value."""
+    text_file = open_table(table)
+    with text_file:
+        reader = csv.DictReader(text_file, delimiter="\t", quoting=csv.QUOTE_NONE, restkey="", restval="")
+        names = [name.strip().lower() for name in reader.fieldnames or ()]
+        reader.fieldnames = names
+        if not {"video", "text"} <= set(names):
+            raise DataError(
+                f"{table}: its first line names the columns", found=" ".join(names) or "nothing",
+                expected="video and text, tab-separated; also " + ", ".join(COLUMNS[2:]),
+            )  # fmt: skip
+        try:
+            for row in reader:
+                yield _row_clip(root, table, reader.line_num, {name: row.get(name, "").strip() for name in COLUMNS})
+        except UnicodeDecodeError as error:
+            raise DataError(f"{table} is not UTF-8 ({error.reason})", fix="Save it as UTF-8.") from None
+
+
+def open_table(path: Path):
+    try:
+        return open(path, encoding="utf-8-sig", newline="")
+    except OSError as error:
+        raise DataError(f"cannot read {path} ({error.strerror})", fix="Check that it exists and may be read.") from None
+
+
+def _row_clip(root: Path, table: Path, line: int, row: Mapping[str, str]) -> SourceClip:
+    where = f"{table}, line {line}"
+    start_s, end_s = (_seconds(where, name, row[name]) for name in ("start_s", "end_s"))
+    if end_s is not None and end_s <= (start_s or 0.0):
+        raise DataError(
+            where, found=f"start_s {row['start_s']}, end_s {row['end_s']}", expected="an end after the start"
+        )
+    if row["split"] and not re.fullmatch(r"\w+", row["split"]):
+        raise DataError(f"{where}: bad split", found=repr(row["split"]), expected="a name such as train, dev or test")
+    path = (root / row["video"]).resolve() if row["video"] else None
+    parts = Path(row["video"]).with_suffix("").parts if row["video"] else (f"line{line}",)
+    speaker = make_id(row["speaker"] or parts[0])
+    names = parts if parts[0] == row["speaker"] or not row["speaker"] else (row["speaker"], *parts)
+    span = [] if start_s is None and end_s is None else [f"{round(100 * (start_s or 0)):07d}"]
+    problem = ""
+    if path is None:
+        problem = f"{where} names no video"
+    elif not path.is_file():
+        problem = f"{where}: there is no file {row['video']}"
+    elif not row["text"]:
+        problem = f"{where} has no text"
+    return SourceClip(
+        utt_id=make_id(row["utt_id"]) if row["utt_id"] else make_id(*names, *span), speaker=speaker,
+        text=one_line(row["text"]), video="" if path is None else str(path), split=row["split"],
+        start_s=start_s or 0.0, end_s=end_s, recording="" if path is None else str(path), problem=problem,
+    )  # fmt: skip
+
+
+def _seconds(where: str, name: str, value: str) -> float | None:
+    if not value:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise DataError(f"{where}: bad {name}", found=repr(value), expected="seconds, such as 12.4")
+    return seconds
+
+
+def hold_out(clips: list[tuple[str, str, str]], *, dev: float, test: float, seed: int = 0) -> dict[str, str]:
+    """Key (a speaker, or a video) -> set, of (speaker, video, …) rows. Fewer than three keys all go to train."""
+    by_speaker = len({speaker for speaker, *_ in clips}) >= MANY_SPEAKERS
+    keys = {row[0] if by_speaker else row[1] for row in clips}
+    num_test, num_dev = (math.ceil(share * len(keys)) if len(keys) >= 3 else 0 for share in (test, dev))
+    held_out = choose(keys, num_test + num_dev, seed=seed)
+    tested = choose(held_out, num_test, seed=seed)
+    return {key: "test" if key in tested else "dev" if key in held_out else "train" for key in keys}
+
+
+def _with_split(clip: SourceClip, split_of: Mapping[str, str] | None) -> SourceClip:
+    if split_of is None:
+        if not clip.split and not clip.problem:
+            problem = "it is in none of the sets, and others are: give its split, or move it into train, dev or test"
+            return replace(clip, split="train", problem=problem)
+        return replace(clip, split=clip.split or "train")
+    return replace(clip, split=split_of.get(clip.speaker) or split_of[clip.video])

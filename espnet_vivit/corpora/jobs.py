@@ -1,0 +1,132 @@
+"""Work on many items in processes of this machine, or on a Dask cluster; the results come as they are ready.
+
+    for job, result in run_jobs(work, jobs, nj=8, lost=describe_loss): ...
+
+A job that brings its process down (a decoder's crash, the kernel's memory killer) is not the end of the others: what
+was under way is done again, one at a time, and only the job that does it again is lost. `jobs` may be endless: a few
+for each process are taken ahead. `work` must be importable by name, its arguments and results small.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from typing import TypeVar
+
+from espnet_vivit.errors import ConfigError, MediaError, MissingDependencyError
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+AHEAD = 3  # jobs handed out per process
+CRASHED = "the process that read it ended"
+
+
+def run_jobs(
+    work: Callable[[Job], Result],
+    jobs: Iterable[Job],
+    *,
+    nj: int,
+    lost: Callable[[Job, str], Result],
+    dask_scheduler: str | None = None,
+) -> Iterator[tuple[Job, Result]]:
+    """(job, result) of every job, in the order in which they are ready; `lost(job, why)` is the result of a lost one.
+
+    `nj` processes, 0: in this one. With `dask_scheduler`, its address, all workers of that cluster instead. An error
+    that `work` raises ends all. Raises ConfigError for a bad `nj`, MediaError for a cluster that does not answer.
+    """
+    if dask_scheduler is not None:
+        yield from _on_cluster(work, jobs, dask_scheduler, lost)
+    elif nj == 0:
+        yield from ((job, work(job)) for job in jobs)
+    elif nj < 0:
+        raise ConfigError("bad number of processes (--nj)", found=nj, expected="1 or more; 0: in this process")
+    else:
+        yield from _in_processes(work, jobs, nj, lost)
+
+
+def _in_processes(work, jobs, nj: int, lost) -> Iterator[tuple]:
+    waiting = iter(jobs)
+    pending: dict[Future, object] = {}
+    pool = _pool(nj)
+    try:
+        while True:
+            broken = []
+            try:
+                for job in islice(waiting, AHEAD * nj - len(pending)):
+                    broken = [job]  # of this job nobody else would know if the pool breaks now
+                    pending[pool.submit(work, job)] = job
+                    broken = []
+            except BrokenProcessPool:
+                pass
+            if not pending and not broken:
+                return
+            done = wait(pending, return_when=FIRST_COMPLETED).done if pending else ()
+            for future in done:
+                job = pending.pop(future)
+                if isinstance(future.exception(), BrokenProcessPool):
+                    broken.append(job)
+                else:
+                    yield job, future.result()
+            if broken:
+                pool.shutdown(wait=True, cancel_futures=True)
+                suspects, pending = [*broken, *pending.values()], {}
+                for job in suspects:
+                    yield job, _alone(work, job, lost)
+                pool = _pool(nj)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _alone(work, job, lost):
+    with _pool(1) as pool:
+        try:
+            return pool.submit(work, job).result()
+        except BrokenProcessPool:
+            return lost(job, CRASHED)
+
+
+def _pool(nj: int) -> ProcessPoolExecutor:
+    """Fresh processes, not forks: libraries that have started threads do not survive a fork."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # one thread for each process; read when NumPy is loaded there
+    return ProcessPoolExecutor(nj, mp_context=multiprocessing.get_context("spawn"))
+
+
+def _on_cluster(work, jobs, address: str, lost) -> Iterator[tuple]:
+    """The same on a Dask cluster, whose workers must see the same files under the same paths."""
+    try:
+        from dask.distributed import Client, as_completed
+        from distributed.scheduler import KilledWorker
+    except ImportError as error:
+        raise MissingDependencyError(
+            "--dask-scheduler needs Dask", fix="pip install 'espnet-vivit[cluster]'"
+        ) from error
+    try:
+        client = Client(address, timeout="20s", set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise MediaError(f"no Dask scheduler at {address} ({error})", fix="Start one: dask scheduler") from error
+    with client:
+        waiting, pending = iter(jobs), {}
+        running = as_completed()
+
+        def hand_out(count: int) -> None:
+            for job in islice(waiting, count):
+                future = client.submit(work, job, pure=False)
+                pending[future.key] = job
+                running.add(future)
+
+        threads = sum(client.nthreads().values())
+        if not threads:
+            raise MediaError(f"the Dask cluster at {address} has no workers", fix=f"Start some: dask worker {address}")
+        hand_out(AHEAD * threads)
+        for future in running:
+            job = pending.pop(future.key)
+            error = future.exception()
+            if isinstance(error, KilledWorker):
+                yield job, lost(job, CRASHED)
+            else:
+                yield job, future.result()
+            hand_out(1)

@@ -1,0 +1,153 @@
+"""The lists of Auto-AVSR and AV-HuBERT, read and written: mouth crops that others have prepared, or can go on with.
+
+Auto-AVSR: `dataset,path,frames,token ids`, paths below ROOT/dataset; sound in the video or in a .wav beside it. Ids
+count the lines of its unit list (`unigram5000_units.txt`, `piece id`) from 1; 0 is blank.
+AV-HuBERT: first line the root, then `id<TAB>video<TAB>audio<TAB>frames<TAB>samples`; the words in a .wrd of the same
+name.
+
+Lines are read and written one at a time. Formats (no code) of github.com/mpc001/auto_avsr, Apache-2.0, and
+github.com/facebookresearch/av_hubert.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import zip_longest
+from pathlib import Path
+
+from espnet_vivit.corpora.data_dir import Utterance
+from espnet_vivit.corpora.folder import open_table
+from espnet_vivit.corpora.source_clip import SourceClip, make_id, one_line, read_text
+from espnet_vivit.errors import DataError
+from espnet_vivit.media.video_file import replacing
+
+_WORD_START = "▁"  # of sentencepiece
+
+
+def read_units(path: str | os.PathLike) -> list[str]:
+    """Pieces by id, 0 (blank) is "". Raises DataError for an empty list."""
+    pieces = [line.split()[0] for line in read_text(path).splitlines() if line.strip()]
+    if not pieces:
+        raise DataError(f"{path} is empty", expected="a piece on each line, as in unigram5000_units.txt")
+    return ["", *pieces]
+
+
+def text_of_ids(ids: Iterable[int], units: list[str]) -> str:
+    """The words that token ids spell. Raises DataError for an id that the list does not have."""
+    pieces = []
+    for token in ids:
+        if not 0 <= token < len(units):
+            raise DataError(
+                "unknown token id", found=token, expected=f"0 to {len(units) - 1}", fix="Another unit list?"
+            )
+        pieces.append(units[token])
+    return one_line("".join(pieces).replace(_WORD_START, " "))
+
+
+def auto_avsr_clips(
+    root: str | os.PathLike, manifests: Mapping[str, str | os.PathLike], *, units: list[str]
+) -> Iterator[SourceClip]:
+    """The clips of set -> CSV. Raises DataError, which names the line."""
+    root = Path(root).absolute()
+    for split, manifest in manifests.items():
+        with open_table(Path(manifest)) as file:
+            for number, row in enumerate(csv.reader(file), 1):
+                if len(row) != 4:
+                    found = f"{len(row)} fields"
+                    raise DataError(f"{manifest}, line {number}", found=found, expected="dataset,path,frames,token ids")
+                yield _auto_avsr_clip(root, split, f"{manifest}, line {number}", row, units)
+
+
+def _auto_avsr_clip(root: Path, split: str, where: str, row: list[str], units: list[str]) -> SourceClip:
+    dataset, name, _, tokens = row
+    video = root / dataset / name
+    text, problem = "", ""
+    try:
+        text = text_of_ids(map(int, tokens.split()), units)
+    except ValueError as error:  # DataError is one as well
+        problem = f"{where}: {error}"
+    wav = video.with_suffix(".wav")
+    parts = Path(name).with_suffix("").parts
+    return SourceClip(
+        utt_id=make_id(*parts[-3:]), speaker=make_id(*parts[-3:-1]) if len(parts) > 1 else make_id(dataset), text=text,
+        video=str(video), audio=str(wav) if wav.is_file() else "", split=split, recording=str(video),
+        problem=problem or ("" if text else f"{where} has no text"),
+    )  # fmt: skip
+
+
+def av_hubert_clips(
+    manifests: Mapping[str, str | os.PathLike], *, root: str | os.PathLike | None = None
+) -> Iterator[SourceClip]:
+    """The clips of set -> TSV, with the words of the .wrd beside it; `root` instead of what the TSV's first line says.
+
+    Raises DataError, which names the line.
+    """
+    for split, manifest in manifests.items():
+        words = Path(manifest).with_suffix(".wrd")
+        with open_table(Path(manifest)) as table, open_table(words) as texts:
+            first_line = table.readline().rstrip("\n")
+            base = Path(first_line) if root is None else Path(root).absolute()
+            for number, (line, text) in enumerate(zip_longest(table, texts), 2):
+                if line is None or text is None:
+                    raise DataError(
+                        f"{manifest} and {words} have different numbers of lines", found=f"one ends at {number}"
+                    )
+                fields = line.rstrip("\n").split("\t")
+                if len(fields) != 5:
+                    found, expected = f"{len(fields)} fields", "id, video, audio, frames, samples, tab-separated"
+                    raise DataError(f"{manifest}, line {number}", found=found, expected=expected)
+                name, video, audio, *_ = fields
+                parts = name.split("/")
+                video = str(base / video)
+                yield SourceClip(
+                    utt_id=make_id(*parts), speaker=make_id(*(parts[:-1] or parts)), text=one_line(text), video=video,
+                    audio=str(base / audio), split=split, recording=video,
+                    problem="" if text.strip() else f"{words}, line {number - 1} is empty",
+                )  # fmt: skip
+
+
+def write_av_hubert(path: str | os.PathLike, utterances: Iterable[Utterance], *, root: str | os.PathLike = "/") -> None:
+    """PATH.tsv and PATH.wrd of utterances with video and sound; files below `root` are written relative to it."""
+    path, root = Path(path), Path(root)
+    with replacing(path.with_suffix(".wrd")) as words, replacing(path.with_suffix(".tsv")) as table:
+        with open(table, "w", encoding="utf-8", newline="\n") as rows, open(words, "w", encoding="utf-8") as texts:
+            rows.write(f"{root}\n")
+            for each in utterances:
+                files = (_below(root, each.video, each.utt_id), _below(root, each.wav, each.utt_id))
+                rows.write("\t".join((each.utt_id, *files, str(each.num_frames), str(each.num_samples))) + "\n")
+                texts.write(each.text + "\n")
+
+
+def write_auto_avsr(
+    path: str | os.PathLike,
+    utterances: Iterable[Utterance],
+    *,
+    root: str | os.PathLike,
+    dataset: str,
+    pieces_of: Callable[[str], list[str]],
+    units: list[str],
+) -> None:
+    """The CSV of utterances whose videos are below ROOT/DATASET; `pieces_of` is sentencepiece's `encode_as_pieces`.
+
+    Pieces that the unit list does not have become <unk>. Raises DataError for a video that is elsewhere.
+    """
+    ids = {piece: number for number, piece in enumerate(units)}
+    with replacing(Path(path)) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        for each in utterances:
+            name = _below(Path(root) / dataset, each.video, each.utt_id)
+            tokens = [ids.get(piece, ids.get("<unk>")) for piece in pieces_of(each.text)]
+            if None in tokens:
+                raise DataError(f"the unit list has no <unk>, and lacks a piece of {each.text!r}")
+            writer.writerow([dataset, name, each.num_frames, " ".join(map(str, tokens))])
+
+
+def _below(root: Path, path: str | None, utt_id: str) -> str:
+    if path is None:
+        raise DataError(f"{utt_id} has no such stream", fix="These lists need video and sound.")
+    try:
+        return str(Path(path).relative_to(root))
+    except ValueError:
+        raise DataError(f"the file of {utt_id} is not below {root}", found=path) from None

@@ -1,0 +1,248 @@
+"""From a corpus, or a folder of videos, to data directories to train on: mouths found, cropped, judged, and listed.
+
+    espnet-vivit prepare folder my_videos out --nj 8
+
+What can be prepared is in CORPORA; each is a generator of clips in espnet_vivit/corpora. In OUT: a data directory for
+each set, `clips/`, report.tsv and report.html with every clip and what became of it. The same command goes on where a
+run was stopped.
+
+Exit codes: 0 done (clips that were left out are in the report); 1 an error; 130 stopped by Ctrl-C.
+"""
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from espnet_vivit.errors import ConfigError, EspnetVivitError
+
+STOPPED = 130
+CORPORA = {
+    "folder": "your own videos, with a transcript beside each or one table, in any language",
+    "grid": "GRID: original videos (downloaded with --download), or crops with manifest.tsv",
+    "lrs2": "LRS2 as the BBC distributes it",
+    "lrs3": "LRS3 as it is distributed",
+    "auto-avsr": "crops that Auto-AVSR has prepared, by its CSV lists",
+    "av-hubert": "crops that AV-HuBERT has prepared, by its TSV lists",
+}
+EXAMPLES = {
+    "folder": "espnet-vivit prepare folder my_videos out",
+    "grid": "espnet-vivit prepare grid grid_videos out --download --protocol unseen --nj 8",
+    "lrs2": "espnet-vivit prepare lrs2 LRS2-BBC out --nj 32",
+    "lrs3": "espnet-vivit prepare lrs3 lrs3 out --dask-scheduler tcp://head:8786",
+    "auto-avsr": "espnet-vivit prepare auto-avsr ROOT out --list train=train.csv --list dev=dev.csv --units units.txt",
+    "av-hubert": "espnet-vivit prepare av-hubert ROOT out --list train=train.tsv --list dev=valid.tsv",
+}
+CROPS = {"auto-avsr", "av-hubert"}  # have been cropped: no face is looked for
+SHOWN_CAUSES = 5
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="espnet-vivit prepare",
+        description="Find the mouths in a corpus's videos, crop and judge them, and list them for training.",
+        epilog="exit codes: 0 done, 1 an error, 130 stopped; the same command goes on from there\nexample: "
+        + "\nexample: ".join(EXAMPLES.values()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    corpora = parser.add_subparsers(dest="corpus", required=True, metavar="CORPUS")
+    for name, purpose in CORPORA.items():
+        corpus = corpora.add_parser(
+            name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".", epilog=f"example: {EXAMPLES[name]}"
+        )
+        corpus.add_argument("root", type=Path, metavar="ROOT", help="folder of the corpus")
+        corpus.add_argument("out", type=Path, metavar="OUT", help="folder for what is prepared")
+        _OWN_OPTIONS[name](corpus)
+        _add_common(corpus, crops=name in CROPS)
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser, *, crops: bool) -> None:
+    detector = "centre" if crops else "auto"
+    parser.add_argument("--nj", type=int, default=os.cpu_count() or 1, help="processes (default: one for each core)")
+    parser.add_argument(
+        "--dask-scheduler",
+        metavar="ADDRESS",
+        help="use a Dask cluster that sees the same files, such as tcp://head:8786",
+    )
+    parser.add_argument(
+        "--detector", default=detector, help=f"auto, mediapipe, haar, or centre for mouth crops (default {detector})"
+    )
+    parser.add_argument(
+        "--detect_every", type=int, default=1, help="look for the face on every k-th picture (default 1)"
+    )
+    parser.add_argument(
+        "--modality", choices=("multimodal", "video"), default="multimodal",
+        help="video: no sound is wanted; multimodal: clips without sound are rejected (default)",
+    )  # fmt: skip
+    parser.add_argument("--codec", choices=("h264", "ffv1"), default="h264", help="h264: small; ffv1: lossless")
+    parser.add_argument("--view", type=int, default=96, help="pixels in the middle of the 96-pixel crop to keep")
+    parser.add_argument("--size", type=int, default=96, help="pixels of a picture's side, after shrinking")
+    parser.add_argument("--max_s", type=float, default=60.0, help="longer clips are rejected (default 60)")
+    parser.add_argument("--retry_rejected", action="store_true", help="try again what an earlier run rejected")
+    parser.add_argument(
+        "--write_av_hubert", action="store_true", help="also write OUT/<set>.tsv and .wrd for AV-HuBERT"
+    )
+
+
+def _folder_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--table", type=Path, help="TSV with the columns video and text (default: the one in ROOT)")
+    parser.add_argument("--dev", type=float, default=0.1, help="share held out to choose models by (default 0.1)")
+    parser.add_argument("--test", type=float, default=0.1, help="share held out to test with (default 0.1)")
+    parser.add_argument("--seed", type=int, default=0, help="another choice of what is held out")
+
+
+def _grid_options(parser: argparse.ArgumentParser) -> None:
+    from espnet_vivit.corpora.download import GRID_RECORD
+    from espnet_vivit.corpora.grid_videos import PROTOCOLS
+
+    parser.add_argument("--protocol", default="overlapped", choices=PROTOCOLS, help="what the test set is")
+    parser.add_argument("--download", action="store_true", help="first get the public record into ROOT")
+    parser.add_argument("--record", default=GRID_RECORD, metavar="URL", help=argparse.SUPPRESS)
+    parser.add_argument("--speakers", nargs="+", metavar="s1", help="with --download: only these")
+
+
+def _lrs_options(parser: argparse.ArgumentParser) -> None:
+    from espnet_vivit.corpora.lrs import MAX_CUT_S
+
+    parser.add_argument("--no_pretrain", action="store_true", help="do without the folder pretrain")
+    parser.add_argument("--max_cut_s", type=float, default=MAX_CUT_S, help="longest piece of pretrain (default 16)")
+
+
+def _auto_avsr_options(parser: argparse.ArgumentParser) -> None:
+    _list_options(parser)
+    parser.add_argument(
+        "--units", type=Path, required=True, help="the list that the token ids count, unigram5000_units.txt"
+    )
+
+
+def _list_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--list", action="append", required=True, metavar="SET=FILE", help="a list and its set; repeat it"
+    )
+
+
+_OWN_OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
+    "folder": _folder_options,
+    "grid": _grid_options,
+    "lrs2": _lrs_options,
+    "lrs3": _lrs_options,
+    "auto-avsr": _auto_avsr_options,
+    "av-hubert": _list_options,
+}
+
+
+def clips_of(options: argparse.Namespace) -> Iterable:
+    """The corpus's clips, read as they are asked for."""
+    root = options.root
+    if options.corpus == "folder":
+        from espnet_vivit.corpora.folder import folder_clips
+
+        held_out = {"dev": options.dev, "test": options.test, "seed": options.seed}
+        return folder_clips(root, table=options.table, leave_out=options.out, **held_out)
+    if options.corpus == "grid":
+        from espnet_vivit.corpora.grid_videos import grid_clips
+
+        return grid_clips(root, protocol=options.protocol)
+    if options.corpus in ("lrs2", "lrs3"):
+        from espnet_vivit.corpora.lrs2 import lrs2_clips
+        from espnet_vivit.corpora.lrs3 import lrs3_clips
+
+        clips = lrs2_clips if options.corpus == "lrs2" else lrs3_clips
+        return clips(root, pretrain=not options.no_pretrain, max_s=options.max_cut_s)
+    from espnet_vivit.corpora.manifests import auto_avsr_clips, av_hubert_clips, read_units
+
+    manifests = dict(_set_and_file(text) for text in options.list)
+    if options.corpus == "auto-avsr":
+        return auto_avsr_clips(root, manifests, units=read_units(options.units))
+    return av_hubert_clips(manifests, root=root)
+
+
+def _set_and_file(text: str) -> tuple[str, Path]:
+    name, _, path = text.partition("=")
+    if not name or not path:
+        raise ConfigError("bad --list", found=repr(text), expected="SET=FILE, such as train=train.csv")
+    return name, Path(path)
+
+
+def prepare(options: argparse.Namespace):
+    """Prepare what the options say; returns `corpora.prepared.Prepared`."""
+    from espnet_vivit.corpora.make_clip import CROP, ClipOptions
+    from espnet_vivit.corpora.prepared import CLIPS_NAME, prepare_clips
+
+    if not 0 < options.size <= options.view <= CROP or options.view % 2:
+        found = f"size {options.size}, view {options.view}"
+        raise ConfigError("bad picture sizes", found=found, expected=f"size <= view <= {CROP}, view even")
+    how = ClipOptions(
+        folder=str((options.out / CLIPS_NAME).resolve()), detector=options.detector, modality=options.modality,
+        codec=options.codec, view=options.view, size=options.size, max_s=options.max_s,
+        detect_every=options.detect_every,
+    )  # fmt: skip
+    prepared = prepare_clips(
+        clips_of(options), options.out, options=how, nj=options.nj, dask_scheduler=options.dask_scheduler,
+        retry_rejected=options.retry_rejected,
+    )  # fmt: skip
+    if options.write_av_hubert:
+        from espnet_vivit.corpora.data_dir import read_data_dir
+        from espnet_vivit.corpora.manifests import write_av_hubert
+
+        for split, directory in prepared.directories.items():
+            write_av_hubert(options.out / split, read_data_dir(directory))
+    return prepared
+
+
+def get_grid(options: argparse.Namespace) -> None:
+    """Download and unpack GRID's record into ROOT. Raises MediaError that lists what stayed bad."""
+    from espnet_vivit.corpora.download import download_grid
+
+    for problem in download_grid(options.root, speakers=options.speakers, url=options.record):
+        print(f"damaged in the record, and left out: {problem}", file=sys.stderr)
+
+
+def prepare_grid_crops(options: argparse.Namespace) -> dict[str, Path]:
+    from espnet_vivit.corpora import grid
+
+    return grid.prepare(options.root, options.out, size=options.size, view=options.view, nj=options.nj)
+
+
+def summary(prepared, out: Path) -> str:
+    """A line for each set, what was left out and the commonest causes, and where to look."""
+    from espnet_vivit.corpora.prepare_report import PAGE_NAME, REPORT_NAME, commonest_causes
+
+    lines = []
+    for split, directory in prepared.directories.items():
+        kept = prepared.counts.get((split, "ok"), 0), prepared.counts.get((split, "warn"), 0)
+        rejected = prepared.counts.get((split, "reject"), 0)
+        lines.append(f"{split}: {sum(kept)} clips in {directory} ({kept[1]} to look at), {rejected} left out")
+    causes = commonest_causes(out / REPORT_NAME, SHOWN_CAUSES)
+    lines += ["left out because:"] if causes else []
+    lines += [f"  {count} × {cause}" for cause, count in causes]
+    lines.append(f"every clip: {out / REPORT_NAME}; pictures: {out / PAGE_NAME}")
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else list(argv)
+    options = build_parser().parse_args(argv)
+    try:
+        if options.corpus == "grid" and options.download:
+            get_grid(options)
+        if options.corpus == "grid" and (options.root / "manifest.tsv").is_file():
+            for split, directory in prepare_grid_crops(options).items():
+                print(f"{split}: {directory}")
+            return 0
+        prepared = prepare(options)
+    except EspnetVivitError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\nstopped; go on with: espnet-vivit prepare {shlex.join(argv)}", file=sys.stderr)
+        return STOPPED
+    print(summary(prepared, options.out))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
