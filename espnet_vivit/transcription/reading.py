@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from espnet_vivit.errors import MediaError
+from espnet_vivit.errors import InputError, MediaError
 from espnet_vivit.transcription.cutting import Stretch
 from espnet_vivit.transcription.stopwatch import stopwatch
-from espnet_vivit.units import AUDIO_RATE_HZ, SAMPLES_PER_FRAME, VIDEO_RATE_HZ
+from espnet_vivit.units import AUDIO_RATE_HZ, SAMPLES_PER_FRAME, VIDEO_RATE_HZ, seconds_of_frames
 
 STRETCH_S = 20.0  # what is held at a time
+_WORTH_READING_S = 0.4  # of the time before a face is lost; it is decoded a second time
 _SILENT = 1e-4  # a track whose samples are all below -80 dB of full scale carries no sound
 
 
@@ -35,25 +36,47 @@ def read_mouth_stretches(
     `options` are those of `stream_mouth_clips`; `seconds` is added to: what each stage took.
     Raises MediaError: unreadable, or without a picture.
     """
-    from espnet_vivit.media.mouth_clip import NoFaceError, stream_mouth_clips  # late: it loads OpenCV's data
+    from espnet_vivit.media.mouth_clip import NoFaceError
 
-    begin_s = 0.0
+    begin_s, gap = 0.0, None
     while True:
-        first = round(begin_s * VIDEO_RATE_HZ)
+        reached_s = begin_s
         try:
-            for clip in stream_mouth_clips(path, chunk_s=STRETCH_S, start_s=begin_s, **options):
-                for stage, spent_s in clip.seconds.items():
-                    seconds[stage] = seconds.get(stage, 0.0) + spent_s
-                speech = _fitted(clip.speech, len(clip.frames)) if with_sound else None
-                yield Stretch(first, clip, speech)
-                first += len(clip.frames)
-            return
+            for stretch in _mouths(path, with_sound, seconds, chunk_s=STRETCH_S, start_s=begin_s, **options):
+                if gap is not None:
+                    yield gap
+                    gap = None
+                yield stretch
+                reached_s = seconds_of_frames(stretch.first + len(stretch))
+            break
         except NoFaceError as error:
-            found_s = first / VIDEO_RATE_HZ
-            yield Gap(found_s, max(error.end_s, found_s), str(error))
+            if error.start_s - reached_s >= _WORTH_READING_S:  # was held back when the face went
+                if gap is not None:
+                    yield gap
+                    gap = None
+                yield from _mouths(path, with_sound, seconds, start_s=reached_s, end_s=error.start_s, **options)
+                reached_s = error.start_s
+            gap = Gap(reached_s if gap is None else gap.start_s, max(error.end_s, reached_s), "no face was found")
             if error.end_s <= begin_s:
-                return
+                break
             begin_s = error.end_s
+        except InputError:  # nothing behind the gap
+            if gap is None:
+                raise
+            break
+    if gap is not None:
+        yield gap
+
+
+def _mouths(path: Path, with_sound: bool, seconds: dict[str, float], *, start_s: float, **options) -> Iterator[Stretch]:
+    from espnet_vivit.media.mouth_clip import stream_mouth_clips  # late: loads OpenCV
+
+    first = round(start_s * VIDEO_RATE_HZ)
+    for clip in stream_mouth_clips(path, start_s=start_s, **options):
+        for stage, spent_s in clip.seconds.items():
+            seconds[stage] = seconds.get(stage, 0.0) + spent_s
+        yield Stretch(first, clip, _fitted(clip.speech, len(clip.frames)) if with_sound else None)
+        first += len(clip.frames)
 
 
 def read_sound_stretches(path: Path, *, seconds: dict[str, float]) -> Iterator[Stretch]:

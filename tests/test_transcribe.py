@@ -1,0 +1,217 @@
+"""From media files to text: a model that knows three clips by heart reads them, alone and strung together."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from espnet_vivit import cli
+from espnet_vivit.errors import ConfigError, MediaError
+from espnet_vivit.media import mouth_clip
+from espnet_vivit.media.audio_file import read_wav
+from espnet_vivit.media.mouth_clip import NoFaceError
+from espnet_vivit.media.video_file import read_video
+from espnet_vivit.pack import pack
+from espnet_vivit.transcribe import Transcriber
+from espnet_vivit.transcription.result import OK, UNCLEAR, WARN
+from tests.reader import write_reader
+from tests.recordings import write_recording
+
+TRUE_TO_S = 0.08
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory):
+    """(experiment folder, [(frames, samples, utterance)] of the clips that it knows)."""
+    experiment, clips = write_reader(tmp_path_factory.mktemp("reader"))
+    return experiment, [(read_video(clip.video), read_wav(clip.wav), clip) for clip in clips]
+
+
+@pytest.fixture(scope="module")
+def transcriber(reader):
+    return Transcriber(reader[0], detector="centre")
+
+
+@pytest.fixture(scope="module")
+def clip(reader, tmp_path_factory):
+    """The first clip as a media file."""
+    frames, samples, _ = reader[1][0]
+    return write_recording(tmp_path_factory.mktemp("clip") / "clip.mkv", frames, samples)
+
+
+@pytest.fixture(scope="module")
+def text(reader):
+    return reader[1][0][2].text
+
+
+def strung(reader, order):
+    """(frames, samples, [(word, start, end)]) of the clips strung together."""
+    frames, samples, words, first = [], [], [], 0
+    for index in order:
+        pictures, sound, utterance = reader[1][index]
+        frames.append(pictures)
+        samples.append(sound)
+        words += [(w.word, w.start_s + first / 25, w.end_s + first / 25) for w in utterance.word_times]
+        first += len(pictures)
+    return np.concatenate(frames), np.concatenate(samples), words
+
+
+@pytest.mark.parametrize("modality", ["auto", "video", "audio", "multimodal"])
+def test_a_clip_gives_its_text_with_times_and_confidence(reader, clip, text, modality):
+    result = Transcriber(reader[0], detector="centre", modality=modality, nbest=2).transcribe(clip)
+    assert result.text == text and result.verdict == OK and result.confidence > 0.8
+    for word, known in zip(result.words, reader[1][0][2].word_times, strict=True):
+        assert abs(word.start_s - known.start_s) < TRUE_TO_S and abs(word.end_s - known.end_s) < TRUE_TO_S
+        assert 0 < word.confidence <= 1
+    ((best, second),) = result.nbest
+    assert best.text == text and second.text != text and best.score > second.score
+    assert {piece.modality for piece in result.pieces} == {"multimodal" if modality == "auto" else modality}
+    assert result.seconds["total"] >= result.seconds["encode"] + result.seconds["search"] > 0
+
+
+@pytest.mark.parametrize("modality", ["video", "audio", "multimodal"])
+def test_clips_strung_together_give_their_texts_strung_together(reader, tmp_path, modality):
+    frames, samples, known = strung(reader, [2, 0, 1, 1, 0, 2])
+    recording = write_recording(tmp_path / "long.mkv", frames, samples)
+    result = Transcriber(reader[0], detector="centre", modality=modality).transcribe(recording)
+    assert result.text.split() == [word for word, _, _ in known]
+    errors = [max(abs(w.start_s - a), abs(w.end_s - b)) for w, (_, a, b) in zip(result.words, known, strict=True)]
+    assert np.quantile(errors, 1.0 if modality == "multimodal" else 0.9) < TRUE_TO_S
+    assert len(result.pieces) > 3 and result.pieces[0].start_s == 0
+    assert result.duration_s == len(frames) / 25
+    for piece, following in zip(result.pieces, result.pieces[1:], strict=False):
+        assert piece.end_s == following.start_s
+
+
+def test_without_joining_words_would_be_repeated(reader, tmp_path):
+    """What the pieces say by themselves is more than what is said: the check above can fail."""
+    frames, samples, known = strung(reader, [2, 0, 1, 1, 0, 2])
+    recording = write_recording(tmp_path / "long.mkv", frames, samples)
+    result = Transcriber(reader[0], detector="centre", longest_piece_s=2.2).transcribe(recording)
+    assert sum(len(nbest[0].text.split()) for nbest in result.nbest) > len(known)
+
+
+def test_a_package_transcribes_like_its_experiment(reader, clip, text, transcriber, tmp_path):
+    package = pack(reader[0], tmp_path / "package.zip", licence="MIT")
+    packed = Transcriber(package, detector="centre")
+    assert (packed.mouth_size, packed.longest_piece_s) == (transcriber.mouth_size, transcriber.longest_piece_s)
+    assert packed.transcribe(clip).words == transcriber.transcribe(clip).words
+
+
+def test_what_the_file_lacks_is_done_without(reader, transcriber, text, tmp_path):
+    frames, samples, _ = reader[1][0]
+    silent = transcriber.transcribe(write_recording(tmp_path / "mute.mkv", frames))
+    assert silent.text == text and silent.pieces[0].modality == "video"
+    blind = transcriber.transcribe(write_recording(tmp_path / "sound.mkv", None, samples))
+    assert blind.text == text and blind.pieces[0].modality == "audio"
+    dead = transcriber.transcribe(write_recording(tmp_path / "dead.mkv", frames, np.zeros_like(samples)))
+    assert dead.text == text and dead.pieces[0].modality == "video" and dead.verdict == WARN
+
+
+def test_a_picture_that_shows_no_mouth_gives_no_words(reader, tmp_path):
+    lips = Transcriber(reader[0], detector="centre", modality="video")
+    gray = np.full((60, 48, 48), 110, np.uint8)
+    result = lips.transcribe(write_recording(tmp_path / "gray.mkv", gray))
+    assert result.text == "" and result.verdict == UNCLEAR and result.unclear[0].reasons
+
+
+def test_a_picture_that_shows_no_mouth_leaves_the_sound(reader, transcriber, text, tmp_path):
+    frames, samples, _ = reader[1][0]
+    result = transcriber.transcribe(write_recording(tmp_path / "gray.mkv", np.full_like(frames, 110), samples))
+    assert result.text == text and result.verdict == WARN and result.pieces[0].modality == "audio"
+
+
+def test_a_time_without_a_face_is_reported_and_reading_goes_on_behind_it(reader, text, tmp_path, monkeypatch):
+    frames, samples, _ = reader[1][0]
+    three = (np.concatenate([frames] * 3), np.concatenate([samples] * 3))
+    recording, away_s = write_recording(tmp_path / "away.mkv", *three), (len(frames) / 25, 2 * len(frames) / 25)
+    stream = mouth_clip.stream_mouth_clips
+
+    def with_gap(path, *, start_s, **options):
+        """As the detector would see it if the speaker were away in the middle third."""
+        if start_s > 0:
+            yield from stream(path, start_s=start_s, **options)
+            return
+        if "end_s" in options:
+            yield from stream(path, start_s=start_s, **options)
+            return
+        raise NoFaceError("no face", start_s=away_s[0], end_s=away_s[1])
+
+    monkeypatch.setattr(mouth_clip, "stream_mouth_clips", with_gap)
+    result = Transcriber(reader[0], detector="centre").transcribe(recording)
+    assert result.text == f"{text} {text}" and result.verdict == WARN
+    (gap,) = result.unclear
+    assert (gap.start_s, gap.end_s) == away_s and "no face" in gap.reasons[0]
+    assert result.words[6].start_s > away_s[1]
+
+
+def test_what_was_never_learnt_is_not_believed(reader, clip, text, tmp_path):
+    frames, samples, _ = reader[1][0]
+    strange = write_recording(tmp_path / "backwards.mkv", frames[::-1, ::-1], samples[::-1])
+    result = Transcriber(reader[0], detector="centre").transcribe(strange)
+    assert result.text == "" and result.nbest[0][0].text, "something was found, and it is not believed"
+    assert "is below" in " ".join(result.pieces[0].reasons)
+    believed = Transcriber(reader[0], detector="centre", min_confidence=0.0).transcribe(strange)
+    assert believed.text == result.nbest[0][0].text
+
+
+def test_the_threshold_comes_from_calibration(reader, clip, text, tmp_path):
+    experiment = Path(tmp_path / "exp")
+    experiment.mkdir()
+    for path in reader[0].iterdir():
+        (experiment / path.name).write_bytes(path.read_bytes())
+    found = Transcriber(experiment, detector="centre", min_confidence=0.0).transcribe(clip).confidence
+    for least, verdict in ((found - 1e-9, OK), (found + 1e-9, UNCLEAR)):
+        (experiment / "reliability.json").write_text(json.dumps({"multimodal": {"min_confidence": least}}))
+        calibrated = Transcriber(experiment, detector="centre")
+        assert calibrated.recogniser.needed_confidence("video") == 0.5, "nobody has calibrated it"
+        assert calibrated.transcribe(clip).verdict == verdict
+
+
+def test_files_are_written_and_one_that_fails_does_not_stop_the_others(reader, clip, text, tmp_path, capsys):
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    videos = [str(tmp_path / "broken.mp4"), str(tmp_path / "gone.mp4"), str(clip)]
+    options = ["--model", str(reader[0]), "--detector", "centre", "--output_dir", str(tmp_path / "out")]
+    status = cli.main(["transcribe", *videos, *options, "--output", "txt,srt,vtt,ctm,json,trn", "--burn"])
+    printed = capsys.readouterr()
+    assert status == 1 and "1 of 3 files transcribed" in printed.err
+    assert "broken.mp4" in printed.err and "there is no file" in printed.err and "Traceback" not in printed.err
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written == {f"clip.{form}" for form in ("txt", "srt", "vtt", "ctm", "json", "trn", "subtitled.mp4")}
+    assert (tmp_path / "out/clip.txt").read_text() == f"{text}\n"
+    assert json.loads((tmp_path / "out/clip.json").read_text())["text"] == text
+
+
+def test_without_outputs_the_text_is_printed_and_the_status_is_0(reader, clip, text, capsys):
+    options = ["--model", str(reader[0]), "--detector", "centre", "--search", "ctc_greedy"]
+    assert cli.main(["transcribe", str(clip), *options]) == 0
+    assert capsys.readouterr().out == f"{clip}: {text}\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model", "nowhere"], "there is no model at nowhere"),
+        (["--model", "EXP", "--output", "srr"], "Did you mean 'srt'"),
+        (["--model", "EXP", "--min_confidence", "3"], "min_confidence: found 3.0"),
+        (["--model", "EXP", "--longest_piece_s", "1"], "pieces too short"),
+    ],
+)
+def test_what_cannot_be_is_said(reader, clip, options, message, capsys):
+    options = [str(reader[0]) if option == "EXP" else option for option in options]
+    assert cli.main(["transcribe", str(clip), *options, "--detector", "centre"]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_two_files_of_one_name_are_not_written_over_each_other(tmp_path):
+    with pytest.raises(ConfigError, match="would be written to the same"):
+        from espnet_vivit.transcribe import main
+
+        main(["a/x.mp4", "b/x.mp4", "--model", "m", "--output", "txt", "--output_dir", str(tmp_path)])
+
+
+def test_a_file_without_the_stream_that_is_asked_for_is_an_error(reader, tmp_path):
+    frames = reader[1][0][0]
+    with pytest.raises(MediaError, match="no sound"):
+        Transcriber(reader[0], modality="audio").transcribe(write_recording(tmp_path / "mute.mkv", frames))
