@@ -94,7 +94,7 @@ LIMITS = (
     Limit("several_faces", "high", 20, None, "more than one face in {:.0f} % of the pictures: is it the right one?"),
     Limit("face_jump", "high", 0.8, None, "the face jumps by {:.1f} eye distances (a cut, or another face?)"),
     Limit("eye_distance_px", "low", 24, 12, "the face is small: {:.0f} pixels between the eyes, 40 are good"),
-    Limit("mouth_off_centre", "high", 12, None, "the mouth is {:.0f} % of the crop's side off its centre"),
+    Limit("mouth_off_centre", "high", 16, None, "the mouth is {:.0f} % of the crop's side off its centre"),
     Limit("source_rate_hz", "low", 20, 10, "{:.3g} pictures per second in the file: fast movements are lost"),
     Limit("source_rate_hz", "high", 50.5, None, "{:.3g} pictures per second in the file: more than half were dropped"),
     Limit("brightness", "low", 40, None, "very dark: median gray level {:.0f} of 255"),

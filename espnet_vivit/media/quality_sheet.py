@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,8 @@ def draw_sheet(clip: MouthClip, quality: Quality, *, title: str, facts: str = ""
         sheet.row([_view(view) for view in views], [f"{view.time_s:.2f} s" for view in views])
     sheet.caption("mouth crops")
     for chosen in np.array_split(evenly(len(clip.frames), CROPS_A_ROW * CROP_ROWS), CROP_ROWS):
+        if not len(chosen):
+            break
         crops = [_framed(clip.frames[index], STATES[int(states[index])][0]) for index in chosen]
         sheet.row(crops, [f"{index / VIDEO_RATE_HZ:.2f} s" for index in chosen])
     _draw_states(sheet, states)
@@ -96,11 +99,10 @@ def evenly(total: int, wanted: int) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def _font(points: int, bold: bool = False):
-    """DejaVu, which matplotlib brings along: it has the letters of most alphabets."""
-    import matplotlib
-
+    """DejaVu, which matplotlib brings along: it has the letters of many alphabets. Importing matplotlib takes longer."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name, points)
+    folder = Path(find_spec("matplotlib").origin).parent / "mpl-data" / "fonts" / "ttf"
+    return ImageFont.truetype(folder / name, points)
 
 
 class _Sheet:
