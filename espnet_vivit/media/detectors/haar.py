@@ -15,7 +15,7 @@ import numpy as np
 from espnet_vivit.media.detectors import Face
 
 CASCADE = "haarcascade_frontalface_alt2.xml"
-PROPORTIONS = np.array([(0.31, 0.39), (0.69, 0.39), (0.50, 0.66), (0.50, 0.80)])  # of the box: LANDMARKS
+PROPORTIONS = np.array([(0.323, 0.395), (0.683, 0.395), (0.511, 0.679), (0.513, 0.837)])  # of the box: LANDMARKS
 SEARCH_EVERY = 12  # pictures: about half a second until another face is seen
 _SEARCH_SIDE = 240  # pixels to which the shorter side of a picture is reduced for a whole search
 _FACE_SIDE = 64  # pixels to which a known face is reduced

@@ -1,7 +1,9 @@
 """Faces by MediaPipe's face mesh, in a process of its own (detectors/mediapipe_worker.py).
 
-Why a process: the last MediaPipe with models in its wheel (0.10.21) needs protobuf < 5, others here a newer one, and two
-cannot live in one process. `make faces` puts MediaPipe and its protobuf into a folder that only the worker sees. A crash of its native code is an error of that clip, too, and not the end of the program.
+Why a process: the last MediaPipe with models in its wheel (0.10.21) needs protobuf < 5, others here a newer one, and
+two cannot live in one process. `make faces` puts MediaPipe and its protobuf into a folder that only the worker sees.
+A crash of its native code is an error of that clip, too, and not the end of the program. A worker takes about two
+seconds to start, so it is kept for the next clip.
 
 Where MediaPipe is looked for: the folder named by ESPNET_VIVIT_MEDIAPIPE; `mediapipe` in the environment's folder (that
 of `make faces`); an installed package. A newer one (≥ 0.10.30) holds no model: it needs the file `face_landmarker.task`
@@ -10,12 +12,14 @@ of its makers, as `detector="…/face_landmarker.task"` or named by ESPNET_VIVIT
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import os
 import struct
 import subprocess
 import sys
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 
@@ -57,61 +61,71 @@ def missing(name: str = "mediapipe") -> str | None:
 
 
 class MediapipeDetector:
-    """See `Detector`. The worker starts with the first picture (about 2 s), and ends with `close`."""
+    """See `Detector`. A worker is taken, or started, with the first picture, and given back by `close`."""
 
     name = "mediapipe"
 
     def __init__(self, name: str = "mediapipe"):
         self._model = model_file(name)
-        self._process: subprocess.Popen | None = None
-        self._said: deque[str] = deque(maxlen=20)  # last lines of the worker's log
+        self._worker: _Worker | None = None
 
     def detect(self, picture: np.ndarray) -> list[Face]:
-        if self._process is None:
-            self._start()
-        height, width = picture.shape[:2]
-        try:
-            self._process.stdin.write(struct.pack("<II", height, width))
-            self._process.stdin.write(memoryview(np.ascontiguousarray(picture)).cast("B"))
-            self._process.stdin.flush()
-            (num_faces,) = struct.unpack("<I", self._read(4))
-            values = np.frombuffer(self._read(num_faces * 9 * 4), "<f4").reshape(num_faces, 9)
-        except BrokenPipeError as error:
-            raise self._ended() from error
-        return [Face(row[:8].reshape(4, 2).copy(), float(row[8])) for row in values]
+        if self._worker is None:
+            self._worker = _take_worker(str(folder() or ""), self._model)
+        rows = self._worker.ask(picture)
+        return [Face(row[:8].reshape(4, 2).copy(), float(row[8])) for row in rows]
 
     def reset(self) -> None:
-        if self._process is not None:
-            self._process.stdin.write(struct.pack("<II", 0, 0))
+        if self._worker is not None:
+            self._worker.forget()
 
     def close(self) -> None:
-        if self._process is None:
-            return
-        process, self._process = self._process, None
-        try:
-            process.stdin.close()
-        except BrokenPipeError:
-            pass  # it had ended already: nothing is left to say to it
-        process.stdout.close()
-        process.wait()
+        worker, self._worker = self._worker, None
+        if worker is not None and worker.works:
+            worker.forget()
+            _idle.append(worker)
 
-    def _start(self) -> None:
-        place = folder()
-        command = [sys.executable, "-s", str(WORKER), str(place or ""), self._model]
-        quiet = {"GLOG_minloglevel": "2", "OMP_NUM_THREADS": "1"}
+
+class _Worker:
+    """A running mediapipe_worker.py."""
+
+    def __init__(self, place: str, model: str):
+        self.key, self.owner, self.works = (place, model), os.getpid(), True
+        self._said: deque[str] = deque(maxlen=20)  # last lines of its log
         self._process = subprocess.Popen(
-            command,
+            [sys.executable, "-s", str(WORKER), place, model],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, **quiet},
+            env={**os.environ, "GLOG_minloglevel": "2", "OMP_NUM_THREADS": "1"},
         )
-        Thread(target=self._listen, args=(self._process.stderr,), daemon=True).start()
+        Thread(target=self._listen, daemon=True).start()
 
-    def _listen(self, log) -> None:
-        with log:
-            for line in log:
-                self._said.append(line.decode(errors="replace").rstrip())
+    def ask(self, picture: np.ndarray) -> np.ndarray:
+        """(faces, 9) float32: points and opening. Raises MediaError if the process has ended."""
+        height, width = picture.shape[:2]
+        self._tell(struct.pack("<II", height, width), memoryview(np.ascontiguousarray(picture)).cast("B"))
+        (num_faces,) = struct.unpack("<I", self._read(4))
+        return np.frombuffer(self._read(num_faces * 36), "<f4").reshape(num_faces, 9)
+
+    def forget(self) -> None:
+        self._tell(struct.pack("<II", 0, 0))
+
+    def stop(self) -> None:
+        self.works = False
+        self._process.kill()
+        self._process.wait()
+        self._process.stdout.close()
+        with suppress(BrokenPipeError):  # what it has not read is of no interest any more
+            self._process.stdin.close()
+
+    def _tell(self, *parts) -> None:
+        try:
+            for part in parts:
+                self._process.stdin.write(part)
+            self._process.stdin.flush()
+        except BrokenPipeError as error:
+            raise self._ended() from error
 
     def _read(self, size: int) -> bytes:
         data = self._process.stdout.read(size)
@@ -119,7 +133,35 @@ class MediapipeDetector:
             raise self._ended()
         return data
 
+    def _listen(self) -> None:
+        with self._process.stderr as log:
+            for line in log:
+                self._said.append(line.decode(errors="replace").rstrip())
+
     def _ended(self) -> MediaError:
         code = self._process.wait()
+        self.stop()
         said = next((line for line in reversed(self._said) if line), "it said nothing")
         return MediaError(f"MediaPipe's process ended with code {code} ({said})", fix="Try detector='haar'.")
+
+
+_idle: list[_Worker] = []  # workers that wait for the next clip
+
+
+def _take_worker(place: str, model: str) -> _Worker:
+    while _idle:
+        worker = _idle.pop()
+        if worker.owner != os.getpid():
+            continue  # inherited by a fork: it belongs to the parent
+        if worker.key == (place, model):
+            return worker
+        worker.stop()
+    return _Worker(place, model)
+
+
+@atexit.register
+def _stop_idle() -> None:
+    while _idle:
+        worker = _idle.pop()
+        if worker.owner == os.getpid():
+            worker.stop()
