@@ -59,6 +59,7 @@ input[type=search] { padding: .3rem .6rem; min-width: 16rem; font: inherit; }
   padding: .8rem 0 .8rem .8rem; border-top: 1px solid #ddd; border-left: 5px solid; }
 .clip img { width: 100%; max-width: 526px; image-rendering: auto; display: block; }
 .clip .none { color: #777; font-style: italic; }
+.clip[hidden] { display: none; }
 .name { font-weight: 600; overflow-wrap: anywhere; }
 .badge { color: white; border-radius: 4px; padding: .05rem .5rem; font-size: .8rem; margin-right: .4rem; }
 .why { margin: .2rem 0 .2rem 1.1rem; padding: 0; overflow-wrap: anywhere; }

@@ -99,7 +99,7 @@ def evenly(total: int, wanted: int) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def _font(points: int, bold: bool = False):
-    """DejaVu, which matplotlib brings along: it has the letters of many alphabets. Importing matplotlib takes longer."""
+    """DejaVu, which has the letters of many alphabets, from matplotlib, which is not imported: that takes longer."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     folder = Path(find_spec("matplotlib").origin).parent / "mpl-data" / "fonts" / "ttf"
     return ImageFont.truetype(folder / name, points)
