@@ -1,0 +1,248 @@
+"""A local web page to try a model on: a video in; words at their times, the mouth that was read and subtitles out.
+
+    espnet-vivit page --model exp/avsr_train          then open http://127.0.0.1:7860
+
+Only this machine can reach it. Uploads are bounded in bytes and in seconds, and live in a temporary folder that goes
+with the program; while it runs, files older than an hour are deleted. Synthetic clips to try it with are rendered at
+the start (they need espeak-ng's loader). The page is Gradio's; nothing is loaded from the network.
+"""
+
+import argparse
+import html
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from espnet_vivit.errors import ConfigError, EspnetVivitError, MissingDependencyError
+from espnet_vivit.page_clips import render_examples, write_spoken_video
+from espnet_vivit.transcribe import MODALITIES, Transcriber, duration_s
+from espnet_vivit.transcription.result import Transcription
+
+ADDRESS, PORT = "127.0.0.1", 7860
+MAX_MB, MAX_S = 200, 180.0
+DOWNLOADS = ("srt", "vtt", "txt", "json")
+SHOWN_S, _SHOWN_PIXELS = 20.0, 288  # of the mouth's picture
+_CLEAN_EVERY_S, _KEEP_S = 600, 3600
+
+
+class PageReader:
+    """What the page does with a video, without the page: `read(path, modality)` gives what its fields show.
+
+    folder: where results are written. max_mb, max_s: of a video; larger ones are refused with a ConfigError.
+    """
+
+    def __init__(self, model: str | Path, folder: Path, *, detector: str = "auto", max_mb=MAX_MB, max_s=MAX_S):
+        self._model, self._detector = model, detector
+        self._transcribers = {"auto": Transcriber(model, detector=detector)}
+        self._folder, self._max_mb, self._max_s = folder, max_mb, max_s
+        trained = self._transcribers["auto"].recogniser.modality
+        self.modalities = MODALITIES if trained == "multimodal" else ("auto",)
+        self._sees = trained != "audio"
+
+    def read(self, path: str | Path, modality: str = "auto") -> tuple[str, str | None, list[str], dict]:
+        """(words as HTML, video of the mouth or None, subtitle files, seconds by stage). Raises EspnetVivitError."""
+        from espnet_vivit.subtitles import write_subtitles
+
+        path = Path(path)
+        self._check_size(path)
+        if modality not in self._transcribers:  # each holds the model for one choice of streams
+            self._transcribers[modality] = Transcriber(self._model, modality=modality, detector=self._detector)
+        result = self._transcribers[modality].transcribe(path)
+        folder = Path(tempfile.mkdtemp(dir=self._folder))
+        files = [str(file) for file in write_subtitles(result, folder, DOWNLOADS, name=path.stem)]
+        mouth = self._mouth_video(path, folder) if self._sees and modality != "audio" else None
+        return words_html(result), mouth, files, {name: round(spent, 2) for name, spent in result.seconds.items()}
+
+    def _check_size(self, path: Path) -> None:
+        megabytes = path.stat().st_size / 1e6
+        if megabytes > self._max_mb:
+            raise ConfigError(
+                "the file is too large", found=f"{megabytes:.0f} MB", expected=f"at most {self._max_mb} MB"
+            )
+        length_s = duration_s(path)
+        if length_s is not None and length_s > self._max_s:
+            raise ConfigError(
+                "the video is too long for this page",
+                found=f"{length_s:.0f} s",
+                expected=f"at most {self._max_s:.0f} s",
+                fix="espnet-vivit transcribe takes any length.",
+            )
+
+    def _mouth_video(self, path: Path, folder: Path) -> str | None:
+        """What the model saw and, for ViViT, beside it where it looked; None where no face was found."""
+        from espnet_vivit.media.mouth_clip import NoFaceError, read_mouth_clip
+
+        transcriber = self._transcribers["auto"]
+        try:
+            clip = read_mouth_clip(path, detector=self._detector, size=transcriber.mouth_size, end_s=SHOWN_S)
+        except NoFaceError:  # the verdict beside the words says so
+            return None
+        frames = seen_and_looked_at(transcriber.recogniser.speech2text.asr_model.vision_encoder, clip.frames)
+        scale = max(1, _SHOWN_PIXELS // frames.shape[1])
+        frames = frames.repeat(scale, axis=1).repeat(scale, axis=2)
+        target = folder / "mouth.mp4"
+        write_spoken_video(target, frames[:, : frames.shape[1] // 2 * 2, : frames.shape[2] // 2 * 2])
+        return str(target)
+
+
+def seen_and_looked_at(vision_encoder, frames: np.ndarray) -> np.ndarray:
+    """(T, H, W) uint8 as the encoder crops it; for a ViViT (T, H, 2 W, 3): beside it with its attention rollout."""
+    import torch
+
+    from espnet_vivit.frontend.attention_rollout import attention_rollout, overlay
+    from espnet_vivit.frontend.vivit_clips import VivitEncoder
+    from espnet_vivit.tasks.augment import crop
+
+    seen = np.ascontiguousarray(crop(frames, vision_encoder.preset, rng=None))
+    if not isinstance(vision_encoder, VivitEncoder):
+        return seen
+    maps = attention_rollout(vision_encoder, torch.from_numpy(seen)).numpy()  # (T', h, w)
+    steps = np.minimum(np.arange(len(seen)) * len(maps) // len(seen), len(maps) - 1)
+    gray = seen[..., None].repeat(3, axis=3)
+    lit = np.stack([overlay(frame, maps[step]) for frame, step in zip(seen, steps, strict=True)])
+    return np.concatenate([gray, lit], axis=2)
+
+
+def words_html(result: Transcription) -> str:
+    """The words coloured by confidence, each with its times; what is unclear with its reasons."""
+    parts = []
+    for piece in result.pieces:
+        words = [_word_html(word) for word in piece.words]
+        if piece.reasons:
+            said = html.escape("; ".join(piece.reasons))
+            words.append(f'<p class="reason">{piece.start_s:.1f}–{piece.end_s:.1f} s, {piece.status}: {said}</p>')
+        parts.append("".join(words))
+    body = "".join(parts) or '<p class="reason">nothing was found in this file</p>'
+    return f'<div class="words" data-verdict="{result.verdict}">{body}</div>'
+
+
+def _word_html(word) -> str:
+    hue = round(120 * word.confidence)  # degrees: 0 red, 120 green
+    text, times = html.escape(word.text), f"{word.start_s:.2f}–{word.end_s:.2f} s"
+    return (
+        f'<span class="word" style="background: hsl({hue} 75% 82%)" title="{times}, confidence {word.confidence:.2f}">'
+        f"{text}<small>{word.start_s:.2f} s · {word.confidence:.0%}</small></span>"
+    )
+
+
+_STYLE = """
+.words { line-height: 3.2; }
+.word { display: inline-block; padding: 2px 10px; margin: 3px; border-radius: 8px; color: #111; line-height: 1.4;
+        text-align: center; font-size: 1.2rem; }
+.word small { display: block; font-size: .7rem; color: #333; }
+.reason { color: #a33; line-height: 1.5; }
+"""
+
+
+def build_page(reader: PageReader, *, examples: Sequence[Path] = ()):
+    """The page as `gradio.Blocks`. Raises MissingDependencyError without Gradio."""
+    gradio = _gradio()
+
+    def answer(path, modality):
+        if path is None:
+            raise gradio.Error("Choose a video first.", duration=None)
+        try:
+            return reader.read(path, modality)
+        except EspnetVivitError as error:
+            raise gradio.Error(html.escape(str(error)), duration=None) from error
+
+    with gradio.Blocks(title="espnet_vivit", delete_cache=(_CLEAN_EVERY_S, _KEEP_S), analytics_enabled=False) as page:
+        gradio.Markdown(
+            "# What is being said?\nA video of a speaking face in; its words out. It stays on this machine."
+        )
+        with gradio.Row():
+            with gradio.Column():
+                video = gradio.Video(label="Video", sources=["upload", "webcam"], height=320)
+                modality = gradio.Radio(list(reader.modalities), value="auto", label="Read from")
+                button = gradio.Button("Read", variant="primary", elem_id="read")
+                if examples:
+                    gradio.Examples([[str(path)] for path in examples], inputs=[video], label="Synthetic clips")
+            with gradio.Column():
+                words = gradio.HTML(elem_id="words")
+                mouth = gradio.Video(
+                    label="What the model saw (ViViT: and where it looked)",
+                    interactive=False,
+                    height=240,
+                    elem_id="mouth",
+                )
+                files = gradio.Files(label="Subtitles", interactive=False, elem_id="files")
+                with gradio.Accordion("Seconds spent, by stage", open=False):
+                    seconds = gradio.JSON(label="Seconds")
+        button.click(answer, [video, modality], [words, mouth, files, seconds], api_name="read", concurrency_limit=1)
+    return page
+
+
+@contextmanager
+def served_page(
+    model: str | Path, *, port: int = PORT, detector: str = "auto", max_mb: int = MAX_MB, max_s: float = MAX_S
+):
+    """Serve the page on this machine while the block runs; gives its address. All files go with the block."""
+    folder = Path(tempfile.mkdtemp(prefix="espnet_vivit_page_"))
+    os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    gradio = _gradio()
+    page = None
+    try:
+        reader = PageReader(model, folder, detector=detector, max_mb=max_mb, max_s=max_s)
+        page = build_page(reader, examples=render_examples(folder))
+        _, address, _ = page.launch(
+            server_name=ADDRESS,
+            server_port=port,
+            share=False,
+            prevent_thread_lock=True,
+            quiet=True,
+            max_file_size=f"{max_mb}mb",
+            allowed_paths=[str(folder)],
+            theme=gradio.themes.Base(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+            css=_STYLE,
+        )
+        yield address
+    finally:
+        if page is not None:
+            page.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _gradio():
+    try:
+        import gradio
+    except ImportError as error:
+        raise MissingDependencyError("Gradio is not installed", fix="Type: pip install 'espnet-vivit[page]'") from error
+    return gradio
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="espnet-vivit page",
+        description="Serve a local web page to try a model on.",
+        epilog="example: espnet-vivit page --model exp/avsr_train",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--model", required=True, help="experiment folder, weights file in one, or package")
+    parser.add_argument("--port", type=int, default=PORT)
+    parser.add_argument("--detector", default="auto", help="of faces; centre: the videos are mouth crops already")
+    parser.add_argument("--max_mb", type=int, default=MAX_MB, help="largest upload")
+    parser.add_argument("--max_s", type=float, default=MAX_S, help="longest video in seconds")
+    options = vars(parser.parse_args(argv))
+    with served_page(options.pop("model"), **options) as address:
+        print(f"serving {address}  (Ctrl-C ends it)")
+        try:
+            _wait()
+        except KeyboardInterrupt:
+            print("bye")
+    return 0
+
+
+def _wait() -> None:
+    import threading
+
+    threading.Event().wait()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
