@@ -22,17 +22,13 @@ from espnet_vivit.errors import ConfigError
 from espnet_vivit.espnet_compat import (
     ASRTask,
     ClassChoices,
-    NestedDictAction,
     separate_averages,
-    str2bool,
-    str_or_none,
 )
 from espnet_vivit.frontend.presets import visual_preset
-from espnet_vivit.fusion import FUSIONS
-from espnet_vivit.precision import AMP_DTYPES, precision_for_inference
+from espnet_vivit.precision import precision_for_inference
 from espnet_vivit.tasks.batches import frame_batches, log_padding
 from espnet_vivit.tasks.curriculum import EpochIterFactory, read_curriculum
-from espnet_vivit.tasks.data_check import STREAMS, check_training_data
+from espnet_vivit.tasks.data_check import check_training_data
 from espnet_vivit.tasks.dataset import AVSRDataset, AVSRIterableDataset
 from espnet_vivit.tasks.model_config import (
     check_adapters,
@@ -43,17 +39,14 @@ from espnet_vivit.tasks.model_config import (
     read_token_list,
     start_from_parts,
 )
+from espnet_vivit.tasks.model_options import add_model_arguments
 from espnet_vivit.tasks.optimiser import build_optimizer, read_rates
-from espnet_vivit.tasks.options import PartChoices, adapt_parser, add_choice, read_config
+from espnet_vivit.tasks.options import PartChoices, adapt_parser, read_config
 from espnet_vivit.tasks.preprocess import AVSRPreprocessor, check_preprocessor_conf
 from espnet_vivit.tasks.recompute import checkpoint_towers
 from espnet_vivit.tasks.schedule import CosineWithWarmup  # noqa: F401 (importing it adds the scheduler)
 from espnet_vivit.tasks.trainer import AVSRTrainer, check_precision
 from espnet_vivit.tasks.training_options import add_training_arguments, check_training_options, with_deepspeed
-from espnet_vivit.units import FEATURE_RATES
-
-TOKEN_TYPES = ("bpe", "char", "word")
-INITS = ("chainer", "xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal", "normal")
 
 
 class AVSRTask(ASRTask):
@@ -77,35 +70,8 @@ class AVSRTask(ASRTask):
 
     @classmethod
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
-        parser.get_default("required").append("token_list")
-        group = parser.add_argument_group("Audio-visual model")
-        add_choice(group, "modality", STREAMS, help_text="streams of the model; follows from the encoders named")
-        add_choice(group, "fusion", FUSIONS, default="concat", help_text="how video and audio features are joined")
-        add_choice(
-            group, "feature_rate", FEATURE_RATES, default="frame", help_text="25 Hz (frame) or 12.5 Hz (tubelet)"
-        )
-        add_choice(group, "init", INITS, help_text="initialisation of all but the vision encoder")
-        add_choice(group, "amp_dtype", AMP_DTYPES, help_text="mixed precision: replaces ESPnet's use_amp")
+        add_model_arguments(parser, cls.class_choices_list)
         add_training_arguments(parser)
-        for name, what in (
-            ("modality_dropout", "how often training silences a stream, as {video: 0.25, audio: 0.25}"),
-            ("model_conf", "loss weights and reports, as {ctc_weight: 0.1, lsm_weight: 0.1, frame_loss_weight: 0}"),
-            ("ctc_conf", "options of ESPnet's CTC"),
-            ("tower_adapters", "LoRA and QLoRA, as {vision_encoder: {type: qlora, r: 16}}; see AdapterConfig"),
-            ("init_parts", "where parts start from, as {encoder: vsr.pth, vision_encoder: google/vivit-b-16x2-…}"),
-            ("curriculum", "short clips first, as {max_frames: 100, epochs: 10}"),
-            ("lr_scale", "a part's share of the learning rate, as {vision_encoder: 0.1}"),
-            ("layer_decay", "a layer's rate beside that of the one above it, as {vision_encoder: 0.75}"),
-            ("freeze_until", "the optimiser step from which a part learns, as {vision_encoder: 5000}"),
-        ):
-            group.add_argument(f"--{name}", action=NestedDictAction, default={}, help=what)
-        group = parser.add_argument_group("Text and preprocessing")
-        group.add_argument("--token_list", type=str_or_none, default=None, help="one token per line, <blank> first")
-        group.add_argument("--token_type", default="bpe", choices=TOKEN_TYPES, help="what a token is")
-        group.add_argument("--bpemodel", type=str_or_none, default=None, help="sentencepiece model, for token_type bpe")
-        group.add_argument("--use_preprocessor", type=str2bool, default=True, help="off: the data are arrays already")
-        for choices in cls.class_choices_list:
-            choices.add_arguments(group)
 
     @classmethod
     def get_default_config(cls) -> dict:
