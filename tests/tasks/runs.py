@@ -6,6 +6,7 @@ The plan is a list of runs `{"args": [[…], …], "kill": …, "patch": …}`: 
 per process; several are ranks of one distributed training, with the environment that torchrun would give them.
 `kill`: "batch 5" (at the fifth batch that the trainer asks for), "write checkpoint.pth 2" (in the middle of writing it
 for the second time) or "rename 2epoch.pth 1" (instead of giving the finished file its name), all by SIGKILL.
+`kill_at` 0.4: after that share of the time that the first run of the plan has taken, wherever it then is.
 `patch`: names of the changes in PATCHES. `cut`: before the run, this file loses its last 1000 bytes. `log`: a file for
 what the run says. Prints a JSON list of the exit codes, one list per run.
 """
@@ -16,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import types
 from pathlib import Path
 
@@ -56,14 +58,20 @@ def perform(plan: list[dict], folder: Path, *, timeout_s: float = 160) -> list[l
 def main() -> None:
     from espnet_vivit.tasks.avsr import AVSRTask
 
-    codes = []
+    codes, whole_s = [], None
     for run in json.loads(Path(sys.argv[1]).read_text()):
         port = free_port()
         if "cut" in run:
             path = Path(run["cut"])
             path.write_bytes(path.read_bytes()[:-1000])
+        begun_s = time.monotonic()
         children = [start(AVSRTask, run, rank, port) for rank in range(len(run["args"]))]
+        if "kill_at" in run:
+            time.sleep(run["kill_at"] * whole_s)
+            for child in children:
+                os.kill(child, signal.SIGKILL)  # is not waited for yet, so its number is still its own
         codes.append([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])
+        whole_s = whole_s or time.monotonic() - begun_s
     print(json.dumps(codes))
 
 

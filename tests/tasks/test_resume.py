@@ -1,17 +1,13 @@
 """Killed at any moment and started again by the same command, a training ends with the weights it would have had."""
 
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
 import torch
 
-from tests.tasks.runs import ROOT, command, perform, write_corpus
+from tests.tasks.runs import command, perform, write_corpus
 from tests.tiny_corpus import write_config
 
 EPOCHS = 3
@@ -97,38 +93,12 @@ def test_a_damaged_checkpoint_costs_one_epoch_and_changes_nothing(trained):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_command_itself_killed_at_random_moments(corpus, tmp_path):
-    """As a user has it: a new process each time, a worker that loads the data, any moment at all."""
+def test_killed_at_random_moments(corpus, tmp_path):
+    """Wherever it is: while it is built, loads data in a process of its own, trains, validates, averages or saves."""
     config = settings(tmp_path / "train.yaml", num_workers=1)
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    straight, killed = ([command(corpus, tmp_path / name, config)] for name in ("straight", "killed"))
     draw = random.Random(11)
-
-    def start(name):
-        words = [sys.executable, "-m", "espnet_vivit.bin.avsr_train", *command(corpus, tmp_path / name, config)]
-        return subprocess.Popen(words, cwd=ROOT, env=environ, stderr=subprocess.PIPE, text=True)
-
-    process = start("straight")
-    first_epoch_s = None
-    begun_s = time.monotonic()
-    for line in process.stderr:
-        if "epoch started" in line and first_epoch_s is None:
-            first_epoch_s = time.monotonic() - begun_s
-    assert process.wait() == 0 and first_epoch_s is not None
-    training_s = time.monotonic() - begun_s - first_epoch_s
-    killed = 0
-    while killed < 8:
-        process = start("killed")
-        for line in process.stderr:
-            if "epoch started" in line or "already reached" in line:
-                break
-        time.sleep(draw.uniform(0, training_s))
-        process.kill()
-        process.communicate()
-        killed += process.returncode == -signal.SIGKILL
-        if process.returncode == 0:
-            break
-    assert killed >= 1
-    process = start("killed")
-    process.communicate()
-    assert process.returncode == 0
+    kills = [{"args": killed, "kill_at": draw.uniform(0.1, 0.9)} for _ in range(6)]
+    codes = perform([{"args": straight}, *kills, {"args": killed}], tmp_path, timeout_s=800)
+    assert codes[0] == codes[-1] == [0] and codes[1:-1].count([-signal.SIGKILL]) >= 2
     assert_same(tmp_path / "killed", tmp_path / "straight")
