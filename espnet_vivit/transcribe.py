@@ -97,14 +97,14 @@ class Transcriber:
         """
         from espnet_vivit.transcription.assembly import Assembly
         from espnet_vivit.transcription.cutting import cut_into_pieces
-        from espnet_vivit.transcription.reading import Gap
+        from espnet_vivit.transcription.reading import kind_of
 
         begun_s = time.perf_counter()
         seconds: dict[str, float] = {}
         assembly = Assembly()
         stretches = self._stretches(Path(path), seconds)
-        for nothing_to_read, parts in groupby(stretches, key=lambda part: isinstance(part, Gap)):
-            if nothing_to_read:
+        for kind, parts in groupby(stretches, key=kind_of):
+            if kind == "gap":
                 for gap in parts:
                     assembly.add_gap(gap)
                 continue

@@ -122,7 +122,8 @@ def test_a_picture_that_shows_no_mouth_leaves_the_sound(reader, transcriber, tex
     assert result.text == text and result.verdict == WARN and result.pieces[0].modality == "audio"
 
 
-def test_a_time_without_a_face_is_reported_and_reading_goes_on_behind_it(reader, text, tmp_path, monkeypatch):
+@pytest.mark.parametrize("modality", ["video", "auto"])
+def test_a_time_without_a_face_is_reported_and_reading_goes_on_behind_it(reader, text, tmp_path, monkeypatch, modality):
     frames, samples, _ = reader[1][0]
     three = (np.concatenate([frames] * 3), np.concatenate([samples] * 3))
     recording, away_s = write_recording(tmp_path / "away.mkv", *three), (len(frames) / 25, 2 * len(frames) / 25)
@@ -133,17 +134,24 @@ def test_a_time_without_a_face_is_reported_and_reading_goes_on_behind_it(reader,
         if start_s > 0:
             yield from stream(path, start_s=start_s, **options)
             return
-        if "end_s" in options:
-            yield from stream(path, start_s=start_s, **options)
-            return
+        yield from stream(path, start_s=0.0, end_s=away_s[0], **options)
         raise NoFaceError("no face", start_s=away_s[0], end_s=away_s[1])
 
     monkeypatch.setattr(mouth_clip, "stream_mouth_clips", with_gap)
-    result = Transcriber(reader[0], detector="centre").transcribe(recording)
-    assert result.text == f"{text} {text}" and result.verdict == WARN
-    (gap,) = result.unclear
-    assert (gap.start_s, gap.end_s) == away_s and "no face" in gap.reasons[0]
-    assert result.words[6].start_s > away_s[1]
+    result = Transcriber(reader[0], detector="centre", modality=modality).transcribe(recording)
+    (away,) = [piece for piece in result.pieces if piece.status != OK]
+    assert (away.start_s, away.end_s) == away_s and "no face was found" in away.reasons[0]
+    assert result.verdict == WARN and away.status == (UNCLEAR if modality == "video" else WARN)
+    assert result.text == " ".join([text] * (2 if modality == "video" else 3))
+    assert result.words[-6].start_s > away_s[1]
+
+
+def test_a_face_that_stays_away_is_reported_to_the_end(reader, tmp_path):
+    """By the real detector: drawn mouths are no faces."""
+    recording = write_recording(tmp_path / "mute.mkv", np.tile(reader[1][0][0], (1, 4, 4)))
+    result = Transcriber(reader[0], detector="haar", modality="video").transcribe(recording)
+    assert result.verdict == UNCLEAR and result.text == "" and result.unclear[0].reasons == ("no face was found",)
+    assert result.duration_s == len(reader[1][0][0]) / 25
 
 
 def test_what_was_never_learnt_is_not_believed(reader, clip, text, tmp_path):

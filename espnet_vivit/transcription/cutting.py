@@ -40,6 +40,7 @@ class Stretch:
     first: int
     clip: "MouthClip | None"
     speech: np.ndarray | None
+    note: str = ""  # what is out of order with it
 
     def __len__(self) -> int:
         return len(self.clip.frames) if self.clip is not None else len(self.speech) // SAMPLES_PER_FRAME
@@ -48,12 +49,12 @@ class Stretch:
         begin, end, _ = frames.indices(len(self))
         clip = None if self.clip is None else slice_clip(self.clip, begin, end)
         speech = None if self.speech is None else self.speech[begin * SAMPLES_PER_FRAME : end * SAMPLES_PER_FRAME]
-        return Stretch(self.first + begin, clip, speech)
+        return Stretch(self.first + begin, clip, speech, self.note)
 
     def __add__(self, other: "Stretch") -> "Stretch":
         clip = None if self.clip is None else join_clips(self.clip, other.clip)
         speech = None if self.speech is None else np.concatenate([self.speech, other.speech])
-        return Stretch(self.first, clip, speech)
+        return Stretch(self.first, clip, speech, self.note)
 
 
 @dataclass(frozen=True)

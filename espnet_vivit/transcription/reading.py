@@ -1,21 +1,24 @@
 """A media file in, stretches of mouth pictures and sound out, as they are decoded; each frame is decoded once.
 
-What cannot be looked at (no face, more than a moment long) is a `Gap` that says why; reading goes on behind it.
+A time without a face, more than a moment long, comes as its sound alone, or without sound as a `Gap` that says why;
+reading goes on behind it.
 """
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from espnet_vivit.errors import InputError, MediaError
+from espnet_vivit.errors import ConfigError, MediaError
+from espnet_vivit.media.sound_track import SpeechReader
 from espnet_vivit.transcription.cutting import Stretch
 from espnet_vivit.transcription.stopwatch import stopwatch
-from espnet_vivit.units import AUDIO_RATE_HZ, SAMPLES_PER_FRAME, VIDEO_RATE_HZ, seconds_of_frames
+from espnet_vivit.units import SAMPLES_PER_FRAME, VIDEO_RATE_HZ
 
 STRETCH_S = 20.0  # what is held at a time
-_WORTH_READING_S = 0.4  # of the time before a face is lost; it is decoded a second time
+HEARD_ONLY = "no face was found: read from the sound alone"
 _SILENT = 1e-4  # a track whose samples are all below -80 dB of full scale carries no sound
 
 
@@ -36,86 +39,68 @@ def read_mouth_stretches(
     `options` are those of `stream_mouth_clips`; `seconds` is added to: what each stage took.
     Raises MediaError: unreadable, or without a picture.
     """
-    from espnet_vivit.media.mouth_clip import NoFaceError
+    from espnet_vivit.media.mouth_clip import NoFaceError, stream_mouth_clips  # late: they load OpenCV
 
-    begin_s, gap = 0.0, None
+    begin_s = 0.0
     while True:
-        reached_s = begin_s
+        first = round(begin_s * VIDEO_RATE_HZ)
         try:
-            for stretch in _mouths(path, with_sound, seconds, chunk_s=STRETCH_S, start_s=begin_s, **options):
-                if gap is not None:
-                    yield gap
-                    gap = None
-                yield stretch
-                reached_s = seconds_of_frames(stretch.first + len(stretch))
-            break
-        except NoFaceError as error:
-            if error.start_s - reached_s >= _WORTH_READING_S:  # was held back when the face went
-                if gap is not None:
-                    yield gap
-                    gap = None
-                yield from _mouths(path, with_sound, seconds, start_s=reached_s, end_s=error.start_s, **options)
-                reached_s = error.start_s
-            gap = Gap(reached_s if gap is None else gap.start_s, max(error.end_s, reached_s), "no face was found")
-            if error.end_s <= begin_s:
-                break
+            for clip in stream_mouth_clips(path, chunk_s=STRETCH_S, start_s=begin_s, **options):
+                for stage, spent_s in clip.seconds.items():
+                    seconds[stage] = seconds.get(stage, 0.0) + spent_s
+                yield Stretch(first, clip, _fitted(clip.speech, len(clip.frames)) if with_sound else None)
+                first += len(clip.frames)
+            return
+        except NoFaceError as error:  # what lies before it has been given out
+            heard = _sound(path, seconds, error.start_s, error.end_s, note=HEARD_ONLY) if with_sound else iter(())
+            part = next(heard, None)
+            if part is None:
+                yield Gap(error.start_s, error.end_s, "no face was found")
+            else:
+                yield part
+                yield from heard
             begin_s = error.end_s
-        except InputError:  # nothing behind the gap
-            if gap is None:
+        except ConfigError:
+            if begin_s == 0:
                 raise
-            break
-    if gap is not None:
-        yield gap
-
-
-def _mouths(path: Path, with_sound: bool, seconds: dict[str, float], *, start_s: float, **options) -> Iterator[Stretch]:
-    from espnet_vivit.media.mouth_clip import stream_mouth_clips  # late: loads OpenCV
-
-    first = round(start_s * VIDEO_RATE_HZ)
-    for clip in stream_mouth_clips(path, start_s=start_s, **options):
-        for stage, spent_s in clip.seconds.items():
-            seconds[stage] = seconds.get(stage, 0.0) + spent_s
-        yield Stretch(first, clip, _fitted(clip.speech, len(clip.frames)) if with_sound else None)
-        first += len(clip.frames)
+            return  # there is nothing behind the time without a face
 
 
 def read_sound_stretches(path: Path, *, seconds: dict[str, float]) -> Iterator[Stretch]:
     """The sound alone; `seconds["audio"]` is added to. Raises MediaError: unreadable, or without sound."""
-    wanted = round(STRETCH_S * AUDIO_RATE_HZ)
-    first, held, count = 0, [], 0
-    samples = _stream_sound(path)
-    while True:
-        with stopwatch(seconds, "audio"):
-            part = next(samples, None)
-        if part is not None:
-            held.append(part)
-            count += len(part)
-        while count >= wanted or (part is None and count):
-            speech = np.concatenate(held)
-            frames = -(-min(count, wanted) // SAMPLES_PER_FRAME)
-            yield Stretch(first, None, _fitted(speech[:wanted], frames))
-            held, count, first = [speech[wanted:]], max(0, count - wanted), first + frames
-        if part is None:
-            return
+    stretches = _sound(path, seconds, 0.0, None)
+    first = next(stretches, None)
+    if first is None:
+        raise MediaError(f"{path} has no sound", fix="Read it from the lips: --modality video")
+    yield first
+    yield from stretches
 
 
-def _stream_sound(path: Path) -> Iterator[np.ndarray]:
-    """Mono samples at 16 kHz, a few at a time, from the file's begin on: silence where the track begins later."""
-    import av
+def _sound(
+    path: Path, seconds: dict[str, float], start_s: float, end_s: float | None, *, note: str = ""
+) -> Iterator[Stretch]:
+    """The sound from `start_s` on; nothing if there is none."""
+    if path.suffix == ".npy":
+        return
+    first = round(start_s * VIDEO_RATE_HZ)
+    last = None if end_s is None else round(end_s * VIDEO_RATE_HZ)
+    with closing(SpeechReader(path, start_s=start_s)) as reader:
+        while last is None or first < last:
+            wanted = round(STRETCH_S * VIDEO_RATE_HZ) if last is None else min(STRETCH_S * VIDEO_RATE_HZ, last - first)
+            with stopwatch(seconds, "audio"):
+                speech = reader.take(round(wanted) * SAMPLES_PER_FRAME)
+            frames = -(-len(speech) // SAMPLES_PER_FRAME)
+            if not frames:
+                return
+            yield Stretch(first, None, _fitted(speech, frames), note)
+            first += frames
 
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.audio:
-                raise MediaError(f"{path} has no sound", fix="Read it from the lips: --modality video")
-            stream = container.streams.audio[0]
-            late_s = (stream.start_time or 0) * stream.time_base - (container.start_time or 0) / av.time_base
-            yield np.zeros(max(0, round(late_s * AUDIO_RATE_HZ)), np.float32)
-            resampler = av.AudioResampler(format="flt", layout="mono", rate=AUDIO_RATE_HZ)
-            for frame in container.decode(stream):
-                yield from (found.to_ndarray()[0] for found in resampler.resample(frame))
-            yield from (found.to_ndarray()[0] for found in resampler.resample(None))
-    except av.FFmpegError as error:
-        raise MediaError(f"cannot read the sound of {path} ({error.strerror})", fix="Does it play?") from error
+
+def kind_of(part: Stretch | Gap) -> str:
+    """ "gap", "seen" or "heard": stretches of one kind that follow each other belong together."""
+    if isinstance(part, Gap):
+        return "gap"
+    return "heard" if part.clip is None else "seen"
 
 
 def is_silent(speech: np.ndarray) -> bool:

@@ -93,7 +93,7 @@ class PieceRecogniser:
     def _streams(self, cut: Cut, seconds: dict[str, float]) -> tuple[dict[str, np.ndarray], list[str]]:
         """What the model gets, and what is wrong with it."""
         streams: dict[str, np.ndarray] = {}
-        warnings: list[str] = []
+        warnings = [cut.stretch.note] if cut.stretch.note else []
         clip, speech = cut.stretch.clip, cut.stretch.speech
         if clip is not None and self.preset is not None:
             with stopwatch(seconds, "judge"):
