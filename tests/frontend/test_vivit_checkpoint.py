@@ -1,5 +1,6 @@
 """Stored towers: both libraries' names, both file formats, and one prompt error where there is nothing to read."""
 
+import copy
 import http.server
 import json
 import pickle
@@ -83,6 +84,24 @@ def test_weights_come_in_the_dtype_asked_for(folder):
     assert read(folder).dtype == torch.float32
     assert read(folder, dtype="bfloat16").dtype == torch.bfloat16
     assert read(folder, dtype=torch.float16).dtype == torch.float16
+
+
+def test_a_hub_id_is_read_from_the_cache_at_the_revision_asked_for(tower, tmp_path):
+    """As `hf download` leaves two revisions of a model; there is no network here."""
+    repository = tmp_path / "cache" / "models--someone--vivit-tiny"
+    (repository / "refs").mkdir(parents=True)
+    for commit, factor in (("a" * 40, 1.0), ("b" * 40, 2.0)):
+        scaled = copy.deepcopy(tower)
+        with torch.no_grad():
+            scaled.embeddings.cls_token.mul_(factor)
+        scaled.save_pretrained(repository / "snapshots" / commit)
+    (repository / "refs" / "main").write_text("a" * 40)
+    for revision, factor in ((None, 1.0), ("main", 1.0), ("b" * 40, 2.0)):
+        where = {"cache_dir": str(tmp_path / "cache"), "revision": revision, "num_frames": WINDOW}
+        loaded = vivit_encoder("someone/vivit-tiny", **where).vivit
+        torch.testing.assert_close(loaded.embeddings.cls_token, tower.embeddings.cls_token * factor, atol=0, rtol=0)
+    with pytest.raises(WeightsError, match="someone/vivit-tiny are not on this machine"):
+        vivit_encoder("someone/vivit-tiny", **(where | {"revision": "c" * 40}))
 
 
 def test_a_missing_folder_is_an_error_at_once(tmp_path):

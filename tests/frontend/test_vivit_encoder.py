@@ -373,6 +373,17 @@ def test_a_frozen_tower_runs_without_a_graph_stays_in_eval_and_the_projection_tr
     assert with_gradient == {name for name, parameter in encoder.named_parameters() if parameter.requires_grad}
 
 
+def test_a_frozen_tower_has_no_place_in_the_optimiser():
+    """Not even where somebody hands over all parameters, frozen ones included."""
+    encoder = windowed(frozen=True, output_dim=6).train()
+    optimiser = torch.optim.AdamW(encoder.parameters(), weight_decay=0.1)
+    before = {name: value.clone() for name, value in encoder.vivit.state_dict().items()}
+    encoder(gray_clip(12)[None]).square().sum().backward()
+    optimiser.step()
+    assert set(optimiser.state) == set(encoder.projection.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in encoder.vivit.state_dict().items())
+
+
 def test_an_unfrozen_tower_trains_all_of_itself():
     encoder = windowed(output_dim=6).train()
     assert all(module.training for module in encoder.modules())

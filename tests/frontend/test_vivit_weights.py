@@ -158,6 +158,22 @@ def v4_names(encoder, folder, prefix):
     return {prefix + name: value for name, value in load_file(folder / "model.safetensors").items()}
 
 
+LAYER_NAMES = (
+    "attention.q_proj attention.k_proj attention.v_proj attention.o_proj "
+    "layernorm_before layernorm_after mlp.fc1 mlp.fc2"
+).split()
+
+
+def test_the_names_of_our_checkpoints_are_these_whatever_the_library_calls_its_own():
+    encoder = tiny_vivit(output_dim=6, feature_rate="frame")
+    layers = [f"vivit.layers.{i}.{name}" for i in range(2) for name in LAYER_NAMES]
+    modules = [*layers, "vivit.layernorm", "vivit.embeddings.patch_embeddings.projection", "projection"]
+    modules.append("upsample.linear")
+    expected = {f"{name}.{kind}" for name in modules for kind in ("weight", "bias")}
+    expected |= {"vivit.embeddings.cls_token", "vivit.embeddings.position_embeddings"}
+    assert set(encoder.state_dict()) == expected
+
+
 def test_our_checkpoints_with_names_of_transformers_4_load(tmp_path):
     saved, other = (tiny_vivit(output_dim=6, frame_adjust="window", window_overlap=2) for _ in range(2))
     state = {name: value for name, value in saved.state_dict().items() if not name.startswith("vivit.")}
