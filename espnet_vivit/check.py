@@ -118,7 +118,7 @@ def _examine_model(
     from espnet_vivit.tasks.training_batches import training_batches
 
     with stops("model"):
-        device = torch.device(options.device if options.device != "auto" else _best_device())
+        device = check_model.device_of(options.device)
         torch.manual_seed(args.seed)
         if trained:  # its vision tower is in its config.yaml: neither hub nor cache is needed
             model, _ = AVSRTask.build_model_from_file(options.config / "config.yaml")
@@ -141,12 +141,6 @@ def _examine_model(
     with stops("largest batch"):
         row = check_model.largest_row(model, configured, batches, device)
     yield row
-
-
-def _best_device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,6 +7,7 @@ configured optimiser, forward, backward and step: what it takes is what training
 
 import argparse
 import gc
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -210,11 +211,13 @@ def _measured_step(model, optimizer, batch, device: torch.device) -> tuple[int, 
 
 
 def total_memory(device: torch.device) -> int:
-    """Bytes that this process could have: of the GPU, or what it has and what Linux says is available."""
+    """Bytes that this process could have: of the GPU, or what it has and what Linux and its container leave it."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
-    lines = _proc("/proc/meminfo")
-    return lines["MemAvailable"] + _proc("/proc/self/status")["VmRSS"] if lines else 2**63
+    lines, container = _proc("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
+    here = lines["MemAvailable"] + _proc("/proc/self/status")["VmRSS"] if lines else sys.maxsize
+    limit = container.read_text(encoding="ascii").strip() if container.is_file() else "max"
+    return here if limit == "max" else min(here, int(limit))
 
 
 def peak(device: torch.device) -> int:
@@ -248,6 +251,14 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def device_of(name: str) -> torch.device:
+    """ "auto" is a GPU if there is one. Raises ConfigError for one that is not there."""
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise ConfigError("no GPU that PyTorch can use", found="--device cuda", fix="See espnet-vivit doctor.")
+    return torch.device("cuda" if there and name != "cpu" else "cpu")
 
 
 def trained_parameters(model: nn.Module) -> Sequence[nn.Parameter]:

@@ -56,9 +56,10 @@ def training(corpus, folder, **changes):
     return AVSRTask.build_model(args), training_batches(args), {utt.utt_id: utt.text for utt in utterances}
 
 
+@pytest.mark.timeout(600)  # of a machine that may be busy with others: it takes 4 s of one core
 def test_what_fits_is_ready_and_the_model_learns_its_batch_by_heart(corpus, tmp_path, capsys):
     config = write_config(tmp_path / "train.yaml")
-    options = ["--token_list", corpus / "tokens.txt", "--seconds", 60, "--lr", 0.005, "--device", "cpu"]
+    options = ["--token_list", corpus / "tokens.txt", "--seconds", 300, "--lr", 0.005, "--device", "cpu"]
     assert cli.main(["check", *map(str, [config, corpus / "train", *options])]) == 0
     out = capsys.readouterr().out.splitlines()
     states = [line.split()[0] for line in out if not line.lstrip().startswith("->")]
@@ -114,6 +115,30 @@ def spoil(path, old, new):
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "message"),
+    [
+        (["--token_list", "gone"], "tokens", "no token list: found no file gone"),
+        (["--token_type", "bpe", "--token_list", "{tokens}", "--bpemodel", "gone"], "tokens", "sentencepiece model"),
+        (["--device", "cuda"], "model", "no GPU that PyTorch can use"),
+    ],
+)
+def test_bad_options_are_named(corpus, tmp_path, options, name, message, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    options = [option.format(tokens=corpus / "tokens.txt") for option in options]
+    assert main([str(write_config(tmp_path / "train.yaml")), str(corpus / "train"), *options]) == 1
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.lstrip().startswith("FAIL")]
+    assert name in line and message in line
+
+
+@pytest.mark.parametrize("stream", ["video", "speech"])
+def test_models_of_one_stream_are_checked_on_it_alone(corpus, tmp_path, stream):
+    other = ("audio_encoder", "audio_encoder_conf") if stream == "video" else ("vision_encoder", "vision_encoder_conf")
+    rows = rows_of(write_config(tmp_path / "train.yaml", **dict.fromkeys(other, ...)), corpus / "train", seconds=0.0)
+    assert f"takes {stream}," in rows["configuration"].found and rows["largest batch"].state == OK
+    assert ("pictures" in rows["clips"].found) == (stream == "video")
 
 
 def test_faults_of_the_data_directory_stop_the_check(data, tmp_path):

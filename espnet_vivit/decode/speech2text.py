@@ -211,8 +211,25 @@ class Speech2Text(EspnetSpeech2Text):
         if self.search == "ctc_greedy":
             return [self._best_path(states)]
         self.maxlenratio, self.minlenratio = self._ratios_per_step(states.size(1))
-        results = self._decode_single_sample(states[0])
-        return [result for result in results if result[3].score > -math.inf]
+        hypotheses = self.beam_search(x=states[0], maxlenratio=self.maxlenratio, minlenratio=self.minlenratio)
+        return self._results(hypotheses)[: self.nbest]
+
+    def _results(self, hypotheses: Sequence[Hypothesis]) -> list[tuple]:
+        """(text, tokens, ids, hypothesis) of each different hypothesis, best first, that has any probability.
+
+        In the last step that the length bound allows, ESPnet's search appends an end to every hypothesis, also to those
+        that have just ended: these would say `<sos/eos>`, and the same words are there a second time.
+        """
+        model, results, seen = self.asr_model, [], set()
+        for hypothesis in hypotheses:
+            ids = [number for number in hypothesis.yseq.tolist() if number not in (model.sos, model.eos)]
+            if hypothesis.score == -math.inf or tuple(ids) in seen:
+                continue
+            seen.add(tuple(ids))
+            tokens = self.converter.ids2tokens(ids)
+            yseq = torch.tensor([model.sos, *ids, model.eos], device=hypothesis.yseq.device)
+            results.append((self.tokenizer.tokens2text(tokens), tokens, ids, hypothesis._replace(yseq=yseq)))
+        return results
 
     def _ratios_per_step(self, steps: int) -> tuple[float, float]:
         """The length bounds as ESPnet's search takes them: per encoder step."""

@@ -112,3 +112,51 @@ def test_an_n_gram_decides_where_the_model_does_not_care(files, tmp_path):
         history.append(token)
     assert float(hypothesis.score) == pytest.approx(language, abs=1e-3)
     assert off(video=VIDEO)[0][0] == plain(video=VIDEO)[0][0]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_ctc_with_n_grams_finds_the_best_of_all_label_sequences(files, tmp_path, seed):
+    """CTC's own loss over all alignments plus the n-grams' log-probability, of every sequence that fits four steps."""
+    sentences = [["bin", "red"], ["set", "blue", "now"], ["lay"]]
+    ngrams = train_witten_bell(sentences, ["<unk>", *WORDS], order=2)
+    (tmp_path / "2gram.arpa").write_text("\n".join(arpa_lines(ngrams)))
+    options = {"ctc_weight": 1.0, "ngram_file": tmp_path / "2gram.arpa", "ngram_weight": 0.7}
+    speech2text = Speech2Text(*files, **options, beam_size=len(TOKENS))
+    model = speech2text.asr_model
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        randomize(model.ctc.ctc_lo, std=0.6)
+        model.ctc.ctc_lo.bias[model.eos] = -30.0  # training never says it; enumeration would have to count it
+    states, _ = model.encode(video=torch.tensor(VIDEO[None, :4]), video_lengths=torch.tensor([4]))
+    log_probs = model.ctc.log_softmax(states).transpose(0, 1).detach()  # (4, 1, V)
+    scores = {}
+    for length in range(5):
+        every = [ids for ids in product(range(1, model.eos), repeat=length)]
+        every = [ids for ids in every if length + sum(a == b for a, b in pairwise(ids)) <= 4]
+        targets = torch.tensor(every, dtype=torch.long).reshape(len(every), length)
+        sizes = (torch.full((len(every),), 4), torch.full((len(every),), length))
+        losses = torch.nn.functional.ctc_loss(
+            log_probs.expand(-1, len(every), -1).contiguous(), targets, *sizes, reduction="none"
+        )
+        for ids, loss in zip(every, losses.tolist(), strict=True):
+            names = ["<s>", *(TOKENS[number] for number in ids), "</s>"]
+            language = sum(ngrams.log_prob(names[:i], names[i]) for i in range(1, len(names)))
+            scores[ids] = -loss + 0.7 * language
+    best = max(scores, key=scores.get)
+    _, _, ids, hypothesis = speech2text(video=VIDEO[:4])[0]
+    assert tuple(ids) == best and float(hypothesis.score) == pytest.approx(scores[best], abs=1e-3)
+
+
+def test_what_ends_at_the_length_bound_has_one_end_and_is_there_once(files):
+    """ESPnet's search would give such hypotheses two ends, the first of them among the words."""
+    speech2text = Speech2Text(*files, ctc_weight=0.0, beam_size=len(TOKENS), maxlenratio=-2.0, nbest=99)
+    with torch.no_grad():
+        speech2text.asr_model.decoder.output_layer.bias[speech2text.asr_model.eos] += 3.0
+        raw = speech2text.beam_search(x=speech2text._encode(None, VIDEO)[0], maxlenratio=-2.0, minlenratio=0.0)
+    end = speech2text.asr_model.eos
+    assert any(hypothesis.yseq.tolist()[1:].count(end) > 1 for hypothesis in raw)  # else this shows nothing
+    results = speech2text(video=VIDEO)
+    assert all("<sos/eos>" not in text and end not in ids for text, _, ids, _ in results)
+    assert all(hypothesis.yseq.tolist() == [end, *ids, end] for _, _, ids, hypothesis in results)
+    sentences = [tuple(ids) for _, _, ids, _ in results]
+    assert len(sentences) == len(set(sentences)) > 1
