@@ -22,6 +22,7 @@ from espnet_vivit.errors import ConfigError, MediaError, MissingDependencyError
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 AHEAD = 3  # jobs handed out per process
+CONNECT_S = 20
 CRASHED = "the process that read it ended"
 
 
@@ -74,19 +75,26 @@ def _in_processes(work, jobs, nj: int, lost) -> Iterator[tuple]:
             if broken:
                 pool.shutdown(wait=True, cancel_futures=True)
                 suspects, pending = [*broken, *pending.values()], {}
-                for job in suspects:
-                    yield job, _alone(work, job, lost)
+                yield from _one_by_one(work, suspects, lost)
                 pool = _pool(nj)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _alone(work, job, lost):
-    with _pool(1) as pool:
-        try:
-            return pool.submit(work, job).result()
-        except BrokenProcessPool:
-            return lost(job, CRASHED)
+def _one_by_one(work, suspects, lost) -> Iterator[tuple]:
+    """In a process of their own, until one of them ends it: that one is lost, and the others get a new process."""
+    pool = _pool(1)
+    try:
+        for job in suspects:
+            try:
+                result = pool.submit(work, job).result()
+            except BrokenProcessPool:
+                result = lost(job, CRASHED)
+                pool.shutdown()
+                pool = _pool(1)
+            yield job, result
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _pool(nj: int) -> ProcessPoolExecutor:
@@ -105,7 +113,7 @@ def _on_cluster(work, jobs, address: str, lost) -> Iterator[tuple]:
             "--dask-scheduler needs Dask", fix="pip install 'espnet-vivit[cluster]'"
         ) from error
     try:
-        client = Client(address, timeout="20s", set_as_default=False)
+        client = Client(address, timeout=CONNECT_S, set_as_default=False)
     except (OSError, ValueError) as error:
         raise MediaError(f"no Dask scheduler at {address} ({error})", fix="Start one: dask scheduler") from error
     with client:

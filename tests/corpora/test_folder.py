@@ -1,0 +1,160 @@
+"""Videos of one's own: transcripts beside them or in a table, sets chosen or given, and what a newcomer does wrong."""
+
+import pytest
+
+from espnet_vivit.corpora.folder import SUFFIXES, folder_clips, hold_out
+from espnet_vivit.errors import ConfigError, DataError
+
+
+def write_videos(root, texts):
+    """`texts`: name without suffix -> transcript, None for a video without one. The videos are empty files."""
+    for name, text in texts.items():
+        path = root / f"{name}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        if text is not None:
+            path.with_suffix(".txt").write_text(text, encoding="utf-8")
+    return root
+
+
+def listed(root, **options):
+    return {clip.utt_id: clip for clip in folder_clips(root, **options)}
+
+
+def test_transcripts_beside_the_videos_in_any_language(tmp_path):
+    texts = {
+        "anna/erste Übung": "\ufeffGuten\nMorgen ",
+        "大野/一": "おはよう ございます",
+        "solo": "\u092f\u0939 \u0920\u0940\u0915",
+    }
+    clips = listed(write_videos(tmp_path, texts))
+    assert sorted(clips) == ["anna-erste_Übung", "solo", "大野-一"]
+    assert clips["anna-erste_Übung"].text == "Guten Morgen"
+    assert [clips[name].speaker for name in sorted(clips)] == ["anna", "solo", "大野"]
+    assert clips["大野-一"].text == "おはよう ございます" and clips["solo"].text == texts["solo"]
+
+
+def test_a_composed_and_a_decomposed_letter_are_the_same(tmp_path):
+    clips = listed(write_videos(tmp_path, {"a": "cafe\u0301", "b": "caf\u00e9"}))
+    assert clips["a"].text == clips["b"].text
+
+
+@pytest.mark.parametrize("name", ['it\'s "quoted"', "two\nlines", "tab\there", "semi;colon $(x)"])
+def test_odd_names_become_ids_and_keep_their_file(tmp_path, name):
+    clips = listed(write_videos(tmp_path, {name: "hello"}))
+    ((utt_id, clip),) = clips.items()
+    assert utt_id.split() == [utt_id] and "/" not in utt_id and not set(utt_id) & set("'\"$()\n\t")
+    assert clip.video == str(tmp_path / f"{name}.mp4")
+
+
+def test_names_that_differ_only_at_their_end_stay_apart_when_cut(tmp_path):
+    clips = listed(write_videos(tmp_path, {f"{'long' * 50}{end}": "x" for end in "ab"}))
+    assert len(clips) == 2 and all(len(name.encode()) <= 150 for name in clips)
+
+
+def test_folders_named_after_sets_are_the_sets(tmp_path):
+    clips = listed(write_videos(tmp_path, {"train/anna/1": "a", "valid/bert/1": "b", "test/carl": "c"}))
+    assert {name: (clip.split, clip.speaker) for name, clip in clips.items()} == {
+        "anna-1": ("train", "anna"),
+        "bert-1": ("dev", "bert"),
+        "carl": ("test", "carl"),
+    }
+
+
+def test_what_is_in_no_set_while_others_are_is_a_problem_of_its_own(tmp_path):
+    clips = listed(write_videos(tmp_path, {"train/1": "a", "loose": "b"}))
+    assert "none of the sets" in clips["loose"].problem and not clips["1"].problem
+
+
+def test_chosen_sets_do_not_depend_on_what_else_is_there_in_which_order(tmp_path):
+    rows = [("one", f"v{n}", "") for n in range(50)]
+    chosen = hold_out(rows, dev=0.1, test=0.2)
+    assert sorted(chosen.values()).count("test") == 10 and sorted(chosen.values()).count("dev") == 5
+    assert hold_out(rows[::-1], dev=0.1, test=0.2) == chosen != hold_out(rows, dev=0.1, test=0.2, seed=1)
+    assert set(hold_out(rows[:2], dev=0.1, test=0.1).values()) == {"train"}  # too few to hold one out
+
+
+def test_many_speakers_are_held_out_whole(tmp_path):
+    clips = listed(write_videos(tmp_path, {f"speaker{n}/{k}": "x" for n in range(10) for k in range(3)}))
+    sets = {}
+    for clip in clips.values():
+        sets.setdefault(clip.speaker, set()).add(clip.split)
+    assert all(len(splits) == 1 for splits in sets.values())
+    assert {split for splits in sets.values() for split in splits} == {"train", "dev", "test"}
+
+
+def test_a_clip_without_transcript_is_listed_with_its_problem(tmp_path):
+    root = write_videos(tmp_path, {"a": "hello", "b": None, "c": " \n", "d": "x"})
+    (root / "d.txt").write_bytes(b"\xff\xfe\x00")
+    problems = {name: clip.problem for name, clip in listed(root).items()}
+    assert problems["a"] == ""
+    assert "no b.txt" in problems["b"] and "is empty" in problems["c"] and "not UTF-8" in problems["d"]
+
+
+def test_results_within_the_folder_are_not_taken_for_videos(tmp_path):
+    write_videos(tmp_path, {"a": "hello", "out/clips/a": "hello"})
+    assert sorted(listed(tmp_path, leave_out=tmp_path / "out")) == ["a"]
+
+
+def test_a_table_with_spans_speakers_and_sets(tmp_path):
+    write_videos(tmp_path, {"talk": None, "anna/01": None})
+    (tmp_path / "my.tsv").write_text(
+        "video\ttext\tspeaker\tsplit\tstart_s\tend_s\n"
+        'talk.mp4\tand "now"  the weather\tbert\ttest\t12.4\t15.0\n'
+        "talk.mp4\tgood night\tbert\ttest\t15.0\t\n"
+        "anna/01.mp4\tguten Tag\tanna\ttrain\t\t\n"
+        "none.mp4\tx\tanna\ttrain\t\t\n"
+        "anna/01.mp4\t\tcarl\ttrain\t\t\n"
+    )
+    clips = listed(tmp_path)
+    assert clips["bert-talk-0001240"].text == 'and "now" the weather'
+    assert (clips["bert-talk-0001240"].start_s, clips["bert-talk-0001240"].end_s) == (12.4, 15.0)
+    assert clips["bert-talk-0001500"].end_s is None
+    assert clips["anna-01"].split == "train" and clips["anna-01"].problem == ""
+    assert "line 5: there is no file none.mp4" in clips["anna-none"].problem
+    assert "line 6 has no text" in clips["carl-anna-01"].problem
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("path\ttext\na.mp4\thello\n", "names the columns: found path text; expected video and text"),
+        ("video,text\na.mp4,hello\n", "names the columns"),
+        ("", "names the columns: found nothing"),
+        ("video\ttext\n", "has no row"),
+        ("video\ttext\tend_s\na.mp4\thello\tlater\n", r"line 2: bad end_s: found 'later'"),
+        ("video\ttext\tstart_s\tend_s\na.mp4\thello\t3\t2\n", "an end after the start"),
+        ("video\ttext\tsplit\na.mp4\thello\t../x\n", "bad split"),
+    ],
+)
+def test_what_is_wrong_in_a_table_is_named(tmp_path, table, message):
+    write_videos(tmp_path, {"a": None})
+    (tmp_path / "transcripts.tsv").write_text(table)
+    with pytest.raises(DataError, match=message):
+        list(folder_clips(tmp_path))
+
+
+def test_what_a_newcomer_does_wrong_is_said(tmp_path):
+    with pytest.raises(DataError, match="is not a folder"):
+        list(folder_clips(tmp_path / "none"))
+    with pytest.raises(DataError, match="has no video: found nothing; expected files such as"):
+        list(folder_clips(tmp_path))
+    (tmp_path / "a.jpg").touch()
+    with pytest.raises(DataError, match=r"found 1 files \.jpg"):
+        list(folder_clips(tmp_path))
+    write_videos(tmp_path, {"a": None})
+    with pytest.raises(DataError, match=r"1 videos and no transcript: expected clip\.txt with what is said"):
+        list(folder_clips(tmp_path))
+    for name in ("one.tsv", "two.tsv"):
+        (tmp_path / name).write_text("video\ttext\na.mp4\thello\n")
+    with pytest.raises(DataError, match=r"2 tables: found one\.tsv, two\.tsv\. Say which one: --table"):
+        list(folder_clips(tmp_path))
+    assert sorted(listed(tmp_path, table=tmp_path / "two.tsv")) == ["a"]
+    with pytest.raises(ConfigError, match="sum below 1"):
+        list(folder_clips(tmp_path, dev=0.5, test=0.5))
+
+
+def test_the_suffixes_are_those_that_inspect_knows():
+    from espnet_vivit.media.quality_folder import SUFFIXES as INSPECTED
+
+    assert SUFFIXES <= INSPECTED

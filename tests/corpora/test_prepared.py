@@ -1,0 +1,223 @@
+"""From clips to data directories: what is kept, what the report says of the rest, stopping and going on."""
+
+import errno
+import io
+
+import pytest
+
+from espnet_vivit.bin.avsr_format import format_data_dir
+from espnet_vivit.corpora import make_clip as make_clip_module
+from espnet_vivit.corpora import prepared as prepared_module
+from espnet_vivit.corpora.clip_store import ClipStore
+from espnet_vivit.corpora.data_dir import validate_data_dir
+from espnet_vivit.corpora.make_clip import ClipOptions
+from espnet_vivit.corpora.prepared import JOURNAL_NAME, prepare_clips
+from espnet_vivit.corpora.source_clip import SourceClip
+from espnet_vivit.corpora.word_times import WordTime
+from espnet_vivit.errors import DataError, MediaError
+from tests.talking_files import write_talking
+
+TIMES = (WordTime(0.1, 0.4, "good"), WordTime(0.4, 0.9, "morning"))
+
+
+def options_for(out, **others):
+    return ClipOptions(folder=str((out / "clips").resolve()), detector="centre", codec="ffv1", **others)
+
+
+def clip_of(path, split="train", **others):
+    fields = {"speaker": "anna", "text": "good morning", "word_times": TIMES, **others}
+    return SourceClip(utt_id=f"anna-{path.stem}", video=str(path), split=split, **fields)
+
+
+@pytest.fixture
+def clips(tmp_path):
+    files = [write_talking(tmp_path / "videos" / f"{n}.mkv", seed=n) for n in range(3)]
+    return [clip_of(path, "test" if n == 2 else "train") for n, path in enumerate(files)]
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out put"
+
+
+def prepare(clips, out, **options):
+    how = options_for(out, **options.pop("how", {}))
+    return prepare_clips(iter(clips), out, options=how, nj=0, progress=False, **options)
+
+
+def report_of(out):
+    lines = (out / "report.tsv").read_text().splitlines()
+    rows = [dict(zip(lines[0].split("\t"), line.split("\t"), strict=True)) for line in lines[1:]]
+    return {row["utt_id"]: row for row in rows}
+
+
+def test_data_directories_are_what_the_recipes_first_stage_expects(clips, out, tmp_path):
+    prepared = prepare(clips, out)
+    assert list(prepared.directories) == ["test", "train"] and prepared.made == 3
+    first, second = validate_data_dir(out / "train")
+    assert (first.utt_id, second.utt_id, first.text, first.num_frames) == ("anna-0", "anna-1", "good morning", 30)
+    assert first.word_times == TIMES
+    format_data_dir(out / "train", tmp_path / "formatted")  # stage 3 opens every file and measures it
+    for name in ("video_shape", "speech_shape"):
+        assert (out / "train" / name).read_bytes() == (tmp_path / "formatted" / name).read_bytes()
+
+
+@pytest.mark.parametrize("how", [{"view": 64, "size": 52}, {"modality": "video"}])
+def test_smaller_pictures_and_no_sound_are_options(clips, out, how):
+    prepare(clips, out, how=how)
+    utterance = validate_data_dir(out / "test")[0]
+    assert (utterance.wav is None) == ("modality" in how)
+    size = how.get("size", 96)
+    assert (out / "test/video_shape").read_text() == f"anna-2 30,{size},{size}\n"
+
+
+def test_every_bad_clip_is_in_the_report_and_none_in_the_data(clips, out, tmp_path):
+    folder = tmp_path / "videos"
+    (folder / "empty.mp4").touch()
+    (folder / "text.mp4").write_text("I am no video.")
+    cut = write_talking(folder / "cut.mkv").read_bytes()
+    (folder / "cut.mkv").write_bytes(cut[: len(cut) // 3])
+    write_talking(folder / "silent.mkv", sound=False)
+    write_talking(folder / "odd\nname.mkv", seed=4)
+    names = ["empty.mp4", "text.mp4", "none.mp4", "silent.mkv", "cut.mkv"]
+    bad = [clip_of(folder / name, word_times=None) for name in names]
+    bad.append(clip_of(folder / "late.mkv", word_times=(WordTime(0.0, 9.0, "good"), WordTime(9.0, 9.5, "morning"))))
+    write_talking(folder / "late.mkv", seed=5)
+    bad.append(clip_of(folder / "listed.mp4", problem="no transcript"))
+    good = SourceClip("anna-odd", "anna", "x", str(folder / "odd\nname.mkv"), "train")
+    prepare([*clips, *bad, good], out)
+    report = report_of(out)
+    assert set(report) == {clip.utt_id for clip in [*clips, *bad, good]}
+    assert {name for name, row in report.items() if row["verdict"] == "reject"} == {clip.utt_id for clip in bad}
+    for name, word in (
+        ("none", "none.mp4"),
+        ("silent", "no sound"),
+        ("listed", "no transcript"),
+        ("late", "last word"),
+    ):
+        assert word in report[f"anna-{name}"]["reasons"]
+    assert {utterance.utt_id for utterance in validate_data_dir(out / "train")} == {"anna-0", "anna-1", "anna-odd"}
+    assert "no transcript" in (out / "report.html").read_text()
+
+
+def count_made(monkeypatch):
+    made = []
+
+    def counted(clip, options):
+        made.append(clip.utt_id)
+        return make_clip_module.make_clip(clip, options)
+
+    monkeypatch.setattr(prepared_module, "make_clip", counted)
+    return made
+
+
+def test_what_is_there_is_not_made_again(clips, out, monkeypatch):
+    prepare(clips[:2], out)
+    made = count_made(monkeypatch)
+    assert prepare(clips[:2], out).made == 0 and made == []
+    (out / "clips/anna/anna-1.flac").unlink()
+    prepare(clips, out)
+    assert made == ["anna-1", "anna-2"]  # what was lost, and what is new
+    made.clear()
+    write_talking(out.parent / "videos/0.mkv", seed=9)
+    prepare([clips[0], clips[2]], out)
+    assert made == ["anna-0"], "the file has changed"
+    assert [utterance.utt_id for utterance in validate_data_dir(out / "train")] == ["anna-0"]  # 1 is gone from the list
+    made.clear()
+    prepare(clips, out, how={"view": 64, "size": 52})
+    assert sorted(made) == ["anna-0", "anna-1", "anna-2"], "other options"
+
+
+def test_a_run_that_was_stopped_goes_on(clips, out, monkeypatch):
+    def stopping(clip, options):
+        if clip.utt_id == "anna-1":
+            raise KeyboardInterrupt
+        return make_clip_module.make_clip(clip, options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prepared_module, "make_clip", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(clips, out)
+    assert not (out / "train/text").exists()
+    made = count_made(monkeypatch)
+    prepare(clips, out)
+    assert made == ["anna-1", "anna-2"] and len(validate_data_dir(out / "train")) == 2
+
+
+def test_a_full_disk_ends_the_run_and_rejects_nothing(clips, out, monkeypatch):
+    def full(path, samples):
+        raise MediaError(f"cannot write {path}") from OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(make_clip_module, "write_wav", full)
+        with pytest.raises(MediaError, match="Make room and run again"):
+            prepare(clips, out)
+    assert prepare(clips, out).made == 3
+
+
+def test_rejected_clips_are_tried_again_when_asked(clips, out, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("the network drive was away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(make_clip_module, "read_clip", broken)
+        with pytest.raises(DataError, match=r"all 1 clips of test are rejected.*network drive"):
+            prepare(clips, out)
+    with pytest.raises(DataError, match="are rejected"):
+        prepare(clips, out)
+    assert prepare(clips, out, retry_rejected=True).made == 3
+
+
+def test_an_id_twice_and_sets_that_overlap_are_refused(clips, out):
+    with pytest.raises(DataError, match=r"two clips have the id 'anna-0': found .*0\.mkv and .*0\.mkv"):
+        prepare([clips[0], clips[0]], out)
+    twice = clip_of(out.parent / "videos/0.mkv", "dev")
+    with pytest.raises(DataError, match="train and dev overlap: both have anna-0"):
+        prepare([clips[0], twice], out)
+    talk = [SourceClip(f"a-{split}", "a", "x", clips[0].video, split, recording="talk") for split in ("train", "test")]
+    with pytest.raises(DataError, match="test and train overlap: both have the recording 'talk'"):
+        prepare(talk, out)
+    with pytest.raises(DataError, match="both have the speaker 'anna'"):
+        prepare(clips, out, disjoint=("speaker",))
+    assert prepare(clips, out).directories
+
+
+def test_a_clip_that_is_too_long_and_a_span_of_it(clips, out):
+    span = clip_of(out.parent / "videos/1.mkv", start_s=0.2, end_s=1.0, word_times=None)
+    with pytest.raises(DataError, match=r"all 1 clips of test.* is longer than 1 s.* give start_s and end_s"):
+        prepare([span, clips[2]], out, how={"max_s": 1.0})
+    assert report_of(out)["anna-1"]["verdict"] != "reject"
+    assert report_of(out)["anna-1"]["path"].endswith("1.mkv [0.20-1.00 s]")
+    prepare([span], out, how={"max_s": 1.0})
+    (utterance,) = validate_data_dir(out / "train")
+    assert (utterance.num_frames, utterance.num_samples) == (20, 20 * 640)
+
+
+def test_two_runs_do_not_share_a_folder(clips, out):
+    prepare(clips, out)
+    with ClipStore(out / JOURNAL_NAME), pytest.raises(MediaError, match="another run"):
+        prepare(clips, out)
+
+
+def test_an_empty_corpus_and_a_folder_that_no_list_can_hold(tmp_path):
+    with pytest.raises(DataError, match="has no clip"):
+        prepare([], tmp_path / "out")
+    with pytest.raises(DataError, match="no list of files can hold"):
+        prepare([], tmp_path / "two\nlines")
+    (tmp_path / "file").touch()
+    with pytest.raises(MediaError, match="cannot make the folder"):
+        prepare([], tmp_path / "file/out")
+
+
+def test_pictures_for_the_page_are_kept_of_some_clips_only(clips, out, monkeypatch):
+    from espnet_vivit.corpora import clip_store
+
+    monkeypatch.setattr(clip_store, "PAGE_ROWS", 1)
+    prepare(clips, out)
+    with ClipStore(out / JOURNAL_NAME) as store:
+        strips = [row.outcome.strip for row in store.rows()]
+    verdicts = {row["verdict"] for row in report_of(out).values()}
+    assert sum(map(bool, strips)) == len(verdicts)
+    from PIL import Image
+
+    assert Image.open(io.BytesIO(next(filter(None, strips)))).format == "JPEG"
