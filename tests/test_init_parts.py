@@ -233,6 +233,17 @@ def test_a_training_starts_from_parts_resumes_without_the_file_and_is_loaded_wit
     assert torch.equal(model.vision_encoder.state_dict()[name], start.vision_encoder.state_dict()[name])
 
 
+def test_code_in_a_file_of_espnets_init_param_is_refused_before_espnet_loads_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    corpus = write_tiny_corpus(tmp_path / "corpus")
+    (tmp_path / "evil.pth").write_bytes(pickle.dumps({"encoder.after_norm.bias": Planted()}))
+    common = ["--config", write_config(tmp_path / "train.yaml"), "--token_list", corpus / "tokens.txt"]
+    options = [*map(str, [*common, "--output_dir", tmp_path / "exp"]), *data_options(corpus), *shape_options(corpus)]
+    with pytest.raises(WeightsError, match=r"cannot read the weights evil\.pth \(it is damaged, or holds code"):
+        avsr_train.main([*options, "--init_param", "evil.pth:encoder:encoder"])
+    assert not (tmp_path / "planted").exists()
+
+
 def test_parts_can_be_named_on_the_command_line(tmp_path):
     path = str(save(published("video"), tmp_path / "vsr.pth"))
     args = AVSRTask.get_parser().parse_args(

@@ -96,8 +96,11 @@ def read_weights(model_file: str | Path) -> dict[str, torch.Tensor]:
     except FileNotFoundError:
         raise WeightsError(f"the model file {model_file} does not exist", fix="Has the training ended?") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, SafetensorError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):  # its own text advises to run the code in the file
+            reason = "it is damaged, or holds code, which is never run"
         raise WeightsError(
-            f"cannot read the weights {model_file} ({str(error).splitlines()[0]})",
+            f"cannot read the weights {model_file} ({reason})",
             expected="a whole file with tensors and nothing else",
         ) from error
 
@@ -111,14 +114,15 @@ def start_from_parts(args: argparse.Namespace, model: torch.nn.Module) -> None:
     if getattr(args, "init_parts", None) is None:
         return
     sources = _flat(args.init_parts)
+    for entry in getattr(args, "init_param", None) or ():
+        read_weights(entry.partition(":")[0])  # refuses a pickle with code in it, which ESPnet's loader would run
+        logging.info("ESPnet loads on top, as init_param: %s", entry)
     if sources and getattr(args, "resume", False) and (Path(args.output_dir) / "checkpoint.pth").exists():
         logging.info("init_parts: not loaded, the training is resumed from its checkpoint")
         return
     loaded = load_parts(model, sources)
     by_name = weight_sources(args.vision_encoder, args.vision_encoder_conf)
     logging.info("parts start from:\n%s", weights_table(model, loaded, by_name))
-    if getattr(args, "init_param", None):
-        logging.info("ESPnet loads init_param on top: %s", ", ".join(args.init_param))
 
 
 def _flat(sources: Mapping, prefix: str = "") -> dict[str, str]:
