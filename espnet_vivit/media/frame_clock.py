@@ -28,27 +28,27 @@ def at_video_rate(
     timed: (time_s, duration_s, picture), times not falling, the first picture's at 0.
     Raises MediaError for a jump of the times beyond MAX_HOLD_S.
     """
-    held: tuple[float, float, Picture] | None = None
+    latest: tuple[float, float, Picture] | None = None
+    best: tuple[int, float, Picture] | None = None  # the nearest picture of a tick: the tick, its distance
     tick = first
     for time_s, duration_s, picture in timed:
-        if held is not None:
-            if time_s - held[0] > MAX_HOLD_S:
-                raise MediaError("the timestamps jump ahead", found=f"{time_s:.0f} s after {held[0]:.0f} s")
-            while tick < tick_of(time_s):
-                if tick == end:
-                    return
-                yield held[2]
-                tick += 1
-            at_s = tick_of(time_s) / VIDEO_RATE_HZ
-            if tick_of(held[0]) == tick_of(time_s) and abs(held[0] - at_s) <= abs(time_s - at_s):
-                held = (held[0], time_s - held[0] + duration_s, held[2])
-                continue
-        held = (time_s, duration_s, picture)
-    if held is None:
+        begins = tick_of(time_s)
+        if latest is not None and time_s - latest[0] > MAX_HOLD_S:
+            raise MediaError("the timestamps jump ahead", found=f"{time_s:.0f} s after {latest[0]:.0f} s")
+        while latest is not None and tick < begins:
+            if tick == end:
+                return
+            yield best[2] if best[0] == tick else latest[2]
+            tick += 1
+        distance_s = abs(time_s - begins / VIDEO_RATE_HZ)
+        if best is None or best[0] != begins or distance_s < best[1]:
+            best = (begins, distance_s, picture)
+        latest = (time_s, duration_s, picture)
+    if latest is None:
         return
-    last = max(tick_of(held[0]) + 1, round((held[0] + min(held[1], MAX_HOLD_S)) * VIDEO_RATE_HZ))
-    for _ in range(tick, last if end is None else min(last, end)):
-        yield held[2]
+    last = max(tick_of(latest[0]) + 1, round((latest[0] + min(latest[1], MAX_HOLD_S)) * VIDEO_RATE_HZ))
+    for left in range(tick, last if end is None else min(last, end)):
+        yield best[2] if best[0] == left else latest[2]
 
 
 def tick_of(time_s: float) -> int:

@@ -131,7 +131,8 @@ class Source:
 
     def _check_complete(self, end_s: float) -> None:
         expected_s = self._info.duration_s
-        if end_s < expected_s - max(_MISSING_S, 0.02 * expected_s):
+        reached_s = end_s + max(0.0, self.zero_s)  # some formats count their length from the clock's zero
+        if reached_s < expected_s - max(_MISSING_S, 0.02 * expected_s):
             raise MediaError(
                 f"{self._path} breaks off",
                 found=f"{end_s:.2f} s of pictures",

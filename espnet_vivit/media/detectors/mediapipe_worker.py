@@ -14,7 +14,7 @@ import sys
 MAX_FACES = 4
 COUNT_EVERY = 12  # pictures: how often it is looked whether there is more than one face
 # Vertices of the mesh; the mean of each group is the point. Right is the speaker's. Eyes: corners and lids; nose:
-# below, and the wings; mouth: corners, outer and inner rim of the lips. (GRID's reference landmarks are these, exactly.)
+# below, and the wings; mouth: corners, outer and inner rim of the lips. (GRID's given landmarks are these.)
 RIGHT_EYE, LEFT_EYE = (33, 133, 159, 145), (362, 263, 386, 374)
 NOSE_BASE, MOUTH = (2, 98, 327), (61, 291, 0, 17, 13, 14)
 UPPER_LIP, LOWER_LIP = 13, 14
