@@ -23,6 +23,7 @@ COMMANDS = {
     "pack": ("espnet_vivit.pack", "a trained model as a folder or a file that loads anywhere, offline"),
     "prepare": ("espnet_vivit.prepare", "data directories of mouth crops from a corpus or a folder of videos"),
     "page": ("espnet_vivit.page", "a local web page to try a model on"),
+    "plot": ("espnet_vivit.report", "how an experiment trained and where its errors are: a page and pictures"),
     "score": ("espnet_vivit.score", "word and character error rates of a hypothesis file against a reference"),
     "transcribe": ("espnet_vivit.transcribe", "text, subtitles and word times of video and sound files"),
 }
@@ -38,6 +39,7 @@ EXAMPLES = """examples:
   espnet-vivit pack exp/avsr_train package.zip --licence CC-BY-4.0
   espnet-vivit prepare folder my_videos out
   espnet-vivit page --model exp/avsr_train
+  espnet-vivit plot exp/avsr_train --data dump/raw
   espnet-vivit score --ref data/test/text --hyp 1best_recog/text --out score
   espnet-vivit score --help
   espnet-vivit transcribe talk.mp4 --model exp/avsr_train --output txt,srt

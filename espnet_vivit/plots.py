@@ -52,7 +52,7 @@ def plot_training(history: TrainingHistory, path, *, names: Sequence[str] = CURV
     if not drawn:
         reported = sorted({name for values in history.phases.values() for name in values})
         raise ConfigError("no such numbers in the training", found=", ".join(names), expected=", ".join(reported))
-    figure = _figure(4.6 * len(drawn), 3.6)
+    figure = new_figure(4.6 * len(drawn), 3.6)
     for panel, name in enumerate(drawn, start=1):
         axes = figure.add_subplot(1, len(drawn), panel)
         for phase, colour in PHASE_COLOURS.items():
@@ -67,7 +67,7 @@ def plot_training(history: TrainingHistory, path, *, names: Sequence[str] = CURV
     if title:
         figure.suptitle(title, fontsize=13)
     figure.tight_layout()
-    _save(figure, path)
+    save_png(figure, path)
     return drawn
 
 
@@ -85,7 +85,7 @@ def plot_contact_sheet(clips: Sequence[Clip], path, *, frames: int = 10) -> None
     captions = [_caption(clip, characters=int(frames * FRAME_INCHES / CHARACTER_INCHES)) for clip in clips]
     width = frames * FRAME_INCHES + 2 * MARGIN_INCHES
     height = sum(strips) + sum(len(lines) + 1 for lines in captions) * LINE_INCHES + MARGIN_INCHES
-    figure = _figure(width, height)
+    figure = new_figure(width, height)
     top = height - MARGIN_INCHES
     for picture, strip, lines in zip(pictures, strips, captions, strict=True):
         place = (MARGIN_INCHES / width, (top - strip) / height, 1 - 2 * MARGIN_INCHES / width, strip / height)
@@ -99,7 +99,7 @@ def plot_contact_sheet(clips: Sequence[Clip], path, *, frames: int = 10) -> None
                 figure.text(x, top / height, text, family=FONT, fontsize=TEXT_POINTS, va="center", **style)
             top -= LINE_INCHES
         top -= LINE_INCHES * 0.2
-    _save(figure, path)
+    save_png(figure, path)
 
 
 def _filmstrip(clip: Clip, frames: int) -> np.ndarray:
@@ -139,7 +139,7 @@ def _caption(clip: Clip, *, characters: int) -> list[list[tuple[int, str, dict]]
     return [*lines, said, read]
 
 
-def _figure(width_inches: float, height_inches: float):
+def new_figure(width_inches: float, height_inches: float):
     """A figure outside pyplot: no window system, no global state that a caller's own plots would share."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -149,7 +149,7 @@ def _figure(width_inches: float, height_inches: float):
     return figure
 
 
-def _save(figure, path) -> None:
+def save_png(figure, path) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
