@@ -59,7 +59,7 @@ def main() -> None:
                 model, modality=options.modality, detector=options.detector, min_confidence=0.0, longest_piece_s=4.8
             )
             if not options.model:
-                transcriber.recogniser.speech2text.length_ratios = (WORDS_PER_FRAME, WORDS_PER_FRAME)
+                transcriber.recogniser.speech2text.length_ratios = (WORDS_PER_FRAME, 0.0)
             transcriber.transcribe(clips[0])  # what is loaded or compiled at the first call counts for nobody
             for name, videos in chosen.items():
                 print(row(Path(str(size)).name, name, transcriber, videos), flush=True)

@@ -119,13 +119,17 @@ class Transcriber:
         """What the modality asks for, of what the file has."""
         from espnet_vivit.transcription.reading import read_mouth_stretches, read_sound_stretches
 
-        trained = self.recogniser.modality
+        wanted = self.recogniser.modality
         if not path.is_file():
             raise MediaError(f"there is no file {path}", fix="Check the path")
-        if trained == "audio" or (self.modality == "auto" and trained == "multimodal" and not has_picture(path)):
+        present = streams_of(path)
+        if self.modality == "multimodal" and present != {"video", "audio"}:
+            found = " and ".join(sorted(present)) or "nothing"
+            raise MediaError(f"{path} is not to be read from both streams", found=found, fix="Use --modality auto")
+        if wanted == "audio" or (wanted == "multimodal" and "video" not in present):
             return read_sound_stretches(path, seconds=seconds)
         options = {"detector": self.detector, "size": self.mouth_size}
-        return read_mouth_stretches(path, with_sound=trained == "multimodal", seconds=seconds, **options)
+        return read_mouth_stretches(path, with_sound=wanted == "multimodal", seconds=seconds, **options)
 
 
 def _longest_piece_s(longest_clip_s: float | None) -> float:
@@ -197,21 +201,15 @@ def duration_s(path: Path) -> float | None:
         return None
 
 
-def has_picture(path: Path) -> bool:
-    """Whether a file has a moving picture; an album cover is none. True if it is unreadable: reading it will say so."""
-    import av
+def streams_of(path: Path) -> set[str]:
+    """Which of "video" and "audio" the file has; an album's cover is no video. Raises MediaError: unreadable."""
+    from espnet_vivit.media.containers import open_container, video_stream
 
-    try:
-        with av.open(str(path)) as container:
-            return any(not _is_cover(stream) for stream in container.streams.video)
-    except av.FFmpegError:
-        return True
-
-
-def _is_cover(stream) -> bool:
-    import av
-
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+    if path.suffix == ".npy":
+        return {"video"}
+    with open_container(path) as container:
+        found = {"video": video_stream(container) is not None, "audio": bool(container.streams.audio)}
+    return {name for name, there in found.items() if there}
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -104,7 +104,7 @@ def test_what_the_file_lacks_is_done_without(reader, transcriber, text, tmp_path
     silent = transcriber.transcribe(write_recording(tmp_path / "mute.mkv", frames))
     assert silent.text == text and silent.pieces[0].modality == "video"
     blind = transcriber.transcribe(write_recording(tmp_path / "sound.mkv", None, samples))
-    assert blind.text == text and blind.pieces[0].modality == "audio"
+    assert blind.text == text and blind.pieces[0].modality == "audio" and blind.verdict == OK
     dead = transcriber.transcribe(write_recording(tmp_path / "dead.mkv", frames, np.zeros_like(samples)))
     assert dead.text == text and dead.pieces[0].modality == "video" and dead.verdict == WARN
 
@@ -221,5 +221,7 @@ def test_two_files_of_one_name_are_not_written_over_each_other(tmp_path):
 
 def test_a_file_without_the_stream_that_is_asked_for_is_an_error(reader, tmp_path):
     frames = reader[1][0][0]
-    with pytest.raises(MediaError, match="no sound"):
-        Transcriber(reader[0], modality="audio").transcribe(write_recording(tmp_path / "mute.mkv", frames))
+    mute = write_recording(tmp_path / "mute.mkv", frames)
+    for modality, message in (("audio", "no sound"), ("multimodal", "read from both streams: found video")):
+        with pytest.raises(MediaError, match=message):
+            Transcriber(reader[0], modality=modality).transcribe(mute)
