@@ -29,7 +29,7 @@ from espnet_vivit.media.quality import assess_clip, refused_clip
 from espnet_vivit.media.quality_page import believed
 from espnet_vivit.media.quality_report import ClipReport, facts_of, open_report
 from espnet_vivit.media.quality_sheet import draw_sheet, draw_strip, evenly, one_line, write_sheet
-from espnet_vivit.media.quality_views import find_turn, source_views
+from espnet_vivit.media.quality_views import find_turn, look_again
 from espnet_vivit.units import AUDIO_RATE_HZ, SAMPLES_PER_FRAME, VIDEO_RATE_HZ, seconds_of_frames
 
 SUFFIXES = frozenset(
@@ -124,12 +124,12 @@ def inspect_video(video: Video, how: How) -> list[ClipReport]:
 
 def _report(video: Video, clip: MouthClip, how: How, start_s: float) -> ClipReport:
     """Assess a clip; draw what is asked for. `video.name` is what the row is called."""
-    quality = assess_clip(clip, modality=how.modality)
+    views, change = [], None
+    if clip.detector != "centre":
+        views, change = look_again(video.path, clip.landmarks, evenly(len(clip.frames), VIEWS), start_s=start_s)
+    quality = assess_clip(clip, modality=how.modality, change=change)
     faceless = quality.measures["faces_found"] < FEW_FACES  # false for NaN: mouth crops
     drawn = how.sheets == "all" or (how.sheets == "bad" and quality.verdict != "ok")
-    views = []
-    if clip.detector != "centre" and (drawn or faceless):
-        views = source_views(video.path, clip.landmarks, evenly(len(clip.frames), VIEWS), start_s=start_s)
     if faceless and (degrees := find_turn(views, detector=clip.detector)) is not None:
         hint = f"turned by {degrees} degrees it shows a face" + (": it is upside down" if degrees == 180 else "")
         quality = replace(quality, reasons=(hint, *quality.reasons))
@@ -139,7 +139,8 @@ def _report(video: Video, clip: MouthClip, how: How, start_s: float) -> ClipRepo
     if not drawn:
         return row
     sheet = f"{SHEETS_FOLDER}/{one_line(video.name)}.png"
-    write_sheet(how.out / sheet, draw_sheet(clip, quality, title=video.name, facts=describe(row), views=views))
+    image = draw_sheet(clip, quality, title=video.name, facts=describe(row), views=views, change=change)
+    write_sheet(how.out / sheet, image)
     return replace(row, sheet=sheet)
 
 

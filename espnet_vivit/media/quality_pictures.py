@@ -34,21 +34,32 @@ def as_gray(frames: np.ndarray) -> np.ndarray:
     return np.rint(frames @ np.array([0.299, 0.587, 0.114], np.float32)).astype(np.uint8)
 
 
-def judge_pictures(gray: np.ndarray) -> np.ndarray:
-    """(T,) int8: GOOD, BLACK, FLAT, FOREIGN (unlike the clip's typical picture) or FROZEN, for (T, H, W) uint8."""
+def judge_pictures(gray: np.ndarray, change: np.ndarray | None = None) -> np.ndarray:
+    """(T,) int8: GOOD, BLACK, FLAT, FOREIGN (unlike the clip's typical picture) or FROZEN, for (T, H, W) uint8.
+
+    change: (T - 1,) how much each picture of the source differs from the one before, as `measure_change` gives it. The
+    crops of a frozen source still move a little where a detector's points tremble; without `change` that hides it.
+    """
     pictures = gray.reshape(len(gray), -1).astype(np.float32)
     mean, contrast = pictures.mean(axis=1), pictures.std(axis=1)
     usual = float(np.percentile(contrast, 90))
     shown = contrast >= np.clip(FLAT_SHARE * usual, *FLAT_CONTRAST)
     verdicts = np.full(len(gray), GOOD, np.int8)
-    changes = np.abs(np.diff(pictures, axis=0)).mean(axis=1)  # (T - 1,)
-    for first, last in runs(changes < FROZEN_CHANGE * usual):
+    change = measure_change(gray) if change is None else change
+    for first, last in runs(change < FROZEN_CHANGE):
         if (last - first) / VIDEO_RATE_HZ >= FROZEN_S:
             verdicts[first + 1 : last + 1] = FROZEN  # the first of equal pictures is no repetition
     verdicts[_resemblance(pictures, mean, contrast, shown) < FOREIGN_CORRELATION] = FOREIGN
     verdicts[~shown] = FLAT
     verdicts[(mean < BLACK_LEVEL) & ~shown] = BLACK
     return verdicts
+
+
+def measure_change(gray: np.ndarray) -> np.ndarray:
+    """(T - 1,) mean difference of each of (T, H, W) pictures from the one before, against the clip's contrast."""
+    pictures = gray.reshape(len(gray), -1).astype(np.float32)
+    usual = max(float(np.percentile(pictures.std(axis=1), 90)), 1e-3)
+    return np.abs(np.diff(pictures, axis=0)).mean(axis=1) / usual
 
 
 def _resemblance(pictures: np.ndarray, mean: np.ndarray, contrast: np.ndarray, shown: np.ndarray) -> np.ndarray:

@@ -45,9 +45,17 @@ VIEW_HEIGHT = 190
 STRIP_PICTURES, STRIP_SIZE = 8, 64  # of the report page
 
 
-def draw_sheet(clip: MouthClip, quality: Quality, *, title: str, facts: str = "", views: Sequence[View] = ()):
+def draw_sheet(
+    clip: MouthClip,
+    quality: Quality,
+    *,
+    title: str,
+    facts: str = "",
+    views: Sequence[View] = (),
+    change: np.ndarray | None = None,
+):
     """The sheet as a PIL image: `facts` is the line below the verdict, `views` a row of pictures of the source."""
-    states = picture_states(clip)
+    states = picture_states(clip, change)
     sheet = _Sheet()
     sheet.headline(title, quality.verdict)
     for reason in quality.reasons:
@@ -75,9 +83,9 @@ def write_sheet(path: str | os.PathLike, image) -> None:
         image.save(temporary, format="PNG")
 
 
-def picture_states(clip: MouthClip) -> np.ndarray:
+def picture_states(clip: MouthClip, change: np.ndarray | None = None) -> np.ndarray:
     """(T,) int8: the verdict on each picture, or NO_FACE where none was found in it."""
-    states = judge_pictures(as_gray(clip.frames))
+    states = judge_pictures(as_gray(clip.frames), change)
     if clip.detector != "centre":
         states[(states == GOOD) & ~found_faces(clip.landmarks)] = NO_FACE
     return states
