@@ -118,7 +118,7 @@ def _on_cluster(work, jobs, address: str, lost) -> Iterator[tuple]:
         raise MediaError(f"no Dask scheduler at {address} ({error})", fix="Start one: dask scheduler") from error
     with client:
         waiting, pending = iter(jobs), {}
-        running = as_completed()
+        running = as_completed(loop=client.loop)
 
         def hand_out(count: int) -> None:
             for job in islice(waiting, count):

@@ -21,14 +21,16 @@ def run(*command: object, cwd: Path = Path("/")) -> subprocess.CompletedProcess:
 
 
 def test_there_are_recipes():
-    assert [path.parts[-3] for path in RECIPES] == ["grid", "mini_av"]
+    assert [path.parts[-3] for path in RECIPES] == ["folder", "grid", "lrs2", "lrs3", "mini_av"]
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.parts[-3])
 def test_help_shows_the_recipes_own_defaults_from_any_folder(recipe, tmp_path):
     done = run(recipe, "--help", cwd=tmp_path)
     assert done.returncode == 0
-    assert re.search(r"--asr_config +training YAML \(conf/train_avsr_vivit\.yaml\)", done.stdout)
+    default = re.search(r"--asr_config +training YAML \((\S+)\)", done.stdout).group(1)
+    assert (recipe.parent / default).is_file()
+    assert (recipe.parent / re.search(r"--inference_config +decoding YAML \((\S+)\)", done.stdout).group(1)).is_file()
 
 
 @pytest.mark.parametrize(

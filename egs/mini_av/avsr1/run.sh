@@ -7,12 +7,12 @@
 #   ./run.sh --help                                                      all options
 set -euo pipefail
 recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-command="./run.sh"
-[ $# -eq 0 ] || command+=$(printf ' %q' "$@")
+# shellcheck source-path=SCRIPTDIR source=../../TEMPLATE/avsr1/data_options.sh
+. "${recipe}/../../TEMPLATE/avsr1/data_options.sh"
 
 exec "${recipe}/../../TEMPLATE/avsr1/avsr.sh" \
     --recipe_dir "${recipe}" \
-    --run_command "${command}" \
+    --run_command "$(command_line "$@")" \
     --train_set train \
     --valid_set dev \
     --test_sets "test_seen test_unseen test_seen_babble_0db test_unseen_babble_0db" \

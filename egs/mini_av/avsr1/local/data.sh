@@ -3,21 +3,10 @@
 # The driver calls it in the recipe's folder with --datadir and --nj and whatever --local_data_opts says, which goes to
 #   python -m espnet_vivit.corpora.mini_av --help        for example --local_data_opts "--num-train 200 --size 96"
 set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=../../../TEMPLATE/avsr1/data_options.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../../../TEMPLATE/avsr1/data_options.sh"
 
-datadir=data options=()
-while [ $# -gt 0 ]; do
-    case "$1" in
-        --datadir)
-            datadir=$2
-            shift 2
-            ;;
-        *)
-            options+=("$1")
-            shift
-            ;;
-    esac
-done
-
+split_datadir "$@"
 "${PYTHON}" -m espnet_vivit.corpora.mini_av --out "${datadir}" "${options[@]}"
 for name in test_seen test_unseen; do
     "${PYTHON}" -m espnet_vivit.bin.avsr_babble --data "${datadir}/${name}" --talkers "${datadir}/train" \
