@@ -46,7 +46,7 @@ def at_video_rate(
         latest = (time_s, duration_s, picture)
     if latest is None:
         return
-    last = max(tick_of(latest[0]) + 1, round((latest[0] + min(latest[1], MAX_HOLD_S)) * VIDEO_RATE_HZ))
+    last = max(1, round((latest[0] + min(latest[1], MAX_HOLD_S)) * VIDEO_RATE_HZ))  # one picture is a clip
     for left in range(tick, last if end is None else min(last, end)):
         yield best[2] if best[0] == left else latest[2]
 

@@ -94,7 +94,10 @@ def write_gray_video(
             f"cannot write {path} as {codec}", found=path.suffix, expected=" or ".join(_CONTAINERS[codec])
         )
     with replacing(path) as temporary:
-        _encode(temporary, frames, codec=codec, crf=crf, rate_hz=rate_hz)
+        try:
+            _encode(temporary, frames, codec=codec, crf=crf, rate_hz=rate_hz)
+        except _ffmpeg_error() as error:
+            raise MediaError(f"cannot write {path} ({error.strerror})", fix="Check folder and free space.") from error
 
 
 def check_frames(frames: np.ndarray) -> np.ndarray:
@@ -166,23 +169,26 @@ def _gray(frame) -> np.ndarray:
     return luma.copy()  # the plane's memory belongs to the decoder
 
 
+def _ffmpeg_error() -> type[Exception]:
+    import av
+
+    return av.FFmpegError
+
+
 def _encode(path: Path, frames: np.ndarray, *, codec: str, crf: int, rate_hz: int) -> None:
     import av
 
     pixel_format = "gray" if codec == "ffv1" else "yuv420p"
     options = {} if codec == "ffv1" else {"crf": str(crf), "preset": "medium"}
-    try:
-        with av.open(str(path), "w") as container:
-            name = "ffv1" if codec == "ffv1" else "libx264"
-            stream = container.add_stream(name, rate=rate_hz, options=options)
-            stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], pixel_format
-            stream.codec_context.color_range = _FULL_RANGE
-            stream.codec_context.thread_count = 1  # the same bytes on every machine
-            for picture in frames:
-                container.mux(stream.encode(_to_frame(picture, pixel_format)))
-            container.mux(stream.encode(None))
-    except av.FFmpegError as error:
-        raise MediaError(f"cannot write {path} ({error.strerror})", fix="Check folder and free space.") from error
+    with av.open(str(path), "w") as container:
+        name = "ffv1" if codec == "ffv1" else "libx264"
+        stream = container.add_stream(name, rate=rate_hz, options=options)
+        stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], pixel_format
+        stream.codec_context.color_range = _FULL_RANGE
+        stream.codec_context.thread_count = 1  # the same bytes on every machine
+        for picture in frames:
+            container.mux(stream.encode(_to_frame(picture, pixel_format)))
+        container.mux(stream.encode(None))
 
 
 def _to_frame(picture: np.ndarray, pixel_format: str):

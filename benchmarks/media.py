@@ -1,0 +1,88 @@
+"""How fast files become mouth clips, and how far the mouth is from given landmarks.
+
+    python benchmarks/media.py ../shared/data/grid              every detector that works here, 48 videos
+    python benchmarks/media.py FOLDER --detector haar --detect-every 3 --clips 12
+
+FOLDER holds `original/*/*.mpg` and `landmarks/*/*.npy`. Frames per second of one core: all CPU time of this process and
+of MediaPipe's (decode, detect, align, crop, sound), not the wall's, so that a busy machine does not decide; the first
+clip, in which libraries are loaded, is not counted. Errors are distances of the mouth point in pixels, before smoothing.
+"""
+
+import argparse
+import os
+import platform
+from pathlib import Path
+
+import numpy as np
+
+from espnet_vivit.errors import MediaError
+from espnet_vivit.media.detectors import haar, mediapipe
+from espnet_vivit.media.mouth_clip import read_mouth_clip
+
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--detector", choices=["haar", "mediapipe"], help="left out: all that work here")
+    parser.add_argument("--detect-every", type=int, nargs="+", default=[1, 5])
+    parser.add_argument("--clips", type=int, help="left out: all")
+    options = parser.parse_args()
+    limit_threads()
+    landmarks = sorted(options.folder.glob("landmarks/*/*.npy"))[: options.clips]
+    missing = {"mediapipe": mediapipe.missing(), "haar": haar.missing()}
+    names = [options.detector] if options.detector else [name for name, reason in missing.items() if reason is None]
+    print(f"{len(landmarks)} videos, Python {platform.python_version()}, {platform.machine()}; one core, all in\n")
+    print("| detector | every | frames/s | pictures without a face | mouth error, median / p95 px | clips refused |")
+    print("|---|--:|--:|--:|--:|--:|")
+    for every, detector in [("–", "precomputed"), *((every, name) for name in names for every in options.detect_every)]:
+        print(measured(detector, every, landmarks), flush=True)
+
+
+def limit_threads() -> None:
+    import cv2
+
+    cv2.setNumThreads(1)
+
+
+def measured(detector: str, every, landmarks: list[Path]) -> str:
+    """One row of the table."""
+    frames, lost, refused, begun, errors = 0, 0, 0, 0.0, []
+    for index, path in enumerate(landmarks):
+        given = np.load(path)
+        video = path.parents[2] / "original" / path.parent.name / f"{path.stem}.mpg"
+        how = {"landmarks": given} if detector == "precomputed" else {"detector": detector, "detect_every": every}
+        try:
+            clip = read_mouth_clip(video, **how)
+        except MediaError:
+            refused += 1
+            continue
+        if index == 0:
+            begun = cpu_s()
+        else:
+            frames += len(clip.frames)
+        lost += int(np.isnan(clip.landmarks).any(axis=(1, 2)).sum())
+        errors.append(np.linalg.norm(clip.landmarks[:, 3] - given[: len(clip.frames), 3], axis=1))
+    rate = frames / (cpu_s() - begun)
+    median, p95 = np.nanpercentile(np.concatenate(errors), [50, 95])
+    return f"| {detector} | {every} | {rate:.0f} | {lost} | {median:.2f} / {p95:.2f} | {refused} |"
+
+
+def cpu_s() -> float:
+    """CPU seconds of this process and its children that run now, as Linux counts them."""
+    family = [os.getpid(), *children()]
+    ticks = 0
+    for process in family:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])  # user, system
+    return ticks / TICKS_PER_S
+
+
+def children() -> list[int]:
+    tasks = Path("/proc/self/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,321 @@
+"""From a file to mouth crops: against reference crops, in pieces as in one, with gaps, several faces and bad input."""
+
+import os
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from espnet_vivit.errors import ConfigError, InputError, MediaError
+from espnet_vivit.media.detectors import Face, haar, mediapipe
+from espnet_vivit.media.landmarks import SMOOTHED_FRAMES, LandmarkStream, NoFaceError, smooth_landmarks
+from espnet_vivit.media.mouth_clip import read_mouth_clip, stream_mouth_clips
+from espnet_vivit.media.mouth_roi import REFERENCE, centre_points, crop_matrix, crop_mouth, similarity
+from espnet_vivit.media.tracking import FaceTracker
+from espnet_vivit.media.video_file import read_video, write_gray_video
+from tests.media.videos import numbered, write_video
+
+cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed: pip install 'espnet-vivit[faces]'")
+NOWHERE = np.full((4, 2), np.nan)
+
+
+@pytest.fixture(scope="session")
+def grid(shared_dir):
+    return shared_dir / "data/grid"
+
+
+@pytest.fixture
+def face_video(tmp_path):
+    """40 pictures of 96×128 with noise, and landmarks that wander and turn."""
+    random = np.random.default_rng(3)
+    picture = random.integers(0, 256, (96, 128, 3), np.uint8)
+    pictures = [np.roll(picture, shift, axis=1) for shift in range(40)]
+    path = write_video(tmp_path / "face.mkv", pictures, codec="ffv1", pixel_format="bgr0", speech=np.zeros(25600))
+    points = (REFERENCE - 128) * 0.2 + [64, 48]
+    return path, (points + random.normal(0, 1.5, (40, 1, 2)) + random.normal(0, 0.2, (40, 4, 2))).astype(np.float32)
+
+
+def mean_windows(landmarks: np.ndarray) -> np.ndarray:
+    """The definition, picture by picture."""
+    out = []
+    for index in range(len(landmarks)):
+        reach = min(SMOOTHED_FRAMES // 2, index, len(landmarks) - 1 - index)
+        out.append(landmarks[index - reach : index + reach + 1].astype(np.float64).mean(axis=0))
+    return np.stack(out)
+
+
+def test_crops_match_the_reference_within_a_gray_level(grid):
+    """All twelve: mean ≤ 1.0 and 99th percentile ≤ 4 gray levels. The mouth of the reference would err by more."""
+    paths = sorted((grid / "lossless").glob("*/*.mkv"))
+    assert len(paths) == 12
+    for path in paths:
+        name = f"{path.parent.name}/{path.stem}"
+        reference = read_video(path)
+        clip = read_mouth_clip(grid / f"original/{name}.mpg", landmarks=grid / f"landmarks/{name}.npy")
+        assert clip.detector == "precomputed" and len(clip.frames) == len(reference)
+        error = np.abs(clip.frames.astype(int) - reference)
+        assert error.mean() <= 1.0 and np.percentile(error, 99) <= 4, name
+        shifted = np.abs(np.roll(clip.frames, 1, axis=2).astype(int) - reference)
+        assert shifted.mean() > 1.0  # so the bound tells one pixel
+
+
+@pytest.mark.parametrize("frames", [1, 2, 12, 13, 14, 40])
+def test_smoothing_is_the_mean_over_a_window_that_shrinks_on_both_sides(frames):
+    landmarks = np.random.default_rng(0).normal(size=(frames, 4, 2))
+    np.testing.assert_allclose(smooth_landmarks(landmarks), mean_windows(landmarks), atol=1e-12)
+
+
+def test_similarity_is_the_least_squares_one():
+    """Against a general solver of the four linear unknowns."""
+    points = REFERENCE * 0.7 + np.random.default_rng(0).normal(0, 3, (4, 2))
+    rows = [row for x, y in points for row in ([x, -y, 1, 0], [y, x, 0, 1])]
+    a, b, x, y = np.linalg.lstsq(np.array(rows), REFERENCE.ravel(), rcond=None)[0]
+    np.testing.assert_allclose(similarity(points), [[a, -b, x], [b, a, y]], atol=1e-9)
+
+
+@pytest.mark.parametrize("size", [48, 96, 128])
+def test_the_mouth_is_in_the_middle_of_the_crop(size):
+    points = (REFERENCE - 128) * 0.8 + [150, 130]
+    matrix = crop_matrix(points, size)
+    np.testing.assert_allclose(matrix[:, :2] @ points[3] + matrix[:, 2], [size / 2, size / 2])
+    picture = np.zeros((300, 300, 3), np.uint8)
+    cv2.circle(picture, tuple(int(v) for v in points[3].round()), 4, (255, 255, 255), -1)
+    crop = crop_mouth(picture, points, size=size)
+    where = np.argwhere(crop > 128).mean(axis=0)
+    assert np.abs(where - size / 2).max() < 1.5
+    assert crop_mouth(picture, points, size=size, color="rgb").shape == (size, size, 3)
+
+
+def gaps_bridged(landmarks, **options):
+    stream = LandmarkStream(**({"max_gap_s": 1.0, "fallback": centre_points(100, 100)} | options))
+    done = [step for i, points in enumerate(landmarks) for step in stream.push(i, points, track=0)]
+    done += stream.finish()
+    assert [item for item, _ in done] == list(range(len(done)))
+    return np.array([points for _, points in done]), stream
+
+
+def test_gaps_are_bridged_by_straight_lines_and_held_at_the_ends():
+    line = np.arange(60)[:, None, None] * np.ones((4, 2))
+    holed = line.copy()
+    holed[:5], holed[20:40], holed[-4:] = np.nan, np.nan, np.nan
+    expected = line.copy()
+    expected[:5], expected[-4:] = 5, 55
+    bridged, _ = gaps_bridged(holed)
+    np.testing.assert_allclose(bridged, mean_windows(expected))
+
+
+def test_a_gap_that_is_too_long_gives_what_lies_before_and_refuses():
+    landmarks = np.ones((80, 4, 2))
+    landmarks[30:] = np.nan
+    stream = LandmarkStream(max_gap_s=1.0, fallback=centre_points(100, 100))
+    done = []
+    for index, points in enumerate(landmarks):
+        done += stream.push(index, points, track=0)
+        if stream.refused:
+            break
+    assert index == 30 + 25 and stream.gap == 26
+    assert [item for item, _ in (*done, *stream.finish())] == list(range(30))
+
+
+def test_with_an_infinite_gap_nothing_is_refused_and_the_last_place_holds():
+    landmarks = np.ones((300, 4, 2))
+    landmarks[30:290] = np.nan
+    landmarks[290:] = 3
+    bridged, _ = gaps_bridged(landmarks, max_gap_s=float("inf"))
+    assert len(bridged) == 300 and (bridged[:280] == 1).all() and (bridged[299] == 3).all()
+    nothing, _ = gaps_bridged(np.full((200, 4, 2), np.nan), max_gap_s=float("inf"))
+    np.testing.assert_allclose(nothing, np.broadcast_to(centre_points(100, 100), (200, 4, 2)))
+
+
+def test_nothing_is_smoothed_across_a_change_of_face():
+    stream = LandmarkStream(max_gap_s=1.0, fallback=centre_points(100, 100))
+    landmarks = np.repeat([10.0, 90.0], 20)[:, None, None] * np.ones((4, 2))
+    done = [step for i, points in enumerate(landmarks) for step in stream.push(i, points, track=i // 20)]
+    np.testing.assert_allclose([points for _, points in (*done, *stream.finish())], landmarks)
+
+
+@pytest.mark.parametrize("chunk_s", [0.04, 0.28, 1.0, 1.6, 9.0])
+def test_pieces_put_together_are_the_whole(face_video, chunk_s):
+    path, landmarks = face_video
+    landmarks[10:14] = np.nan
+    whole = read_mouth_clip(path, landmarks=landmarks)
+    pieces = list(stream_mouth_clips(path, landmarks=landmarks, chunk_s=chunk_s))
+    assert len(pieces) == -(-40 // round(chunk_s * 25))
+    for name in ("frames", "landmarks", "mouth_opening", "num_faces", "speech"):
+        np.testing.assert_array_equal(np.concatenate([getattr(p, name) for p in pieces]), getattr(whole, name), name)
+    np.testing.assert_array_equal(whole.landmarks, landmarks)
+    assert whole.num_faces.tolist() == [1] * 10 + [0] * 4 + [1] * 26
+    assert whole.frames.shape == (40, 96, 96) and len(whole.speech) == 25600
+    assert set(whole.seconds) == {"decode", "detect", "crop", "audio"}
+
+
+def test_crops_are_those_of_opencvs_warp_of_each_picture(face_video):
+    path, landmarks = face_video
+    clip = read_mouth_clip(path, landmarks=landmarks, color="rgb", size=64)
+    assert clip.frames.shape == (40, 64, 64, 3)
+    from espnet_vivit.media.source import open_source
+
+    with open_source(path) as source:
+        pictures = list(source.frames())
+    for index, points in enumerate(mean_windows(landmarks)):
+        np.testing.assert_array_equal(clip.frames[index], crop_mouth(pictures[index], points, size=64, color="rgb"))
+
+
+def test_no_face_is_an_error_with_its_span(face_video):
+    path, landmarks = face_video
+    landmarks[6:16] = np.nan
+    with pytest.raises(NoFaceError, match=r"face\.mkv shows no face from 0\.24 to 0\.64 s") as caught:
+        read_mouth_clip(path, landmarks=landmarks, max_gap_s=0.2)
+    assert (caught.value.start_s, caught.value.end_s) == (0.24, 0.64)
+    pieces = []
+    with pytest.raises(NoFaceError):
+        for piece in stream_mouth_clips(path, landmarks=landmarks, max_gap_s=0.2, chunk_s=0.16):
+            pieces.append(piece)
+    assert sum(len(piece.frames) for piece in pieces) == 6
+    rest = read_mouth_clip(path, landmarks=landmarks, max_gap_s=0.2, start_s=caught.value.end_s)
+    assert len(rest.frames) == 24
+    import pickle
+
+    assert pickle.loads(pickle.dumps(caught.value)).end_s == 0.64
+
+
+@pytest.mark.parametrize("size", [96, 60])
+def test_centre_takes_mouths_as_they_are(tmp_path, size):
+    clip = np.random.default_rng(0).integers(0, 256, (5, 96, 96), np.uint8)
+    write_gray_video(tmp_path / "mouth.mkv", clip)
+    read = read_mouth_clip(tmp_path / "mouth.mkv", detector="centre", size=size)
+    assert read.frames.shape == (5, size, size) and np.isnan(read.landmarks).all() and read.speech is None
+    if size == 96:
+        np.testing.assert_array_equal(read.frames, clip)
+
+
+def test_centre_reads_real_crops_exactly(grid):
+    path = sorted((grid / "mouth").glob("s31/*.mp4"))[0]
+    np.testing.assert_array_equal(read_mouth_clip(path, detector="centre").frames, read_video(path))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"detector": "har"}, ConfigError, "haar"),
+        ({"face": "bigest"}, ConfigError, "face"),
+        ({"color": "grey"}, ConfigError, "gray"),
+        ({"detector": "precomputed"}, ConfigError, "landmarks"),
+        ({"detect_every": 0}, ConfigError, "detect_every"),
+        ({"max_gap_s": float("nan")}, ConfigError, "max_gap_s"),
+        ({"start_s": 5.0, "detector": "centre"}, ConfigError, "start_s"),
+        ({"start_s": 1.0, "end_s": 0.5}, ConfigError, "end_s"),
+        ({"landmarks": np.zeros((40, 3, 2))}, InputError, "landmarks"),
+        ({"landmarks": np.zeros((39, 4, 2))}, InputError, "length"),
+        ({"landmarks": np.zeros((41, 4, 2))}, InputError, "length"),
+        ({"landmarks": "missing.npy"}, MediaError, "missing"),
+    ],
+    ids=str,
+)
+def test_bad_options_are_refused(face_video, options, error, words):
+    with pytest.raises(error, match=words):
+        read_mouth_clip(face_video[0], **options)
+
+
+def face_at(x: float, y: float = 100.0, size: float = 0.5) -> Face:
+    return Face(((REFERENCE - 128) * size + [x, y]).astype(np.float32))
+
+
+def test_the_largest_most_central_face_is_followed_and_kept():
+    tracker = FaceTracker(200, 400)
+    assert tracker.follow([face_at(60), face_at(200), face_at(340)]).centre[0] == pytest.approx(198.8, abs=3)
+    for step in range(30):  # it walks out of the centre while another comes in
+        found = tracker.follow([face_at(200 - 4 * step), face_at(330 - 4 * step, size=0.6)])
+        assert found.centre[0] < 203 - 4 * step
+    assert tracker.track == 1
+    assert tracker.follow([face_at(300)]) is None  # gone for a moment: nobody else is taken for it
+    for _ in range(20):
+        found = tracker.follow([face_at(300)])
+    assert found is not None and tracker.track == 2
+    assert FaceTracker(200, 400, face="left").follow([face_at(60), face_at(200)]).centre[0] < 100
+    assert FaceTracker(200, 400, face="right").follow([face_at(330), face_at(200)]).centre[0] > 300
+
+
+def detectors_here():
+    return [name for name, missing in (("haar", haar.missing()), ("mediapipe", mediapipe.missing())) if not missing]
+
+
+@pytest.mark.parametrize("detector", ["haar", "mediapipe"])
+@pytest.mark.parametrize("detect_every", [1, 5])
+def test_detectors_find_grids_mouths(grid, detector, detect_every):
+    if detector not in detectors_here():
+        pytest.skip(f"{detector} is not installed here: make faces, or pip install 'espnet-vivit[faces]'")
+    landmarks = np.load(path := sorted((grid / "landmarks").glob("s20/*.npy"))[0])
+    original = grid / "original" / path.parent.name / f"{path.stem}.mpg"
+    clip = read_mouth_clip(original, detector=detector, detect_every=detect_every)
+    assert clip.detector == detector and (clip.num_faces == 1).all()
+    error = np.linalg.norm(clip.landmarks - landmarks, axis=2)
+    assert np.median(error[:, 3]) < (5 if detector == "haar" else 1.5)
+    if detector == "mediapipe" and detect_every == 1:
+        assert error.max() < 1e-3  # GRID's landmarks are MediaPipe's
+        assert 0 < np.nanmax(clip.mouth_opening) < 1
+    if detect_every > 1:
+        assert np.isfinite(clip.landmarks).all()
+
+
+def test_auto_takes_what_is_here_and_says_so(grid):
+    if not detectors_here():
+        pytest.skip("no detector is installed here")
+    path = sorted((grid / "original").glob("s2/*.mpg"))[0]
+    assert read_mouth_clip(path, end_s=0.2).detector == detectors_here()[-1]
+
+
+def test_a_video_without_faces_is_refused(tmp_path):
+    if haar.missing():
+        pytest.skip(haar.missing())
+    path = write_video(tmp_path / "stripes.mp4", (numbered(i, 96, 128) for i in range(60)))
+    with pytest.raises(NoFaceError, match=r"0\.00 to 2\.40") as caught:
+        read_mouth_clip(path, detector="haar")
+    assert caught.value.end_s == pytest.approx(2.4)
+    clip = read_mouth_clip(path, detector="haar", max_gap_s=float("inf"))
+    assert len(clip.frames) == 60 and np.isnan(clip.landmarks).all() and not clip.num_faces.any()
+
+
+def test_a_dead_worker_is_an_error_of_its_clip_and_the_next_one_gets_another(monkeypatch, tmp_path):
+    from espnet_vivit.media.detectors.mediapipe import MediapipeDetector
+
+    package = tmp_path / "mediapipe"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError('it breaks here')")
+    model = tmp_path / "face_landmarker.task"
+    model.touch()
+    monkeypatch.setenv(mediapipe.FOLDER_VARIABLE, str(tmp_path))
+    for _ in range(2):
+        detector = MediapipeDetector(str(model))
+        with pytest.raises(MediaError, match="process ended with code 1"):
+            detector.detect(np.zeros((8, 8, 3), np.uint8))
+        detector.close()
+
+
+def test_a_mediapipe_without_models_asks_for_the_file(monkeypatch, tmp_path):
+    (tmp_path / "mediapipe").mkdir()
+    monkeypatch.setenv(mediapipe.FOLDER_VARIABLE, str(tmp_path))
+    monkeypatch.delenv(mediapipe.MODEL_VARIABLE, raising=False)
+    assert "face_landmarker.task" in mediapipe.missing()
+    assert "no file" in mediapipe.missing(str(tmp_path / "other.task"))
+    (tmp_path / "given.task").touch()
+    assert mediapipe.missing(str(tmp_path / "given.task")) is None
+
+
+def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path):
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("mounting a small tmpfs takes root")
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(small)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        noise = np.random.default_rng(0).integers(0, 256, (60, 96, 96), np.uint8)
+        for name, codec in (("a.mkv", "ffv1"), ("a.mp4", "h264"), ("a.npy", "ffv1")):
+            with pytest.raises(MediaError, match=name.replace(".", r"\.")):
+                write_gray_video(small / name, noise, codec=codec)
+            assert list(small.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
