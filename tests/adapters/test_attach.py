@@ -181,3 +181,55 @@ def test_a_missing_package_is_named_with_what_to_install(folder, monkeypatch, pa
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingDependencyError, match=rf"{package}.*pip install espnet-vivit\[qlora\]"):
         model_on(folder, tower_adapters={"vision_encoder": config})
+
+
+@pytest.mark.parametrize("failure", ["missing", "refuses"])
+def test_where_4_bits_cannot_be_had_the_error_names_lora(folder, monkeypatch, failure):
+    if failure == "missing":
+        monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    else:
+        bitsandbytes = qlora_or_skip()
+
+        def refuse(*args, **kwargs):
+            raise RuntimeError("no kernel for this device")
+
+        monkeypatch.setattr(bitsandbytes.nn.Params4bit, "to", refuse)
+    with pytest.raises((ConfigError, MissingDependencyError), match=r"[Uu]se type: lora"):
+        model_on(folder, tower_adapters={"vision_encoder": QLORA})
+
+
+@pytest.mark.parametrize(
+    ("compute_dtype", "amp_dtype", "expected"),
+    [(None, None, torch.float32), (None, "bfloat16", torch.bfloat16), ("bfloat16", None, torch.bfloat16)],
+)
+def test_products_with_4_bit_weights_have_the_compute_dtype(folder, compute_dtype, amp_dtype, expected):
+    qlora_or_skip()
+    config = {**QLORA, "compute_dtype": compute_dtype}
+    model = model_on(folder, tower_adapters={"vision_encoder": config}, amp_dtype=amp_dtype)
+    layers = [layer for layer in model.vision_encoder.modules() if hasattr(layer, "compute_dtype")]
+    assert layers and {layer.compute_dtype for layer in layers} == {expected}
+    assert torch.isfinite(encoded(model)).all()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.parametrize("quant_type", ["nf4", "fp4"])
+@pytest.mark.parametrize("amp_dtype", [None, "bfloat16"])
+def test_qlora_trains_on_the_gpu_and_leaves_its_base_alone(folder, quant_type, amp_dtype):
+    qlora_or_skip()
+    config = {**QLORA, "quant_type": quant_type}
+    model = model_on(folder, tower_adapters={"vision_encoder": config}, amp_dtype=amp_dtype).cuda()
+    base = base_weights(model.vision_encoder)
+    adapters = {name: p.detach().clone() for name, p in model.named_parameters() if "lora_" in name}
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    batch = {name: value.cuda() for name, value in BATCH.items()}
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss, _, _ = model.train()(**batch)
+        loss.sum().backward()
+        optimizer.step()
+    assert torch.isfinite(loss).all()
+    for name, value in base_weights(model.vision_encoder).items():
+        assert torch.equal(value, base[name]), name
+    moved = dict(model.named_parameters())
+    assert all(not torch.equal(moved[name], value) for name, value in adapters.items())
