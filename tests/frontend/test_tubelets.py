@@ -1,5 +1,7 @@
 """The tubelet embedding against the library's own Conv3d."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -92,3 +94,21 @@ def test_a_tower_of_one_channel_is_not_summed():
     frames = torch.randn(2, 1, 4, 16, 16)
     tokens = embed_tubelets(frames, library.projection, SCENIC)
     torch.testing.assert_close(tokens, library(frames.transpose(1, 2)), atol=TOLERANCE, rtol=TOLERANCE)
+
+
+@pytest.mark.parametrize("how", ["weights", "autocast"])
+@pytest.mark.parametrize("name", ["scenic", "huggingface"])
+def test_in_bfloat16_raw_gray_is_as_exact_as_normalised_colour_in_the_library(library, how, name):
+    """Scale and shift folded into rounded weights must not cost what they save: bright pixels would multiply errors."""
+    scale, shift = NORMALIZATIONS[name]
+    frames = raw(1)
+    normalised = frames * scale + shift
+    expected = by_library(library, normalised)
+    half = copy.deepcopy(library).bfloat16() if how == "weights" else library
+    with torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
+        ours = embed_tubelets(frames, half.projection, (scale, shift))
+        theirs = by_library(half, normalised.to(half.projection.weight.dtype))
+    error, their_error = ((found.float() - expected).norm() / expected.norm() for found in (ours, theirs))
+    assert ours.dtype == torch.bfloat16
+    assert error < 1.5 * their_error, f"{error:.1e} and the library {their_error:.1e}"
+    assert error < 6e-3
