@@ -1,0 +1,69 @@
+"""What the benchmarks measure with: times in turns, peak memory, the rate of matrix products, the machine's name."""
+
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+BFLOAT16_FLAGS = ("amx_bf16", "avx512_bf16")
+PEAK_SHAPE = (577, 768, 3072)  # the matrix product that ViViT-B spends most of its time in
+
+
+def in_turns(rows: Mapping[str, Callable], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each row's runs, one of each row a round, so that all see the same machine; one round is not counted.
+
+    With one thread these are seconds of processor time, which other programs do not change; ratios are to be taken
+    within a round.
+    """
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    for run in rows.values():
+        run()
+    seconds = {label: [] for label in rows}
+    for _ in range(rounds):
+        for label, run in rows.items():
+            begun = clock()
+            run()
+            seconds[label].append(clock() - begun)
+    return seconds
+
+
+def paired_ratio(baseline: list[float], ours: list[float]) -> float:
+    """How many times faster: the median over rounds."""
+    return statistics.median(a / b for a, b in zip(baseline, ours, strict=True))
+
+
+def peak_bytes(run: Callable) -> int:
+    """What PyTorch's CPU allocator holds at most during a run, beyond what was held before."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it says how its own events are kept
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as records:
+            run()
+    held = peak = 0
+    for event in records.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            peak = max(peak, held)
+    return peak
+
+
+def matmul(dtype: torch.dtype, repeats: int = 10) -> tuple[Callable, float]:
+    """A row of matrix products and its number of floating point operations (two for each multiplication and sum)."""
+    m, k, n = PEAK_SHAPE
+    a, b = torch.randn(m, k).to(dtype), torch.randn(k, n).to(dtype)
+    return lambda: [a @ b for _ in range(repeats)], 2.0 * m * k * n * repeats
+
+
+def machine() -> str:
+    """Processor and what it has for bfloat16."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").is_file() else []
+    facts = dict(line.split(":", 1) for line in lines if ":" in line)
+    facts = {name.strip(): value.strip() for name, value in facts.items()}
+    flags = facts.get("flags", "").split()
+    bfloat16 = [name for name in BFLOAT16_FLAGS if name in flags] or ["no arithmetic for bfloat16"]
+    return (
+        f"{facts.get('model name', 'unknown CPU')} ({torch.backends.cpu.get_cpu_capability()}, {', '.join(bfloat16)})"
+    )
