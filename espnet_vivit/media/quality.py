@@ -36,6 +36,7 @@ MODALITIES = {
 MEASURES = {  # name, also the column of report.tsv -> what it is
     "pictures": "pictures at 25 per second",
     "source_rate_hz": "pictures per second in the file",
+    "broken_packets": "packets of the file that could not be decoded",
     "faces_found": "percent of the pictures in which a face was found",
     "longest_gap_s": "longest time without a face, in seconds",
     "several_faces": "percent of the pictures with more than one face",
@@ -84,6 +85,7 @@ class Limit:
 LIMITS = (
     Limit("pictures", "low", 12, 4, "only {:.0f} pictures"),
     Limit("faces_found", "low", 95, 75, "a face is found in only {:.0f} % of the pictures"),
+    Limit("broken_packets", "high", 1, None, "{:.0f} packets of the file cannot be decoded"),
     Limit("longest_gap_s", "high", 0.2, 1.0, "no face for {:.2f} s"),
     Limit("gray_pictures", "high", 1, 3, "{:.0f} gray pictures without content (a decoder's garbage?)"),
     Limit("black_pictures", "high", 1, 5, "{:.0f} black pictures"),
@@ -141,6 +143,7 @@ def measure_clip(clip: MouthClip, change: np.ndarray | None = None) -> dict[str,
     verdicts = judge_pictures(gray, change)
     measures = dict.fromkeys(MEASURES, math.nan)
     measures |= {"pictures": len(gray), "source_rate_hz": float(clip.source.rate_hz)}
+    measures["broken_packets"] = clip.source.broken_packets
     measures |= measure_pictures(gray, verdicts) | measure_sound(clip.speech, len(gray))
     if clip.detector != "centre":
         measures |= measure_faces(clip.landmarks, clip.num_faces)

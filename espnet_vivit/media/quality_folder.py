@@ -163,26 +163,24 @@ def _with_sound(clip: MouthClip, video: Video, how: How, start_s: float) -> Mout
 
 
 def describe(row: ClipReport) -> str:
-    """What was found, in one line."""
+    """What was found in a file that could be read, in one line: pictures, source, faces, sound."""
     facts, known = row.facts, believed(row.quality.measures)
-    parts = [
-        f"{known['pictures']:.0f} pictures, {known['pictures'] / VIDEO_RATE_HZ:.2f} s",
-        f"source {facts['width']}×{facts['height']} {facts['codec']}, {known['source_rate_hz']:.4g} per second",
-    ]
+    source = f"source {facts['width']}×{facts['height']} {facts['codec']}, {known['source_rate_hz']:.4g} per second"
+    if facts["rotation"]:
+        source += f", turned by {facts['rotation']}°"
     faces = f"detector {facts['detector']}"
     if "faces_found" in known:
         faces += f": a face in {known['faces_found']:.0f} %"
     if "eye_distance_px" in known:
         faces += f", {known['eye_distance_px']:.0f} px between the eyes"
-    parts.append(faces)
+    sound = "no sound"
     if "level_db" in known:
-        sound = f"sound {facts['audio_rate_hz']} Hz, {known['level_db']:.0f} dB"
-        parts.append(
-            sound + (f", {known['av_offset_ms']:+.0f} ms against the mouth" if "av_offset_ms" in known else "")
-        )
-    else:
-        parts.append("no sound")
-    return "; ".join(parts)
+        coded = f"{facts['audio_codec']} {facts['audio_rate_hz']} Hz" if facts["audio_codec"] else "from its own file"
+        sound = f"sound {coded}, {known['level_db']:.0f} dB"
+    if "av_offset_ms" in known:
+        sound += f", {known['av_offset_ms']:+.0f} ms against the mouth"
+    length = f"{known['pictures']:.0f} pictures, {known['pictures'] / VIDEO_RATE_HZ:.2f} s"
+    return "; ".join([length, source, faces, sound])
 
 
 def _each(work: Callable[[Video], list[ClipReport]], videos: Iterable[Video], nj: int) -> Iterator[list[ClipReport]]:

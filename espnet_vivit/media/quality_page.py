@@ -23,6 +23,9 @@ FACTS = {
     "width": "pixels of the file's pictures",
     "height": "pixels of the file's pictures",
     "codec": "of the pictures",
+    "rotation": "degrees counter-clockwise by which pictures were turned to stand upright",
+    "num_source_frames": "pictures in the file, up to here",
+    "audio_codec": "of the sound",
     "audio_rate_hz": "samples per second in the file",
 }
 COLUMNS = {

@@ -54,7 +54,7 @@ class ClipReport:
 def facts_of(clip: MouthClip) -> dict[str, object]:
     """FACTS of a clip that was read."""
     source = clip.source
-    return {"detector": clip.detector, **{name: getattr(source, name, None) for name in list(FACTS)[1:]}}
+    return {"detector": clip.detector, **{name: getattr(source, name) for name in list(FACTS)[1:]}}
 
 
 def format_cell(value: object) -> str:

@@ -23,7 +23,15 @@ class Clip:
     detector: str = "precomputed"
     source: SimpleNamespace = field(
         default_factory=lambda: SimpleNamespace(
-            rate_hz=25.0, height=288, width=360, codec="mpeg1video", audio_rate_hz=44_100
+            rate_hz=25.0,
+            height=288,
+            width=360,
+            codec="mpeg1video",
+            rotation=0,
+            num_source_frames=100,
+            broken_packets=0,
+            audio_codec="mp2",
+            audio_rate_hz=44_100,
         )
     )
 

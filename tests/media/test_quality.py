@@ -43,8 +43,8 @@ def without_face(clip: Clip, first: int, last: int) -> Clip:
     return replace(clip, landmarks=landmarks)
 
 
-def at_rate(clip: Clip, rate_hz: float) -> Clip:
-    return replace(clip, source=SimpleNamespace(**{**vars(clip.source), "rate_hz": rate_hz}))
+def from_source(clip: Clip, **known) -> Clip:
+    return replace(clip, source=SimpleNamespace(**{**vars(clip.source), **known}))
 
 
 def moved(clip: Clip, x: int) -> Clip:
@@ -80,9 +80,10 @@ FACE_FAULTS = {
     "the face jumps": ("warn", lambda clip: replace(clip, landmarks=jumping(clip.landmarks))),
     "the face is small: 18 pixels": ("warn", lambda clip: replace(clip, landmarks=clip.landmarks / 3)),
     "the face is small: 9 pixels": ("reject", lambda clip: replace(clip, landmarks=clip.landmarks / 6)),
-    "15 pictures per second": ("warn", lambda clip: at_rate(clip, 15.0)),
-    "8 pictures per second": ("reject", lambda clip: at_rate(clip, 8.0)),
-    "60 pictures per second": ("warn", lambda clip: at_rate(clip, 60.0)),
+    "15 pictures per second": ("warn", lambda clip: from_source(clip, rate_hz=15.0)),
+    "8 pictures per second": ("reject", lambda clip: from_source(clip, rate_hz=8.0)),
+    "2 packets of the file cannot be decoded": ("warn", lambda clip: from_source(clip, broken_packets=2)),
+    "60 pictures per second": ("warn", lambda clip: from_source(clip, rate_hz=60.0)),
 }
 SOUND_FAULTS = {
     "the sound comes 200 ms after the mouth": ("warn", lambda clip: talking(seed=3, lag=5)),
