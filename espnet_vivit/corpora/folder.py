@@ -54,7 +54,7 @@ def folder_clips(
         raise ConfigError("bad shares of held-out clips", found=f"dev {dev}, test {test}", expected="a sum below 1")
     table = Path(table) if table is not None else find_table(root)
     listed = list_table(root, table) if table is not None else list_videos(root, leave_out)
-    first_pass = [(clip.speaker, clip.video, clip.split) for clip in listed]  # a few names a clip, for the sets
+    first_pass = [(clip.speaker, _key(root, clip), clip.split) for clip in listed]  # a few names a clip, for the sets
     if not first_pass:
         raise DataError(f"{table} has no row" if table else f"{root} has no video", expected=_EXAMPLE)
     if all(not split for *_, split in first_pass):
@@ -63,7 +63,7 @@ def folder_clips(
         split_of = None
     del first_pass
     for clip in list_table(root, table) if table is not None else list_videos(root, leave_out):
-        yield _with_split(clip, split_of)
+        yield _with_split(root, clip, split_of)
 
 
 def find_table(root: Path) -> Path | None:
@@ -182,19 +182,28 @@ def _seconds(where: str, name: str, value: str) -> float | None:
 
 
 def hold_out(clips: list[tuple[str, str, str]], *, dev: float, test: float, seed: int = 0) -> dict[str, str]:
-    """Key (a speaker, or a video) -> set, of (speaker, video, …) rows. Fewer than three keys all go to train."""
-    by_speaker = len({speaker for speaker, *_ in clips}) >= MANY_SPEAKERS
-    keys = {row[0] if by_speaker else row[1] for row in clips}
+    """Key (a speaker, or a video) -> set. Fewer than three keys all go to train.
+
+    `clips` are rows of speaker, video ("" for one that has a problem, which holds nothing out), and more.
+    """
+    usable = [row for row in clips if row[1]]
+    by_speaker = len({speaker for speaker, *_ in usable}) >= MANY_SPEAKERS
+    keys = {row[0] if by_speaker else row[1] for row in usable}
     num_test, num_dev = (math.ceil(share * len(keys)) if len(keys) >= 3 else 0 for share in (test, dev))
     held_out = choose(keys, num_test + num_dev, seed=seed)
     tested = choose(held_out, num_test, seed=seed)
     return {key: "test" if key in tested else "dev" if key in held_out else "train" for key in keys}
 
 
-def _with_split(clip: SourceClip, split_of: Mapping[str, str] | None) -> SourceClip:
+def _key(root: Path, clip: SourceClip) -> str:
+    """What a video is held out by: its path in the folder, so that it is the same wherever the folder lies."""
+    return "" if clip.problem else Path(os.path.relpath(clip.video, root.resolve())).as_posix()
+
+
+def _with_split(root: Path, clip: SourceClip, split_of: Mapping[str, str] | None) -> SourceClip:
     if split_of is None:
         if not clip.split and not clip.problem:
             problem = "it is in none of the sets, and others are: give its split, or move it into train, dev or test"
             return replace(clip, split="train", problem=problem)
         return replace(clip, split=clip.split or "train")
-    return replace(clip, split=split_of.get(clip.speaker) or split_of[clip.video])
+    return replace(clip, split=split_of.get(clip.speaker) or split_of.get(_key(root, clip)) or "train")

@@ -64,8 +64,14 @@ def prepare_clips(
         write_report(out_dir, store.rows())
         check_overlap(store, disjoint)
         directories = {split: out_dir / split for split in sorted({split for split, _ in store.counts()})}
+        empty = []
         for split, directory in directories.items():
-            _write_set(store, split, directory)
+            if next(store.rows(split, kept=True), None) is None:
+                empty.append(split)
+            else:
+                _write_set(store, split, directory)
+        if empty:
+            raise _nothing_left(store, empty[0], out_dir)
         return Prepared(directories, store.counts(), made)
 
 
@@ -112,14 +118,6 @@ def _make_all(store: ClipStore, options: ClipOptions, *, nj, dask_scheduler, pro
 
 def _write_set(store: ClipStore, split: str, directory: Path) -> None:
     """A data directory with shapes, row by row. `text` comes last, so that a torn one never passes for whole."""
-    total = sum(count for (name, _), count in store.counts().items() if name == split)
-    kept = sum(count for (name, verdict), count in store.counts().items() if name == split and verdict != "reject")
-    if not kept:
-        first = next(store.rows(split)).outcome
-        raise DataError(
-            f"all {total} clips of {split} are rejected, the first because: {'; '.join(first.reasons)}",
-            fix=f"See {directory.parent / REPORT_NAME}.",
-        )
     make_folder(directory)
     (directory / "text").unlink(missing_ok=True)
     has_sound = next(store.rows(split, kept=True)).outcome.wav is not None
@@ -142,6 +140,14 @@ def _write_set(store: ClipStore, split: str, directory: Path) -> None:
             for name, value in _values(row).items():
                 if name in files:
                     files[name].write(f"{row.clip.utt_id} {value}\n")
+
+
+def _nothing_left(store: ClipStore, split: str, out_dir: Path) -> DataError:
+    (out_dir / split / "text").unlink(missing_ok=True)  # of an earlier run
+    total = sum(count for (name, _), count in store.counts().items() if name == split)
+    reasons = "; ".join(next(store.rows(split)).outcome.reasons)
+    what = f"all {total} clips of {split} are rejected, the first because: {reasons}"
+    return DataError(what, fix=f"See {out_dir / REPORT_NAME}; the other sets are ready.")
 
 
 def _values(row: Row) -> dict[str, object]:

@@ -74,6 +74,15 @@ def test_chosen_sets_do_not_depend_on_what_else_is_there_in_which_order(tmp_path
     assert set(hold_out(rows[:2], dev=0.1, test=0.1).values()) == {"train"}  # too few to hold one out
 
 
+def test_chosen_sets_do_not_depend_on_where_the_folder_lies_or_on_clips_with_a_problem(tmp_path):
+    names = {f"clip{n}": "x" for n in range(8)}
+    sets = []
+    for place, others in (("here", {}), ("there/deeper", {"zzz": None, "aaa": ""})):
+        clips = listed(write_videos(tmp_path / place, names | others))
+        sets.append({name: clips[name].split for name in names})
+    assert sets[0] == sets[1] and set(sets[0].values()) == {"train", "dev", "test"}
+
+
 def test_many_speakers_are_held_out_whole(tmp_path):
     clips = listed(write_videos(tmp_path, {f"speaker{n}/{k}": "x" for n in range(10) for k in range(3)}))
     sets = {}
