@@ -4,8 +4,8 @@
     python benchmarks/media.py FOLDER --detector haar --detect-every 3 --clips 12
 
 FOLDER holds `original/*/*.mpg` and `landmarks/*/*.npy`. Frames per second of one core: all CPU time of this process and
-of MediaPipe's (decode, detect, align, crop, sound), not the wall's, so that a busy machine does not decide; the first
-clip, in which libraries are loaded, is not counted. Errors are distances of the mouth point in pixels, before smoothing.
+of MediaPipe (decode, detect, align, crop, sound). The first clip, in which libraries are loaded, is not counted.
+Errors are distances of the mouth point in pixels, before smoothing.
 """
 
 import argparse

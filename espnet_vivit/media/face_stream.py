@@ -16,7 +16,9 @@ from espnet_vivit.errors import ConfigError, InputError, MediaError
 from espnet_vivit.media.detectors import Face, choose_detector, open_detector
 from espnet_vivit.media.landmarks import LANDMARKS
 from espnet_vivit.media.source import SourceInfo
+from espnet_vivit.media.speaking import speaking_face
 from espnet_vivit.media.tracking import FaceTracker, check_face
+from espnet_vivit.units import VIDEO_RATE_HZ
 
 _NOWHERE = np.full((len(LANDMARKS), 2), np.nan, np.float32)
 
@@ -147,6 +149,9 @@ class DetectedFaces:
         self._since = 0  # pictures since the last detection
         self._gray: np.ndarray | None = None  # the last picture, for optical flow
         self._num_faces = 0
+        self._info, self._name = info, detector
+        self._asks = face == "auto" and info.audio_codec is not None
+        self._asked: int | None = None  # the track for which it was settled who speaks
 
     def look(self, picture: np.ndarray, index: int) -> Sighting:
         followed = self._follow(picture) if self._every > 1 else None
@@ -155,9 +160,19 @@ class DetectedFaces:
         faces = self._detector.detect(picture)
         self._since, self._num_faces = 1, len(faces)
         face = self._tracker.follow(faces)
+        if self._asks and face is not None and len(faces) > 1 and self._asked != self._tracker.track:
+            face = self._who_speaks(face, faces, index)
         if face is None:
             return Sighting(_NOWHERE, num_faces=len(faces), track=self._tracker.track)
         return Sighting(face.points, face.opening, len(faces), self._tracker.track)
+
+    def _who_speaks(self, face: Face, faces: list[Face], index: int) -> Face:
+        """The face to follow of several: the tracked one, unless the sound says another. Asked once for each track."""
+        speaker = speaking_face(self._info.path, faces, start_s=index / VIDEO_RATE_HZ, detector=self._name)
+        if speaker is not None and speaker is not face:
+            face = self._tracker.switch_to(speaker)
+        self._asked = self._tracker.track
+        return face
 
     def _follow(self, picture: np.ndarray) -> Face | None:
         """The face of the last picture, moved along; None where it is time to detect, or flow is lost."""
