@@ -53,7 +53,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3, help="timed steps after one that is not (%(default)s)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--peak_tflops", type=json.loads, default={}, help='for MFU: {"fp32": 67, "bf16": 989} (H200)')
-    parser.add_argument("--towers", nargs="*", default=["vivit", "resnet"])
+    parser.add_argument("--towers", nargs="*", choices=["vivit", "resnet"], default=["vivit", "resnet"])
+    parser.add_argument("--ways", nargs="*", choices=WAYS, default=list(WAYS), help="how the tower is trained")
     options = parser.parse_args()
     options.size = options.size or ("full" if options.device == "cuda" else "reduced")
     sizes = FULL if options.size == "full" else REDUCED
@@ -70,14 +71,14 @@ def main() -> None:
     )
     for tower in options.towers:
         full = None
-        for row in rows(tower):
+        for row in rows(tower, options.ways):
             found = in_its_own_process(options, row)
             full = full or found.get("peak")
             print(line(row, found, utterances * frames, full, options.peak_tflops), flush=True)
 
 
-def rows(tower: str):
-    for way in WAYS:
+def rows(tower: str, ways: list[str]):
+    for way in ways:
         if tower == "resnet" and way == "qlora":
             continue  # nothing in it is a linear layer, and its checkpoint has no name to be found again by
         for dtype in DTYPES:
