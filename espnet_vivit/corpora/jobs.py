@@ -104,7 +104,11 @@ def _pool(nj: int) -> ProcessPoolExecutor:
 
 
 def _on_cluster(work, jobs, address: str, lost) -> Iterator[tuple]:
-    """The same on a Dask cluster, whose workers must see the same files under the same paths."""
+    """The same on a Dask cluster, whose workers must see the same files under the same paths.
+
+    Dask runs the job of a worker that died on three other workers before it gives it up. With a single worker, a job
+    that kills it every time was seen to stall the cluster: leave such a file out, or prepare it with `nj` instead.
+    """
     try:
         from dask.distributed import Client, as_completed
         from distributed.scheduler import KilledWorker

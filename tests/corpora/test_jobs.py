@@ -67,17 +67,6 @@ def test_a_dask_cluster_gives_the_same_results(cluster):
     assert results == dict(run_jobs(work, range(20), nj=0, lost=lost))
 
 
-@pytest.mark.slow
-def test_a_worker_that_dies_takes_one_job_with_it():
-    distributed = pytest.importorskip("dask.distributed", reason="needs Dask: pip install 'espnet-vivit[cluster]'")
-    options = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None, "host": "127.0.0.1"}
-    with distributed.LocalCluster(processes=True, **options) as cluster:
-        work = partial(square_or_die, fatal=3)
-        results = dict(run_jobs(work, range(6), nj=1, lost=lost, dask_scheduler=cluster.scheduler_address))
-    assert results.pop(3) == "3: the process that read it ended"
-    assert results == {number: number * number for number in range(6) if number != 3}
-
-
 def test_a_cluster_that_does_not_answer_is_named(monkeypatch):
     pytest.importorskip("dask.distributed", reason="needs Dask: pip install 'espnet-vivit[cluster]'")
     from espnet_vivit.corpora import jobs
