@@ -186,8 +186,14 @@ def _bar(video: Path, number: int, count: int) -> tqdm:
     name = video.name if count == 1 else f"{number}/{count} {video.name}"
     seconds = "{l_bar}{bar}| {n:.0f}/{total:.0f} s [{elapsed}<{remaining}]"
     total = duration_s(video)
-    options = {"bar_format": seconds} if total else {"unit": "s"}
-    return tqdm(total=total, desc=name, disable=not sys.stderr.isatty(), leave=count > 1, **options)
+    return tqdm(
+        total=total,
+        desc=name,
+        unit="s",
+        bar_format=seconds if total else None,
+        disable=not sys.stderr.isatty(),
+        leave=count > 1,
+    )
 
 
 def duration_s(path: Path) -> float | None:

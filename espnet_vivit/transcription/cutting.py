@@ -43,7 +43,9 @@ class Stretch:
     note: str = ""  # what is out of order with it
 
     def __len__(self) -> int:
-        return len(self.clip.frames) if self.clip is not None else len(self.speech) // SAMPLES_PER_FRAME
+        if self.clip is not None:
+            return len(self.clip.frames)
+        return 0 if self.speech is None else len(self.speech) // SAMPLES_PER_FRAME
 
     def __getitem__(self, frames: slice) -> "Stretch":
         begin, end, _ = frames.indices(len(self))
@@ -52,8 +54,11 @@ class Stretch:
         return Stretch(self.first + begin, clip, speech, self.note)
 
     def __add__(self, other: "Stretch") -> "Stretch":
-        clip = None if self.clip is None else join_clips(self.clip, other.clip)
-        speech = None if self.speech is None else np.concatenate([self.speech, other.speech])
+        clip = speech = None
+        if self.clip is not None and other.clip is not None:
+            clip = join_clips(self.clip, other.clip)
+        if self.speech is not None and other.speech is not None:
+            speech = np.concatenate([self.speech, other.speech])
         return Stretch(self.first, clip, speech, self.note)
 
 
@@ -85,13 +90,16 @@ def cut_into_pieces(stretches: Iterable[Stretch], *, longest_s: float) -> Iterat
     if longest_s < SHORTEST_LIMIT_S:
         raise ConfigError("pieces too short to hold words", found=f"{longest_s} s", expected=f">= {SHORTEST_LIMIT_S} s")
     longest = round(longest_s * VIDEO_RATE_HZ)
-    held, own, source = None, None, iter(stretches)
+    held: Stretch | None = None
+    own: int | None = None
+    source = iter(stretches)
     ended = False
     while True:
         while not ended and (held is None or len(held) <= longest + _REST_FRAMES):
             stretch = next(source, None)
-            ended = stretch is None
-            if not ended:
+            if stretch is None:
+                ended = True
+            else:
                 held = stretch if held is None else held + stretch
         if held is None:
             return

@@ -14,11 +14,12 @@ from espnet_vivit.decode.speech2text import Speech2Text
 from espnet_vivit.decode.word_times import Transcript, Word
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.frontend.presets import visual_preset
+from espnet_vivit.media.mouth_clip import MouthClip
 from espnet_vivit.media.quality import Quality, assess_clip
 from espnet_vivit.model_files import ModelFiles
 from espnet_vivit.tasks.augment import crop
 from espnet_vivit.tasks.options import read_config
-from espnet_vivit.transcription.cutting import Cut
+from espnet_vivit.transcription.cutting import Cut, slice_clip
 from espnet_vivit.transcription.reading import is_silent
 from espnet_vivit.transcription.result import OK, UNCLEAR, WARN, Hypothesis, Piece
 from espnet_vivit.transcription.stopwatch import stopwatch
@@ -72,7 +73,7 @@ class PieceRecogniser:
             return Piece(cut.start_s, cut.end_s, UNCLEAR, tuple(warnings), 0.0, modality, (), ())
         self.speech2text.seconds = seconds
         with stopwatch(seconds, "recognise"):
-            transcripts = self.speech2text.recognize(**streams)
+            transcripts = self.speech2text.recognize(streams.get("speech"), streams.get("video"))
         offset_s = seconds_of_frames(cut.stretch.first)
         nbest = tuple(Hypothesis(found.text, found.score, _shifted(found, offset_s)) for found in transcripts)
         words = nbest[0].words
@@ -97,7 +98,7 @@ class PieceRecogniser:
         clip, speech = cut.stretch.clip, cut.stretch.speech
         if clip is not None and self.preset is not None:
             with stopwatch(seconds, "judge"):
-                quality = _judge(cut)
+                quality = _judge(cut, clip)
             if quality.verdict != "ok":
                 warnings += quality.reasons
             if quality.verdict != "reject":
@@ -110,12 +111,13 @@ class PieceRecogniser:
         return streams, warnings
 
 
-def _judge(cut: Cut) -> Quality:
+def _judge(cut: Cut, clip: MouthClip) -> Quality:
     """The verdict on the time that is the piece's own; what it shares with its neighbours may be another shot."""
     first = cut.stretch.first
-    own = cut.stretch[round(cut.start_s * VIDEO_RATE_HZ) - first : round(cut.end_s * VIDEO_RATE_HZ) - first]
-    clip = dataclasses.replace(own.clip, speech=own.speech)
-    return assess_clip(clip, modality="video" if own.speech is None else "auto")
+    begin, end = round(cut.start_s * VIDEO_RATE_HZ) - first, round(cut.end_s * VIDEO_RATE_HZ) - first
+    speech = cut.stretch[begin:end].speech
+    own = dataclasses.replace(slice_clip(clip, begin, end), speech=speech)
+    return assess_clip(own, modality="video" if speech is None else "auto")
 
 
 class TimedSpeech2Text(Speech2Text):
