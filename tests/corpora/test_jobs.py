@@ -46,7 +46,7 @@ def test_jobs_are_taken_as_they_are_needed():
 
 
 def test_what_work_raises_ends_all():
-    with pytest.raises(DataError, match="no 0"):
+    with pytest.raises(DataError, match=r"no \d"):
         list(run_jobs(refuse, range(3), nj=1, lost=lost))
     with pytest.raises(ConfigError, match="--nj"):
         list(run_jobs(refuse, range(3), nj=-1, lost=lost))
