@@ -132,6 +132,10 @@ def measure(options: argparse.Namespace, *, tower: str, way: str, dtype: str, re
     sizes = FULL if options.size == "full" else REDUCED
     torch.manual_seed(0)
     batch = make_batch(sizes, tower, options.device)
+    if way in ("lora", "qlora"):
+        from espnet_vivit.adapters import attach, quantize
+
+        attach._import_peft(), way == "qlora" and quantize._import_bitsandbytes()  # their code is not the step's memory
     before = resident_bytes()
     model = build(sizes, tower, way, dtype).to(options.device).train()
     flops = count_flops(model, batch) if options.device == "cuda" else 0
