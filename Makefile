@@ -1,7 +1,7 @@
 # Each target sets up .venv first, once. `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help install test quick recipe slow lint format types demo wheel clean distclean
+.PHONY: help install test quick recipe slow lint format types demo faces wheel clean distclean
 
 PYTHON_VENV := .venv/bin/python
 WORKERS ?= 2
@@ -43,6 +43,9 @@ demo: install  ## render the synthetic corpus, train, decode, print word error r
 	@started=$$(date +%s); \
 	(cd egs/mini_av/avsr1 && PYTHON="$(CURDIR)/$(PYTHON_VENV)" ./run.sh $(DEMO_ARGS)); status=$$?; \
 	echo "== demo: $$(( $$(date +%s) - started )) s"; exit $$status
+
+faces: install  ## MediaPipe, the better face detector, beside the environment (72 MB)
+	@tools/install_mediapipe.sh
 
 wheel: install  ## dist/*.whl
 	@$(PYTHON_VENV) -m pip wheel --no-deps --wheel-dir dist .

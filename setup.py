@@ -34,6 +34,7 @@ REQUIRED = [
     "jiwer>=4,<5",
     "tensorboard>=2.14",  # ESPnet's trainer writes to these two by default, and does not ask for them
     "matplotlib>=3.8",
+    "pillow>=10",  # contact sheets, subtitles in pictures
     "rich>=13",
     "tqdm>=4.60",
     "packaging>=22",
@@ -47,7 +48,8 @@ EXTRAS = {
     "export": ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
     "page": ["gradio>=6,<7"],  # the local page to try a model on
     "cluster": ["dask[distributed]>=2024.8"],  # preparing a corpus on several machines
-    "test": ["pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "wheel"],
+    # Playwright: the page's test drives a Chromium
+    "test": ["pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "playwright>=1.40", "wheel"],
 }
 # The formatter's verdict changes between releases, so its version is fixed; .pre-commit-config.yaml names the same one.
 USED_BY_TESTS = [need for name in ("mini_av", "qlora", "faces", "export", "page", "cluster") for need in EXTRAS[name]]

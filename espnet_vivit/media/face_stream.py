@@ -50,6 +50,9 @@ class FaceStream(Protocol):
     def close(self) -> None: ...
 
 
+MOUTH_PICTURE_PIXELS = 128  # a square picture up to this side is a mouth crop: "auto" looks for no face in it
+
+
 def open_faces(
     info: SourceInfo,
     *,
@@ -67,7 +70,7 @@ def open_faces(
         raise ConfigError("landmarks and a detector", found=f"detector={detector!r}", expected="'precomputed'")
     if detector == "precomputed":
         raise ConfigError("detector 'precomputed' without landmarks", fix="Give landmarks=, (T, 4, 2) or a .npy.")
-    if detector == "centre":
+    if detector == "centre" or (detector == "auto" and info.height == info.width <= MOUTH_PICTURE_PIXELS):
         return MouthsOnly()
     return DetectedFaces(info, choose_detector(detector), detect_every=detect_every, face=face)
 

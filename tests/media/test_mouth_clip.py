@@ -190,6 +190,16 @@ def test_centre_takes_mouths_as_they_are(tmp_path, size):
         np.testing.assert_array_equal(read.frames, clip)
 
 
+@pytest.mark.parametrize(("shape", "detector"), [((96, 96), "centre"), ((128, 128), "centre"), ((96, 128), None)])
+def test_auto_takes_small_squares_for_mouths(tmp_path, shape, detector):
+    write_gray_video(tmp_path / "clip.mkv", np.full((30, *shape), 90, np.uint8))
+    if detector is None:  # a face is looked for, and there is none
+        with pytest.raises(NoFaceError):
+            read_mouth_clip(tmp_path / "clip.mkv")
+    else:
+        assert read_mouth_clip(tmp_path / "clip.mkv").detector == detector
+
+
 def test_centre_reads_real_crops_exactly(grid):
     path = sorted((grid / "mouth").glob("s31/*.mp4"))[0]
     np.testing.assert_array_equal(read_mouth_clip(path, detector="centre").frames, read_video(path))

@@ -20,7 +20,7 @@ import numpy as np
 from espnet_vivit.errors import MissingDependencyError, unknown_name
 
 DETECTORS = {
-    "auto": "the best that works here: mediapipe, else haar",
+    "auto": "the best that works here: mediapipe, else haar; centre for square pictures of up to 128 pixels",
     "mediapipe": "MediaPipe's face mesh",
     "haar": "OpenCV's cascades",
     "precomputed": "landmarks that are given",
