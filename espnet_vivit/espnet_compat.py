@@ -41,6 +41,7 @@ _WHERE = {  # name -> ESPnet's module that defines it
     "build_dataclass": "espnet2.utils.build_dataclass",
     "build_tokenizer": "espnet2.text.build_tokenizer",
     "get_default_kwargs": "espnet2.utils.get_default_kwargs",
+    "int_or_none": "espnet2.utils.types",
     "set_all_random_seed": "espnet2.torch_utils.set_all_random_seed",
     "str2bool": "espnet2.utils.types",
     "str2triple_str": "espnet2.utils.types",

@@ -108,7 +108,7 @@ class Package:
     def facts(self) -> TrainingFacts:
         """What it says of the clips that its model was trained on."""
         known = self.preprocessor.get("training") or {}
-        return TrainingFacts(known.get("mouth_size"), known.get("longest_clip_s"))
+        return TrainingFacts(known.get("mouth_size"), known.get("longest_clip_s"), known.get("mouth_view"))
 
     @property
     def reliability(self) -> dict | None:

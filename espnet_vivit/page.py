@@ -82,7 +82,8 @@ class PageReader:
             clip = read_mouth_clip(path, detector=self._detector, size=transcriber.mouth_size, end_s=SHOWN_S)
         except NoFaceError:  # the verdict beside the words says so
             return None
-        frames = seen_and_looked_at(transcriber.recogniser.speech2text.asr_model.vision_encoder, clip.frames)
+        recogniser = transcriber.recogniser
+        frames = seen_and_looked_at(recogniser.speech2text.asr_model.vision_encoder, recogniser.seen(clip.frames))
         scale = max(1, _SHOWN_PIXELS // frames.shape[1])
         frames = frames.repeat(scale, axis=1).repeat(scale, axis=2)
         target = folder / "mouth.mp4"
@@ -90,15 +91,13 @@ class PageReader:
         return str(target)
 
 
-def seen_and_looked_at(vision_encoder, frames: np.ndarray) -> np.ndarray:
-    """(T, H, W) uint8 as the encoder crops it; for a ViViT (T, H, 2 W, 3): beside it with its attention rollout."""
+def seen_and_looked_at(vision_encoder, seen: np.ndarray) -> np.ndarray:
+    """(T, H, W) uint8 as the encoder gets it; for a ViViT (T, H, 2 W, 3): beside it with its attention rollout."""
     import torch
 
     from espnet_vivit.frontend.attention_rollout import attention_rollout, overlay
     from espnet_vivit.frontend.vivit_clips import VivitEncoder
-    from espnet_vivit.tasks.augment import crop
 
-    seen = np.ascontiguousarray(crop(frames, vision_encoder.preset, rng=None))
     if not isinstance(vision_encoder, VivitEncoder):
         return seen
     maps = attention_rollout(vision_encoder, torch.from_numpy(seen)).numpy()  # (T', h, w)

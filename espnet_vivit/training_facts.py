@@ -18,10 +18,13 @@ MOUTH_SIZES = (48, 64, 96)  # pixels: what the corpora here are prepared with
 
 @dataclass(frozen=True)
 class TrainingFacts:
-    """mouth_size: side in pixels of the clips before the frontend's own crop; longest_clip_s: of the training set."""
+    """mouth_size: side in pixels of the clips before the frontend's own crop; longest_clip_s: of the training set;
+    mouth_view: pixels in the middle of the aligned 96-pixel crop that those clips show, None for all.
+    """
 
     mouth_size: int | None
     longest_clip_s: float | None
+    mouth_view: int | None = None
 
 
 def training_facts(config: Mapping, experiment: Path) -> TrainingFacts:
@@ -29,7 +32,9 @@ def training_facts(config: Mapping, experiment: Path) -> TrainingFacts:
     lists = {name: Path(path) for path, name, _ in config.get("train_data_path_and_name_and_type") or ()}
     roots = [Path.cwd(), *experiment.resolve().parents]
     found = {name: path for name, path in ((name, _find(path, roots)) for name, path in lists.items()) if path}
-    return TrainingFacts(_mouth_size(config, found.get("video"), roots), _longest_clip_s(found))
+    return TrainingFacts(
+        _mouth_size(config, found.get("video"), roots), _longest_clip_s(found), config.get("mouth_view")
+    )
 
 
 def _find(path: Path, roots: list[Path]) -> Path | None:

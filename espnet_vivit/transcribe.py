@@ -42,6 +42,8 @@ class Transcriber:
         device: torch's name of it.
         detector: of faces, as in `stream_mouth_clips`; "centre" takes files that show a mouth and nothing else.
         mouth_size: side in pixels of the mouth pictures that the model was trained on; None: what it says itself.
+        mouth_view: pixels in the middle of the 96-pixel mouth that those pictures show, shrunk to `mouth_size`; None:
+            what the model says itself, and if it says nothing, all of them.
         longest_piece_s: bound of a piece; None: 1.6 times the longest clip of the training, from 4 to 12 s.
         search, beam_size, ctc_weight, nbest: as in `Speech2Text`; ctc_weight None fits the model's branches.
         min_confidence: pieces below are unclear; 0 believes everything. None: as calibrated, or 0.5.
@@ -59,6 +61,7 @@ class Transcriber:
         device: str = "cpu",
         detector: str = "auto",
         mouth_size: int | None = None,
+        mouth_view: int | None = None,
         longest_piece_s: float | None = None,
         search: str = "beam",
         beam_size: int = 10,
@@ -66,6 +69,7 @@ class Transcriber:
         nbest: int = 3,
         min_confidence: float | None = None,
     ):
+        from espnet_vivit.media.mouth_roi import SIZE as MOUTH_SIZE
         from espnet_vivit.model_files import open_model
         from espnet_vivit.transcription.recogniser import PieceRecogniser
 
@@ -74,6 +78,11 @@ class Transcriber:
         if min_confidence is not None and not 0 <= min_confidence <= 1:
             raise ConfigError("min_confidence", found=min_confidence, expected="0 (believe everything) to 1")
         files = open_model(model, weights=weights)
+        mouth_size = mouth_size or files.facts.mouth_size or MOUTH_SIZE
+        mouth_view = mouth_view or files.facts.mouth_view
+        if mouth_view is not None and not mouth_size <= mouth_view <= MOUTH_SIZE:
+            found, expected = f"size {mouth_size}, view {mouth_view}", f"size <= view <= {MOUTH_SIZE}"
+            raise ConfigError("bad mouth pictures", found=found, expected=expected)
         self.recogniser = PieceRecogniser(
             files,
             modality=None if modality == "auto" else modality,
@@ -84,10 +93,12 @@ class Transcriber:
             device=device,
             min_confidence=min_confidence,
             default_confidence=MIN_CONFIDENCE,
+            mouth_size=mouth_size,
+            mouth_view=mouth_view,
         )
         self.modality = modality
         self.detector = detector
-        self.mouth_size = mouth_size or files.facts.mouth_size or 96
+        self.mouth_size = mouth_size if mouth_view is None else MOUTH_SIZE  # what is read; the recogniser shrinks it
         self.longest_piece_s = longest_piece_s or _longest_piece_s(files.facts.longest_clip_s)
 
     def transcribe(self, path: str | Path, *, on_progress: Callable[[float], object] | None = None):
@@ -235,6 +246,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cpu", help="cpu, cuda, …")
     parser.add_argument("--detector", default="auto", help="of faces; centre: the files are mouth crops already")
     parser.add_argument("--mouth_size", type=int, help="pixels; default: what the model was trained on")
+    parser.add_argument(
+        "--mouth_view", type=int, help="pixels of the 96-pixel mouth that were kept; default: as trained"
+    )
     parser.add_argument("--longest_piece_s", type=float, help="default: 1.6 times the longest training clip")
     parser.add_argument("--min_confidence", type=float, help="below it a piece is unclear; default: as calibrated")
     parser.add_argument("--search", default="beam", choices=("beam", "ctc_greedy"), help="ctc_greedy is faster")

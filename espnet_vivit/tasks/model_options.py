@@ -7,7 +7,7 @@ In: ESPnet's parser. Out: the same with ours added. What the options mean stands
 import argparse
 from collections.abc import Sequence
 
-from espnet_vivit.espnet_compat import ClassChoices, NestedDictAction, str2bool, str_or_none
+from espnet_vivit.espnet_compat import ClassChoices, NestedDictAction, int_or_none, str2bool, str_or_none
 from espnet_vivit.fusion import FUSIONS
 from espnet_vivit.precision import AMP_DTYPES
 from espnet_vivit.tasks.data_check import STREAMS
@@ -43,6 +43,8 @@ def add_model_arguments(parser: argparse.ArgumentParser, parts: Sequence[ClassCh
     group.add_argument("--token_list", type=str_or_none, default=None, help="one token per line, <blank> first")
     group.add_argument("--token_type", default="bpe", choices=TOKEN_TYPES, help="what a token is")
     group.add_argument("--bpemodel", type=str_or_none, default=None, help="sentencepiece model, for token_type bpe")
+    help_text = "pixels in the middle of the aligned 96-pixel crop that the clips show; what transcribing has to know"
+    group.add_argument("--mouth_view", type=int_or_none, default=None, help=help_text)
     group.add_argument("--use_preprocessor", type=str2bool, default=True, help="off: the data are arrays already")
     for choices in parts:
         choices.add_arguments(group)

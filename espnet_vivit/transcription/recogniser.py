@@ -10,11 +10,13 @@ import dataclasses
 import numpy as np
 import torch
 
+from espnet_vivit.corpora.pictures import middle, shrink
 from espnet_vivit.decode.speech2text import Speech2Text
 from espnet_vivit.decode.word_times import Transcript, Word
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.frontend.presets import visual_preset
 from espnet_vivit.media.mouth_clip import MouthClip
+from espnet_vivit.media.mouth_roi import SIZE as MOUTH_SIZE
 from espnet_vivit.media.quality import Quality, assess_clip
 from espnet_vivit.model_files import ModelFiles
 from espnet_vivit.tasks.augment import crop
@@ -44,6 +46,8 @@ class PieceRecogniser:
         device: str,
         min_confidence: float | None,
         default_confidence: float,
+        mouth_size: int = MOUTH_SIZE,
+        mouth_view: int | None = None,
     ):
         self.files = files  # an archive's temporary folder lives as long
         self.speech2text = TimedSpeech2Text(
@@ -62,6 +66,7 @@ class PieceRecogniser:
         self.preset = None
         if self.modality != "audio":
             self.preset = visual_preset(args.vision_encoder, args.vision_encoder_conf)
+        self.mouth_size, self.mouth_view = mouth_size, mouth_view
         self.min_confidence = min_confidence
         self.default_confidence = default_confidence
 
@@ -102,13 +107,19 @@ class PieceRecogniser:
             if quality.verdict != "ok":
                 warnings += quality.reasons
             if quality.verdict != "reject":
-                streams["video"] = np.ascontiguousarray(crop(clip.frames, self.preset, rng=None))
+                streams["video"] = self.seen(clip.frames)
         if speech is not None and self.modality != "video":
             if is_silent(speech):
                 warnings.append("the sound track is silent")
             else:
                 streams["speech"] = speech
         return streams, warnings
+
+    def seen(self, frames: np.ndarray) -> np.ndarray:
+        """(T, S, S) uint8 mouth pictures -> (T, H, W) for the vision encoder, shrunk as its training data were."""
+        if self.mouth_view is not None:
+            frames = shrink(middle(frames, self.mouth_view), self.mouth_size)
+        return np.ascontiguousarray(crop(frames, self.preset, rng=None))
 
 
 def _judge(cut: Cut, clip: MouthClip) -> Quality:
