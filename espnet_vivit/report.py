@@ -23,6 +23,7 @@ from espnet_vivit.results import table
 from espnet_vivit.training_log import read_training_history
 
 PAGE = "report.html"
+_LENGTHS_DIFFER = 1.2  # longest clip by shortest, from which length is worth a picture
 _STYLE = """
 body { font-family: system-ui, "DejaVu Sans", sans-serif; max-width: 1100px; margin: 2rem auto; padding: 0 1rem;
        color: #202020; line-height: 1.45; }
@@ -128,7 +129,10 @@ def _add_test_set(report: Report, results: Sequence[Result], test_set: str, data
     if frames.is_file():
         lengths = {utt_id: int(count) for utt_id, count in read_scp(frames).items()}
         groups = {modality: by_length(score, lengths) for modality, score in clean.items()}
-        report.picture(f"{test_set}_by_length", lambda path: plot_by_length(groups, path))
+        if max(lengths.values()) < _LENGTHS_DIFFER * min(lengths.values()):
+            report.left_out(f"word error rates by length of {test_set}", "its clips are about equally long")
+        else:
+            report.picture(f"{test_set}_by_length", lambda path: plot_by_length(groups, path))
     if curves := by_noise(results, test_set):
         report.picture(f"{test_set}_by_noise", lambda path: plot_by_noise(curves, path))
     modality = "video" if "video" in clean else next(iter(clean))
