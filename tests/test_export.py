@@ -195,7 +195,8 @@ def _with_rounded_matrices(model, matrices):
                 torch.testing.assert_close(folded, gray.sum(1).flatten(1) / 127.5)
                 change = (_rounded(folded) - folded) * 127.5
                 gray += change.view_as(gray[:, :1]) / 3
-                tubelets.bias += change.sum(1)  # the shift of pixels by -1 is in the file's bias already, not rounded
+                # the file's bias holds the rest of the shift, once 128 is taken off each pixel, for the unrounded matrix
+                tubelets.bias -= (128 / 127.5 - 1) * change.sum(1)
     return rounded
 
 
