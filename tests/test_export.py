@@ -195,7 +195,7 @@ def _with_rounded_matrices(model, matrices):
                 torch.testing.assert_close(folded, gray.sum(1).flatten(1) / 127.5)
                 change = (_rounded(folded) - folded) * 127.5
                 gray += change.view_as(gray[:, :1]) / 3
-                # the file's bias holds the rest of the shift, once 128 is taken off each pixel, for the unrounded matrix
+                # once 128 is taken off each pixel, the rest of the shift is in the bias, from the unrounded matrix
                 tubelets.bias -= (128 / 127.5 - 1) * change.sum(1)
     return rounded
 
