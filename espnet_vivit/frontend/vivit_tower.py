@@ -12,6 +12,7 @@ from espnet_vivit.errors import InputError
 from espnet_vivit.frontend.conv_stem import ConvStem
 from espnet_vivit.frontend.tubelets import embed_tubelets
 from espnet_vivit.frontend.vivit_weights import grid_of
+from espnet_vivit.units import TUBELET_FRAMES
 
 POOLINGS = ("mean", "max", "cls")
 
@@ -40,7 +41,10 @@ def tower_tokens(
     """
     embeddings = vivit.embeddings
     if isinstance(embeddings.patch_embeddings, ConvStem):
-        tokens = embeddings.patch_embeddings(normalise(windows, pixel_affine))  # (W, N, D)
+        frames = normalise(windows, pixel_affine)
+        if own is not None:  # the stem's convolution looks two frames ahead: behind the clip it pads with zeros
+            frames = frames * own.repeat_interleave(TUBELET_FRAMES, dim=1)[:, None, :, None, None]
+        tokens = embeddings.patch_embeddings(frames)  # (W, N, D)
     else:
         tokens = embed_tubelets(windows, embeddings.patch_embeddings.projection, pixel_affine)
     positions = embeddings.position_embeddings[:, : 1 + tokens.size(1)]  # time slowest: fewer frames, fewer rows
