@@ -50,7 +50,7 @@ _WHERE = {  # name -> ESPnet's module that defines it
 _RENAMED = {"ConfigArgumentParser": "ArgumentParser"}  # where our name says more than ESPnet's
 _DATA_TYPE_TABLES = ("espnet2.train.dataset", "espnet2.train.iterable_dataset")
 _TRAINER = "espnet2.train.trainer"
-_SCHEDULER_TABLE = "espnet2.tasks.abs_task"
+_TABLES = "espnet2.tasks.abs_task"  # of optimisers and schedulers
 _INFERENCE = "espnet2.bin.asr_inference"
 
 _ALIASES = {  # the names under which scripts written for an ESPnet fork import our modules -> ours
@@ -144,7 +144,12 @@ def add_data_type(name: str, *, read_scp: Callable, read_value: Callable, help_t
 
 def add_scheduler(name: str, scheduler: type) -> None:
     """Make `name` a choice of `--scheduler`."""
-    _espnet_module(_SCHEDULER_TABLE).scheduler_classes[name] = scheduler
+    _espnet_module(_TABLES).scheduler_classes[name] = scheduler
+
+
+def add_optimizer(name: str, optimizer: type) -> None:
+    """Make `name` a choice of `--optim`."""
+    _espnet_module(_TABLES).optim_classes[name] = optimizer
 
 
 @contextmanager

@@ -40,6 +40,8 @@ from espnet_vivit.tasks.model_config import (
     start_from_parts,
 )
 from espnet_vivit.tasks.model_options import add_model_arguments
+from espnet_vivit.tasks.muon import NAME as MUON
+from espnet_vivit.tasks.muon import check_torch, mark_hidden_matrices
 from espnet_vivit.tasks.optimiser import build_optimizer, read_rates
 from espnet_vivit.tasks.options import PartChoices, adapt_parser, read_config
 from espnet_vivit.tasks.preprocess import AVSRPreprocessor, check_preprocessor_conf
@@ -94,6 +96,8 @@ class AVSRTask(ASRTask):
         check_precision(args)
         check_training_options(args)
         check_adapters(args)
+        if args.optim == MUON:
+            check_torch()
         read_rates(args)
         read_curriculum(args.curriculum)
         if args.max_cache_size:
@@ -238,6 +242,8 @@ class AVSRTask(ASRTask):
     @classmethod
     def build_optimizers(cls, args: argparse.Namespace, model) -> list[torch.optim.Optimizer]:
         """ESPnet's optimiser, or one with a group for each rate that lr_scale, layer_decay and freeze_until ask for."""
+        if args.optim == MUON:
+            mark_hidden_matrices(args, model)
         (default,) = super().build_optimizers(args, model)
         return [build_optimizer(args, model, default)]
 

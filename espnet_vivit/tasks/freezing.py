@@ -24,10 +24,11 @@ class FreezeUntil:
         self.in_ddp = torch.distributed.is_available() and torch.distributed.is_initialized()
         self.trainable = {id(p) for p in model.parameters() if p.requires_grad}  # freeze_param's others stay frozen
         self._zeroing: dict[str, list] = {}  # group -> hooks
+        learning = {_part(group) for group in self._groups() if self._parameters(group)}
         for group in self._groups():
             group["steps_done"] = 0
-            if not self._parameters(group):
-                part = _part(group)
+            part = _part(group)
+            if part not in learning:
                 raise ConfigError(
                     f"freeze_until names {part}, of which nothing would ever train",
                     fix=f"Is {part} also in freeze_param, or its frozen true? Leave one of the two out",
@@ -89,6 +90,9 @@ def refuse_other_groups(optimizer: torch.optim.Optimizer) -> None:
 
 
 def _compare_groups(optimizer: torch.optim.Optimizer, state: dict) -> None:
+    with_muon = ["method" in group for group in (state["param_groups"][0], optimizer.param_groups[0])]
+    if with_muon == [True, False]:
+        raise ConfigError("the training to be resumed had optim: muon", fix="Say optim: muon again")
     saved, own = _describe(state["param_groups"]), _describe(optimizer.param_groups)
     if saved != own:
         raise ConfigError(

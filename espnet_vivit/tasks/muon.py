@@ -1,0 +1,155 @@
+"""`optim: muon`: torch's Muon for the matrices of hidden layers, AdamW for all else, as one optimiser.
+
+    optim: muon
+    optim_conf: {lr: 0.001, weight_decay: 0.01, momentum: 0.95, betas: [0.9, 0.98]}
+
+In: a model whose matrices `mark_hidden_matrices` has marked. Out: an optimiser like any other: ESPnet's schedulers,
+lr_scale, layer_decay, freeze_until, exclude_weight_decay, float16's scaler and resuming need to know nothing of it.
+
+Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon) replaces the momentum of a matrix by the nearest
+orthogonal one; torch.optim.Muon does it, from torch 2.9 on. Its update is scaled as in Liu et al. 2025
+(arXiv:2502.16982), so that it is as large as AdamW's, and one learning rate and weight decay serve both.
+
+AdamW learns what is no hidden matrix: embeddings and position tables, the linear frontend, which reads pixels, the
+output layers, biases, norms and convolutions. Adapters too: LoRA's matrices are factors of one, not layers. So are
+the stacked query, key and value of `nn.MultiheadAttention`, and whatever does not train.
+"""
+
+import argparse
+import inspect
+import logging
+import re
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from espnet_vivit.errors import ConfigError, MissingDependencyError
+from espnet_vivit.espnet_compat import add_optimizer
+from espnet_vivit.frontend.linear import LinearFrontend
+
+NAME = "muon"
+_MARK = "_hidden_matrix"
+_METHODS = ("adamw", "muon")
+_OUTSIDE = re.compile(  # linear layers that read or write tokens, and adapters
+    r"^ctc\.|^frame_head$|(^|\.)output_layer$|(^|\.)conditioning_layer$|(^|\.)embed(\.|$)|(^|\.)lora_"
+)
+
+
+class Muon(torch.optim.Optimizer):
+    """torch.optim.Muon and torch.optim.AdamW over groups of either; each group says its `method`.
+
+    Args:
+        params: parameters or groups of them; a group is split where it holds both marked matrices and others.
+        lr, weight_decay: of both.
+        betas, eps: AdamW's.
+        momentum, nesterov, ns_steps: Muon's.
+        muon_lr_scale: the matrices' share of `lr`.
+
+    Raises:
+        ConfigError: a value that torch refuses. MissingDependencyError: a torch without Muon.
+    """
+
+    def __init__(
+        self,
+        params: Iterable,
+        lr: float = 1e-3,
+        *,
+        weight_decay: float = 0.01,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        momentum: float = 0.95,
+        nesterov: bool = True,
+        ns_steps: int = 5,
+        muon_lr_scale: float = 1.0,
+    ):
+        check_torch()
+        if not muon_lr_scale > 0:
+            raise ConfigError("optim_conf muon_lr_scale", found=muon_lr_scale, expected="a number above 0")
+        of_muon = {"momentum": momentum, "nesterov": nesterov, "ns_steps": ns_steps, "adjust_lr_fn": "match_rms_adamw"}
+        both = {"lr": lr, "weight_decay": weight_decay}
+        stand_in = [nn.Parameter(torch.zeros(1, 1))]
+        self.muon_lr_scale = muon_lr_scale
+        self._workers = {
+            "adamw": torch.optim.AdamW(stand_in, betas=tuple(betas), eps=eps, **both),
+            "muon": torch.optim.Muon(stand_in, **of_muon, **both),
+        }
+        super().__init__(params, both)
+        self.register_load_state_dict_pre_hook(_compare_methods)
+
+    def add_param_group(self, param_group: dict) -> None:
+        params = list(param_group["params"])
+        for method in _METHODS:
+            members = [p for p in params if hasattr(p, _MARK) == (method == "muon")]
+            if not members:
+                continue
+            defaults = self._workers[method].defaults
+            given = {key: value for key, value in param_group.items() if key not in _OPTIONS or key in defaults}
+            group = {**defaults, **given, "params": members, "method": method}
+            if method == "muon":
+                group["lr"] *= self.muon_lr_scale
+                group["eps"] = defaults["eps"]  # `eps` of a group is AdamW's
+            super().add_param_group(group)
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for method, worker in self._workers.items():
+            worker.param_groups = [group for group in self.param_groups if group["method"] == method]
+            worker.state = self.state  # loading a state puts others in the place of both
+            worker.step()
+        return loss
+
+
+_OPTIONS = set(inspect.signature(Muon).parameters)  # what optim_conf may hold, which ESPnet puts into some groups
+
+
+def check_torch() -> None:
+    """Raise MissingDependencyError if torch has no Muon."""
+    if not hasattr(torch.optim, "Muon"):
+        fix = "pip install 'torch>=2.9', or say optim: adamw"
+        raise MissingDependencyError("optim: muon needs a torch that has it", found=torch.__version__, fix=fix)
+
+
+def mark_hidden_matrices(args: argparse.Namespace, model: nn.Module) -> None:
+    """Mark what Muon shall learn, once it is known what trains. Raises ConfigError if that is nothing."""
+    if args.sharded_ddp:
+        raise ConfigError("sharded_ddp cuts the parameters before muon sees them", fix="Leave one of the two out")
+    matrices = hidden_matrices(model)
+    if not matrices:
+        raise ConfigError("muon has no matrix to learn: what trains is adapters or no layer", fix="Say optim: adamw")
+    for matrix in matrices.values():
+        setattr(matrix, _MARK, True)
+    count = sum(matrix.numel() for matrix in matrices.values())
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    logging.info(
+        "muon learns %s parameters in %d matrices, AdamW %s", f"{count:,}", len(matrices), f"{trained - count:,}"
+    )
+
+
+def hidden_matrices(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The weights (out, in) of the linear layers between input and output that train, by name."""
+    inputs = {id(module.projection) for module in model.modules() if isinstance(module, LinearFrontend)}
+    return {
+        f"{name}.weight": module.weight
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear)
+        and module.weight.requires_grad
+        and id(module) not in inputs
+        and not _OUTSIDE.search(name)
+    }
+
+
+def _compare_methods(optimizer: torch.optim.Optimizer, state: dict) -> None:
+    saved = [group.get("method") for group in state["param_groups"]]
+    own = [group["method"] for group in optimizer.param_groups]
+    if saved != own:
+        found = "another optim" if None in saved else f"groups of {', '.join(map(str, saved))}"
+        fix = "Resume with what it had, or begin a new experiment from its weights with init_param"
+        raise ConfigError("the training to be resumed does not fit optim: muon", found=found, fix=fix)
+
+
+add_optimizer(NAME, Muon)
