@@ -41,8 +41,9 @@ from espnet_vivit.tasks.model_config import (
 )
 from espnet_vivit.tasks.model_options import add_model_arguments
 from espnet_vivit.tasks.muon import NAME as MUON
-from espnet_vivit.tasks.muon import check_torch, mark_hidden_matrices
+from espnet_vivit.tasks.muon import mark_hidden_matrices
 from espnet_vivit.tasks.optimiser import build_optimizer, read_rates
+from espnet_vivit.tasks.optimiser_options import check_optimiser_options
 from espnet_vivit.tasks.options import PartChoices, adapt_parser, read_config
 from espnet_vivit.tasks.preprocess import AVSRPreprocessor, check_preprocessor_conf
 from espnet_vivit.tasks.recompute import checkpoint_towers
@@ -96,8 +97,7 @@ class AVSRTask(ASRTask):
         check_precision(args)
         check_training_options(args)
         check_adapters(args)
-        if args.optim == MUON:
-            check_torch()
+        check_optimiser_options(args)
         read_rates(args)
         read_curriculum(args.curriculum)
         if args.max_cache_size:

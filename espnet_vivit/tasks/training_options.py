@@ -37,6 +37,11 @@ def check_training_options(args: argparse.Namespace) -> None:
         raise unknown_name("on_out_of_memory", args.on_out_of_memory, WAYS)
     if args.accum_grad < 1:
         raise ConfigError("accum_grad", found=args.accum_grad, expected="a number of batches per step, 1 or more")
+    if args.multiple_iterator:
+        raise ConfigError(
+            "multiple_iterator reads each epoch from lists cut into pieces, which checks and curriculum do not know",
+            fix="Leave it out: lists of a whole corpus fit into memory, and clips are read when they are needed",
+        )
     adapt_launch(args)
 
 
