@@ -1,15 +1,12 @@
 """Noise at a chosen signal-to-noise ratio, and babble made of other people's sentences.
 
 The ratio is that of mean powers over the whole utterance: 0 dB is 0 dB, not "no noise asked for".
-
-    python -m espnet_vivit.corpora.noise --source data/test_seen --train data/train --out data/test_seen_babble_0db
+`python -m espnet_vivit.bin.avsr_babble` makes noisy test sets with it.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +16,7 @@ import numpy as np
 from espnet_vivit.corpora.data_dir import Utterance, read_data_dir, write_data_dir
 from espnet_vivit.corpora.progress import progress_bar
 from espnet_vivit.corpora.random_state import rng_for
-from espnet_vivit.errors import DataError, EspnetVivitError, InputError
+from espnet_vivit.errors import DataError, InputError
 from espnet_vivit.media.audio_file import read_wav, write_wav
 
 MIN_TALKERS = 6  # fewer are heard as single voices
@@ -70,17 +67,21 @@ def add_babble(
     """Write the data directory `out_dir`: `source_dir` with babble of `train_dir`'s talkers under every wav.
 
     Videos, texts and times stay the same files and words. New waveforms go to `wav_dir` (default `out_dir`/wav). The
-    noise of an utterance depends on the seed, its id and the training set; nobody babbles under their own sentence
-    where enough others exist. Raises DataError for too few talkers or a set without audio.
+    noise of an utterance depends on the seed, its id and the training set. Each voice is another speaker's, and nobody
+    babbles under their own sentence where enough others exist; a training set of fewer speakers than voices gives
+    several sentences of one speaker. Raises DataError for fewer other sentences than voices, or a set without audio.
     """
     source, train = read_data_dir(source_dir), read_data_dir(train_dir)
     by_speaker: dict[str, list[Utterance]] = {}
     for utterance in train:
         _wav_of(utterance, train_dir)
         by_speaker.setdefault(utterance.speaker, []).append(utterance)
-    if num_talkers < 1 or len(by_speaker) < num_talkers:
+    sentences = len({utterance.utt_id for utterance in train} - {utterance.utt_id for utterance in source})
+    if num_talkers < 1 or sentences < num_talkers:
         raise DataError(
-            f"{train_dir} cannot give babble", found=f"{len(by_speaker)} speakers", expected=f"at least {num_talkers}"
+            f"{train_dir} cannot give babble of {num_talkers} voices",
+            found=f"{sentences} sentences that are not in {source_dir}",
+            expected=f"at least {max(1, num_talkers)}, from as many speakers if they are to sound like a crowd",
         )
     wav_dir = Path(wav_dir) if wav_dir is not None else Path(out_dir) / "wav"
     wav_dir.mkdir(parents=True, exist_ok=True)
@@ -99,7 +100,13 @@ def add_babble(
 
 
 def _pick_talkers(utterance: Utterance, by_speaker: dict[str, list[Utterance]], count: int, rng) -> list[Utterance]:
-    """One random sentence of each of `count` speakers, not the utterance's own where there are enough others."""
+    """One random sentence of each of `count` speakers, not the utterance's own where there are enough others.
+
+    With fewer speakers, `count` different sentences of all of them.
+    """
+    if len(by_speaker) < count:
+        pool = [other for name in sorted(by_speaker) for other in by_speaker[name] if other.utt_id != utterance.utt_id]
+        return [pool[index] for index in rng.permutation(len(pool))[:count]]
     others = sorted(set(by_speaker) - {utterance.speaker})
     names = others if len(others) >= count else sorted(by_speaker)
     talkers = [by_speaker[names[index]] for index in rng.permutation(len(names))[:count]]
@@ -119,33 +126,3 @@ def _waveform(name: str, samples: np.ndarray) -> np.ndarray:
     if not np.isfinite(samples).all():
         raise InputError(f"the {name} holds NaN or infinite samples")
     return samples
-
-
-def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m espnet_vivit.corpora.noise",
-        description="Derive a data directory with babble of training speakers under every utterance.",
-        epilog="Example: python -m espnet_vivit.corpora.noise --source data/test_seen --train data/train "
-        "--out data/test_seen_babble_0db --snr-db 0",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument("--source", required=True, help="data directory to add noise to")
-    parser.add_argument("--train", required=True, help="data directory whose speakers babble")
-    parser.add_argument("--out", required=True, help="data directory to write")
-    parser.add_argument("--snr-db", type=float, default=0.0, help="power of speech over power of noise")
-    parser.add_argument("--seed", type=int, default=0, help="another seed picks other talkers")
-    return parser
-
-
-def main(arguments: list[str] | None = None) -> int:
-    options = get_parser().parse_args(arguments)
-    try:
-        add_babble(options.source, options.train, options.out, snr_db=options.snr_db, seed=options.seed)
-    except EspnetVivitError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

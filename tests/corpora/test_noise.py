@@ -7,7 +7,7 @@ import torch
 import torchaudio
 
 from espnet_vivit.corpora.data_dir import Utterance, read_data_dir, validate_data_dir, write_data_dir
-from espnet_vivit.corpora.noise import MIN_TALKERS, add_babble, main, make_babble, mix_at_snr
+from espnet_vivit.corpora.noise import MIN_TALKERS, add_babble, make_babble, mix_at_snr
 from espnet_vivit.errors import DataError, InputError, MediaError
 from espnet_vivit.media.audio_file import read_wav, write_wav
 
@@ -133,9 +133,24 @@ def test_noise_depends_on_seed_and_utterance_alone(sets, tmp_path):
     np.testing.assert_array_equal(read_wav(read_data_dir(tmp_path / "d")[0].wav), a[1])
 
 
+def test_one_speaker_babbles_with_as_many_other_sentences(sets, tmp_path, monkeypatch):
+    """Babble under a training sentence of the only speaker: six of that speaker's others, never itself, none twice."""
+    alone = [replace(u, speaker="s0") for u in read_data_dir(sets["train"])]
+    write_data_dir(tmp_path / "alone", alone)
+    write_data_dir(tmp_path / "source", alone[:3])
+    read = []
+    monkeypatch.setattr(
+        "espnet_vivit.corpora.noise.read_wav", lambda path: read.append(Path(path).stem) or read_wav(path)
+    )
+    add_babble(tmp_path / "source", tmp_path / "alone", tmp_path / "noisy", snr_db=0, progress=False)
+    for first in range(0, 3 * (MIN_TALKERS + 1), MIN_TALKERS + 1):
+        *voices, own = read[first : first + MIN_TALKERS + 1]
+        assert len(set(voices)) == MIN_TALKERS and own not in voices
+
+
 def test_too_few_talkers_and_missing_audio_are_refused(sets, tmp_path):
-    write_data_dir(tmp_path / "few", [u for u in read_data_dir(sets["train"]) if u.speaker < "s5"])
-    with pytest.raises(DataError, match="found 5 speakers; expected at least 6"):
+    write_data_dir(tmp_path / "few", read_data_dir(sets["train"])[:5])
+    with pytest.raises(DataError, match=r"found 5 sentences that are not in .*; expected at least 6"):
         add_babble(sets["test"], tmp_path / "few", tmp_path / "noisy", progress=False)
     silent = [replace(u, wav=None, num_samples=0) for u in read_data_dir(sets["test"])]
     write_data_dir(tmp_path / "mute", silent)
@@ -145,14 +160,6 @@ def test_too_few_talkers_and_missing_audio_are_refused(sets, tmp_path):
     with pytest.raises(MediaError, match="s1_test_0"):
         add_babble(sets["test"], sets["train"], tmp_path / "noisy", progress=False)
     assert not (tmp_path / "noisy/text").exists()
-
-
-def test_the_command_derives_a_set_and_reports_errors(sets, tmp_path, capsys):
-    arguments = ["--source", str(sets["test"]), "--train", str(sets["train"]), "--out", str(tmp_path / "noisy")]
-    assert main([*arguments, "--snr-db", "0"]) == 0
-    assert [u.utt_id for u in read_data_dir(tmp_path / "noisy")] == [u.utt_id for u in read_data_dir(sets["test"])]
-    assert main([*arguments[:2], "--train", str(tmp_path / "nowhere"), *arguments[4:]]) == 1
-    assert "nowhere is not a folder" in capsys.readouterr().err
 
 
 def test_a_noisy_set_of_mini_av_is_valid(tmp_path):

@@ -1,14 +1,19 @@
 """The recipes of real corpora up to the shapes of their utterances, on small trees of the same layout."""
 
+import csv
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from espnet_vivit.corpora.data_dir import validate_data_dir
+from espnet_vivit.corpora.grid import COLUMNS, sentence_of_code
+from espnet_vivit.media.video_file import write_gray_video
 from tests.talking_files import write_talking
 
 pytestmark = [pytest.mark.recipe, pytest.mark.timeout(600)]
@@ -62,6 +67,23 @@ def write_folder(root: Path) -> None:
         path.with_suffix(".txt").write_text("guten Morgen")
 
 
+def write_grid_crops(root: Path, *, train: int = 7) -> None:
+    """Crops of 96x96 with a manifest: one speaker's training sentences, and one clip of each other set."""
+    root.mkdir()
+    rng, rows, times = np.random.default_rng(0), [], []
+    codes = [f"bbaf{digit}n" for digit in range(1, train + 1)] + ["lgiz9s", "prwazp", "swbv7a"]
+    for code, split in zip(codes, ["train"] * train + ["dev", "test_seen", "test_unseen"], strict=True):
+        utt_id = f"{'s2' if split == 'test_unseen' else 's1'}_{code}"
+        write_gray_video(root / f"{utt_id}.mkv", rng.integers(0, 256, (75, 96, 96), dtype=np.uint8))
+        soundfile.write(root / f"{utt_id}.flac", 0.1 * rng.standard_normal(47648), 16000)
+        text = sentence_of_code(code)
+        rows.append([utt_id, utt_id[:2], split, 75, 47648, text, f"{utt_id}.mkv", f"{utt_id}.flac"])
+        times += [[utt_id, 0.5 + 0.2 * n, 0.7 + 0.2 * n, word] for n, word in enumerate(text.split())]
+    for name, table in (("manifest", [COLUMNS, *rows]), ("align", [("utt_id", "start_s", "end_s", "word"), *times])):
+        with open(root / f"{name}.tsv", "w", newline="", encoding="utf-8") as file:
+            csv.writer(file, delimiter="\t", lineterminator="\n").writerows(table)
+
+
 @pytest.mark.parametrize(
     ("corpus", "write", "options", "sizes"),
     [
@@ -79,6 +101,21 @@ def test_a_recipe_prepares_checks_and_finds_its_tokens(egs, tmp_path, corpus, wr
     prepared = {name: validate_data_dir(recipe / "dump/raw" / name) for name in ("train", "dev", "test")}
     assert tuple(map(len, prepared.values())) == sizes
     assert (recipe / "data/report.tsv").is_file() and (recipe / "data/token_list/char/tokens.txt").is_file()
+
+
+def test_grid_has_its_test_set_again_under_babble(egs, tmp_path):
+    write_grid_crops(tmp_path / "the corpus")
+    recipe = egs / "grid/avsr1"
+    done = run(recipe, "--grid_root", str(tmp_path / "the corpus"), "--babble_snr_db", "0 -5")
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert len(validate_data_dir(recipe / "dump/raw/train")) == 7
+    (clean,) = validate_data_dir(recipe / "dump/raw/test_seen")
+    sounds = {clean.wav}
+    for name in ("test_seen_babble_0db", "test_seen_babble_-5db"):
+        (noisy,) = validate_data_dir(recipe / "dump/raw" / name)
+        assert (noisy.video, noisy.text) == (clean.video, clean.text)
+        sounds.add(noisy.wav)
+    assert len(sounds) == 3 and not (recipe / "dump/raw/test_unseen_babble_0db").exists()
 
 
 def test_a_recipe_without_its_corpus_says_which_option_it_wants(egs, tmp_path):

@@ -8,13 +8,14 @@
 #   ./run.sh --help                                                      all other options
 # The middle --mouth_view 64 pixels of the 96-pixel crops are kept and shrunk to --mouth_size 52, of which the presets
 # see 48: for machines without a GPU. With --mouth_view 96 --mouth_size 96, set image_size in the YAML.
+# --babble_snr_db "10 5 0 -5" makes further test sets: the first one under babble of training sentences at each ratio.
 set -euo pipefail
 recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=../../TEMPLATE/avsr1/data_options.sh
 . "${recipe}/../../TEMPLATE/avsr1/data_options.sh"
 
-grid_root="" grid_protocol=overlapped mouth_view=64 mouth_size=52 local_data_opts="" test_sets="test" control_sets="test"
-take_options "grid_root grid_protocol mouth_view mouth_size local_data_opts" "$@"
+grid_root="" grid_protocol=overlapped mouth_view=64 mouth_size=52 local_data_opts="" test_sets="test" control_sets="test" babble_snr_db=""
+take_options "grid_root grid_protocol mouth_view mouth_size babble_snr_db local_data_opts" "$@"
 if [ -n "${grid_root}" ]; then
     grid_root=$(folder_of grid_root "${grid_root}")
     local_data_opts="--corpus_root '${grid_root}' --protocol ${grid_protocol} --view ${mouth_view} --size ${mouth_size} ${local_data_opts}"
@@ -22,6 +23,10 @@ fi
 if [ -z "${grid_root}" ] || [ -f "${grid_root}/manifest.tsv" ]; then # crops, whose manifest says the sets
     test_sets="test_seen test_unseen" control_sets="test_seen"
 fi
+for snr_db in ${babble_snr_db}; do
+    test_sets+=" ${control_sets}_babble_${snr_db}db"
+done
+local_data_opts+=" --babble_set ${control_sets} --babble_snr_db '${babble_snr_db}'"
 
 exec "${recipe}/../../TEMPLATE/avsr1/avsr.sh" \
     --recipe_dir "${recipe}" \
