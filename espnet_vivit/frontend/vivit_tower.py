@@ -10,6 +10,7 @@ from transformers import VivitConfig, VivitModel
 
 from espnet_vivit.errors import InputError
 from espnet_vivit.frontend.conv_stem import ConvStem
+from espnet_vivit.frontend.packed_layers import PackedLayers
 from espnet_vivit.frontend.tubelets import embed_tubelets
 from espnet_vivit.frontend.vivit_weights import grid_of
 from espnet_vivit.units import TUBELET_FRAMES
@@ -23,9 +24,10 @@ def tower_steps(
     pixel_affine: tuple[float, float],
     pooling: str,
     own: torch.Tensor | None = None,
+    packed: PackedLayers | None = None,
 ) -> torch.Tensor:
     """Windows (W, C, n, H, W') -> pooled steps (W, n / 2, D); see `tower_tokens` and `pool_tokens`."""
-    return pool_tokens(tower_tokens(vivit, windows, pixel_affine, own), vivit.config, pooling)
+    return pool_tokens(tower_tokens(vivit, windows, pixel_affine, own, packed), vivit.config, pooling)
 
 
 def tower_tokens(
@@ -33,11 +35,12 @@ def tower_tokens(
     windows: torch.Tensor,
     pixel_affine: tuple[float, float],
     own: torch.Tensor | None = None,
+    packed: PackedLayers | None = None,
 ) -> torch.Tensor:
     """Windows (W, C, n, H, W'), uint8 or normalised float -> tokens (W, 1 + N, D) after the last norm, CLS first.
 
     n is even and at most the tower's `num_frames`; N = n / 2 * h * w, time slowest. own: (W, n / 2) bool, the steps
-    that attention may look at; None: all.
+    that attention may look at; None: all. packed: takes the place of the layers in passes that it can take.
     """
     embeddings = vivit.embeddings
     if isinstance(embeddings.patch_embeddings, ConvStem):
@@ -50,6 +53,8 @@ def tower_tokens(
     positions = embeddings.position_embeddings[:, : 1 + tokens.size(1)]  # time slowest: fewer frames, fewer rows
     cls = embeddings.cls_token.expand(tokens.size(0), -1, -1)
     hidden = embeddings.dropout(torch.cat([cls.to(tokens.dtype), tokens], dim=1) + positions)
+    if packed is not None and own is None and packed.can_take(vivit, hidden):
+        return vivit.layernorm(packed(vivit, hidden))
     mask = None if own is None else _attention_mask(own, vivit.config, hidden.dtype)
     for layer in vivit.layers:
         hidden = layer(hidden, mask)

@@ -32,7 +32,10 @@ def library(ours):
     return model.eval()
 
 
-def test_a_full_vivit_b_over_gray_uint8_mouths_equals_the_librarys_over_normalised_rgb(ours, library):
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "packed"])
+def test_a_full_vivit_b_over_gray_uint8_mouths_equals_the_librarys_over_normalised_rgb(ours, library, packed):
+    if packed:
+        ours.pack_weights()
     clip = torch.randint(0, 256, (1, 32, 96, 96), dtype=torch.uint8)
     tokens = []
     hook = ours.vivit.layernorm.register_forward_hook(lambda _, __, output: tokens.append(output))

@@ -1,0 +1,197 @@
+"""Packed weights must change nothing but the time: the oracle is the same tower without them."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from espnet_vivit.errors import ConfigError
+from espnet_vivit.frontend.packed_layers import PackedLayers
+from tests.tiny import WINDOW, raw_clip, tiny_vivit
+
+LENGTHS = (21, 1, 8, 13)
+TOLERANCE = 1e-5
+
+pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this PyTorch is built without oneDNN")
+
+
+def ragged() -> tuple[torch.Tensor, torch.Tensor]:
+    video = torch.stack([raw_clip(max(LENGTHS)) for _ in LENGTHS])
+    return video, torch.tensor(LENGTHS)
+
+
+def windowed(**options):
+    return tiny_vivit(frame_adjust="window", window_overlap=4, **options)
+
+
+def layers_called(encoder) -> list:
+    """Filled by each call of the library's own first layer."""
+    calls = []
+    encoder.vivit.layers[0].register_forward_pre_hook(lambda _, args: calls.append(args[0].shape))
+    return calls
+
+
+def assert_same(found, expected, tolerance=TOLERANCE):
+    torch.testing.assert_close(found, expected, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize("activation", ["gelu_pytorch_tanh", "gelu", "gelu_fast"])
+@pytest.mark.parametrize("mode", [{"temporal_pooling": "cls"}, {"frame_adjust": "sample"}, {"feature_rate": "frame"}])
+@pytest.mark.filterwarnings("ignore:frame_adjust=.sample.:UserWarning")
+def test_packed_weights_give_the_same_features(mode, activation):
+    config = {"hidden_act": activation, "qkv_bias": activation != "gelu"}
+    encoder = tiny_vivit(**{"frame_adjust": "window", "window_overlap": 4, "config": config, **mode})
+    video, lengths = ragged()
+    with torch.no_grad():
+        expected = encoder(video, lengths)[0]
+        assert encoder.pack_weights() is encoder
+        calls = layers_called(encoder)
+        assert_same(encoder(video, lengths)[0], expected)
+    assert not calls, "the packed weights were not used"
+
+
+def test_in_bfloat16_they_err_no_more_than_plain_weights_do():
+    exact, encoder = windowed(), windowed(dtype="bfloat16")
+    encoder.load_state_dict(exact.state_dict())
+    video, lengths = ragged()
+    with torch.no_grad():
+        truth, plain = exact(video, lengths)[0], encoder(video, lengths)[0]
+        calls = layers_called(encoder)
+        packed = encoder.pack_weights()(video, lengths)[0]
+    assert not calls and packed.dtype == torch.float32
+    assert (packed - truth).norm() < 1.2 * (plain - truth).norm()
+
+
+def change_in_place(encoder):
+    with torch.no_grad():
+        encoder.vivit.layers[1].mlp.fc1.weight.mul_(1.5)
+
+
+def load(encoder):
+    encoder.load_state_dict({name: value * 1.1 for name, value in encoder.state_dict().items()})
+
+
+def take_a_step(encoder):
+    encoder.train()(ragged()[0]).square().sum().backward()
+    torch.optim.SGD(encoder.parameters(), lr=1e-3).step()
+    encoder.eval()
+
+
+@pytest.mark.parametrize("change", [change_in_place, load, take_a_step, lambda encoder: encoder.bfloat16()])
+def test_weights_that_change_are_packed_anew(change):
+    encoder = windowed().pack_weights()
+    video, lengths = ragged()
+    with torch.no_grad():
+        before = encoder(video, lengths)[0]
+    change(encoder)
+    plain = windowed().to(encoder.vivit.dtype)
+    plain.load_state_dict(encoder.state_dict())
+    with torch.no_grad():
+        after, expected = encoder(video, lengths)[0], plain(video, lengths)[0]
+    assert not torch.equal(after, before)
+    assert_same(after, expected, TOLERANCE if encoder.vivit.dtype == torch.float32 else 0.1)
+
+
+def test_training_goes_through_the_librarys_layers_as_before():
+    plain, packed = windowed().train(), windowed().train()
+    packed.load_state_dict(plain.state_dict())
+    packed.pack_weights()
+    calls, (video, lengths) = layers_called(packed), ragged()
+    for encoder in (plain, packed):
+        encoder(video, lengths)[0].square().sum().backward()
+    assert calls
+    for (name, one), other in zip(plain.named_parameters(), packed.parameters(), strict=True):
+        assert torch.equal(one.grad, other.grad), name
+
+
+def test_a_frozen_tower_is_packed_in_training_too():
+    encoder = windowed(frozen=True, output_dim=5).pack_weights().train()
+    calls = layers_called(encoder)
+    encoder(*ragged())[0].sum().backward()
+    assert not calls
+    assert encoder.projection.weight.grad is not None
+
+
+@pytest.mark.parametrize("where", ["autocast", "graph"])
+def test_autocast_and_graphs_are_left_as_they_are(where):
+    encoder = windowed(config={"num_hidden_layers": 1})
+    video, lengths = ragged()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=where == "autocast"):
+        run = torch.compile(encoder, backend="eager", fullgraph=True) if where == "graph" else encoder
+        expected = run(video, lengths)[0]
+        encoder.pack_weights()
+        torch.compiler.reset()
+        assert torch.equal(run(video, lengths)[0], expected)
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda encoder: pickle.loads(pickle.dumps(encoder))])
+def test_copies_pack_their_own_weights(again):
+    encoder = windowed().pack_weights()
+    video, lengths = ragged()
+    with torch.inference_mode():
+        expected = encoder(video, lengths)[0]
+        copied = again(encoder)
+        calls = layers_called(copied)
+        assert torch.equal(copied(video, lengths)[0], expected)
+    assert not calls
+
+
+def test_state_dicts_do_not_hold_packed_weights():
+    encoder = windowed()
+    names = set(encoder.state_dict())
+    with torch.no_grad():
+        encoder.pack_weights()(*ragged())
+    assert set(encoder.state_dict()) == names
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"config": {"hidden_act": "relu"}}, "no such activation: found relu; expected gelu, "),
+        ({"attn_implementation": "eager"}, "found eager; expected sdpa"),
+        ({"dtype": "float16"}, "found torch.float16 on cpu; expected float32 or bfloat16 on the CPU"),
+    ],
+)
+def test_towers_that_cannot_be_packed_say_why(options, message):
+    with pytest.raises(ConfigError, match=message):
+        windowed(**options).pack_weights()
+
+
+class Adapted(nn.Module):
+    """A linear layer with something beside it, as LoRA has."""
+
+    def __init__(self, base: nn.Linear):
+        super().__init__()
+        self.base = base
+        self.weight, self.bias = base.weight, base.bias
+
+    def forward(self, x):
+        return self.base(x) + x
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before packing", "after packing"])
+def test_adapters_are_never_left_out(before):
+    encoder = windowed()
+    attention = encoder.vivit.layers[1].attention
+    if not before:
+        with torch.no_grad():
+            encoder.pack_weights()(*ragged())
+    attention.q_proj = Adapted(attention.q_proj)
+    message = r"q_proj of layer 1 is no plain linear layer, as packed weights need: found Adapted.*Merge adapters"
+    with pytest.raises(ConfigError, match=message), torch.no_grad():
+        encoder.pack_weights()(*ragged())
+
+
+def test_hidden_states_of_short_windows_are_taken_too():
+    encoder = windowed()
+    hidden = torch.randn(3, 1 + WINDOW // 4 * 4, encoder.vivit.config.hidden_size)
+    layers = PackedLayers()
+    with torch.no_grad():
+        expected = hidden
+        for layer in encoder.vivit.layers:
+            expected = layer(expected)
+        kept = hidden.clone()
+        assert_same(layers(encoder.vivit, hidden), expected)
+    assert torch.equal(hidden, kept), "the input was written to"
