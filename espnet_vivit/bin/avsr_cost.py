@@ -1,0 +1,98 @@
+"""What a trained model costs: its parameters, and its multiply-accumulates for each frame of video or 40 ms of sound.
+
+    python -m espnet_vivit.bin.avsr_cost --asr_model_file exp/avsr/valid.acc.ave.pth --out exp/avsr/cost.json
+
+Counted is one forward pass of frontends, fusion and encoder over four seconds, by torch's FlopCounterMode (matrix
+products, convolutions and attention; two operations are one multiply-accumulate). The decoder's work depends on what
+is said and is not counted; how long all of it takes is in the `timing` that decoding leaves behind.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from espnet_vivit.bin.command import exit_status, replaced_when_complete
+
+FRAMES = 100  # four seconds
+
+
+def cost_of(model, *, video_size: tuple[int, int] | None) -> dict:
+    """`model`: an E2E in evaluation mode; `video_size`: height and width in pixels of what its vision encoder sees.
+
+    Returns {"parameters": {"all": …, part: …}, "gmacs_per_frame": {"all": …, part: …}}, parts as in `model.towers()`;
+    the decoder counts as parameters only.
+    """
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from espnet_vivit.units import SAMPLES_PER_FRAME
+
+    lengths = torch.tensor([FRAMES])
+    batch = {}
+    if model.vision_encoder is not None:
+        batch |= {"video": torch.zeros(1, FRAMES, *video_size, dtype=torch.uint8), "video_lengths": lengths}
+    if model.audio_encoder is not None:
+        batch |= {
+            "speech": torch.zeros(1, FRAMES * SAMPLES_PER_FRAME),
+            "speech_lengths": lengths * SAMPLES_PER_FRAME,
+        }
+    counter = FlopCounterMode(display=False)
+    # the CPU's fused attention is unknown to the counter; its plain form is two products
+    with counter, sdpa_kernel(SDPBackend.MATH):
+        model.encode(**batch)
+    counts = counter.get_flop_counts()
+    towers = {name: tower for name, tower in model.towers().items() if tower is not None}
+    operations = {name: sum(counts.get(type(tower).__name__, {}).values()) for name, tower in towers.items()}
+    operations = {"all": sum(counts["Global"].values()), **{name: n for name, n in operations.items() if n}}
+    return {
+        "parameters": {"all": _parameters(model), **{name: _parameters(tower) for name, tower in towers.items()}},
+        "gmacs_per_frame": {name: number / 2 / FRAMES / 1e9 for name, number in operations.items()},
+    }
+
+
+def _parameters(module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def measure(model_file: Path, config: Path | None = None) -> dict:
+    """`cost_of` the model in a checkpoint of ours; `config` is its config.yaml, else the one beside it."""
+    from espnet_vivit.bin.avsr_streams import read_yaml
+    from espnet_vivit.frontend.presets import visual_preset
+    from espnet_vivit.tasks.avsr import AVSRTask
+    from espnet_vivit.training_facts import MOUTH_SIZES, training_facts
+
+    config = config or Path(model_file).parent / "config.yaml"
+    options = read_yaml(config)
+    model, _ = AVSRTask.build_model_from_file(config, model_file, "cpu")
+    size = None
+    if model.vision_encoder is not None:
+        preset = visual_preset(options["vision_encoder"], options.get("vision_encoder_conf") or {})
+        height = training_facts(options, config.parent).mouth_size or max(MOUTH_SIZES)
+        size = preset.crop_shape(height)
+    return cost_of(model.eval(), video_size=size)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description="Count a trained model's parameters and multiply-accumulates per frame.",
+        epilog="example: python -m espnet_vivit.bin.avsr_cost --asr_model_file exp/avsr/valid.acc.ave.pth "
+        "--out exp/avsr/cost.json",
+    )
+    parser.add_argument("--asr_model_file", type=Path, required=True)
+    parser.add_argument("--asr_train_config", type=Path, help="default: config.yaml beside the model file")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    args = parser.parse_args(argv)
+    found = measure(args.asr_model_file, args.asr_train_config)
+    with replaced_when_complete(args.out) as partial:
+        partial.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    frames, parameters = found["gmacs_per_frame"], found["parameters"]
+    for name, count in parameters.items():
+        work = f", {frames[name]:.3g} GMACs per frame" if name in frames else ""
+        print(f"{name}: {count:,} parameters{work}")
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(main))
