@@ -1,13 +1,15 @@
 """How fast `vivit_encoder` is beside the library it wraps, on the same clips, in one process, measured in turns.
 
-    python benchmarks/frontend.py                       ViViT-B/16x2 at 96 pixels, one thread (10 minutes or so)
+    python benchmarks/frontend.py                                      everything, ViViT-B/16x2 at 96 pixels, one thread
+    python benchmarks/frontend.py --only window --rounds 5             one section: window, ragged, long or resnet
     python benchmarks/frontend.py --size ti --rounds 2 --no-compile --longest 60        a glance
 
 Ratios are medians over rounds of times taken next to each other; above 1 is faster than the first row, which is stock
 `VivitModel` (sdpa, float32). With one thread, times are the processor's, which other programs hardly change. Beside
 each: the largest absolute difference of its features (of bfloat16 the relative one, |ours - theirs| / |theirs|), the
-share of the rate that matrix products of ViViT-B's shape reach in the same rounds, and the most memory held beyond
-input and weights. Weights are random: speed does not depend on them.
+share of the rate that matrix products of ViViT-B's shape reach in the same rounds, PyTorch's own or packed for oneDNN,
+whichever is faster, and the most memory held beyond input and weights. "packed": after `pack_weights()`. Weights are
+random: speed does not depend on them.
 """
 
 import argparse
@@ -18,8 +20,8 @@ from pathlib import Path
 
 import torch
 import yaml
-from measure import in_turns, machine, matmul, paired_ratio, peak_bytes
-from transformers import VivitModel
+from measure import in_turns, machine, matmul, paired_ratio, watched
+from stock_vivit import library_steps, window_flops
 
 from espnet_vivit.frontend.resnet import ResNetFrontend
 from espnet_vivit.frontend.vivit_clips import VivitEncoder
@@ -29,18 +31,18 @@ from espnet_vivit.units import VIDEO_RATE_HZ
 
 PIXELS, PATCH, WINDOW = 96, 16, 32
 RAGGED = (40, 75, 100, 150)  # frames of the clips of a batch
-SCRATCH = (
-    Path(__file__).resolve().parents[1] / "conf" / "train_tiny_video.yaml"
-)  # a ViViT to train without a checkpoint
+SCRATCH = Path(__file__).resolve().parents[1] / "conf" / "train_tiny_video.yaml"  # to train without a checkpoint
 FREEZE = {"freezing": True}  # the compiler packs weights beforehand
-PEAKS = {torch.float32: "matrix products, float32", torch.bfloat16: "matrix products, bfloat16"}
+DTYPES = (torch.float32, torch.bfloat16)
+SECTIONS = ("window", "ragged", "long", "resnet")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, help="sections to run; all")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5, help="counted runs of each row")
-    parser.add_argument("--size", default="b", help="ti, s, b, l or h")
+    parser.add_argument("--size", default="b", help="ti, s, b, l or h: of the tower in window and ragged")
     parser.add_argument("--no-compile", action="store_true", help="leave the compiled rows out")
     parser.add_argument("--longest", type=int, default=600, help="seconds of the longest clip, for the cost per second")
     options = parser.parse_args()
@@ -48,13 +50,17 @@ def main() -> None:
     torch.manual_seed(0)
     name = f"vivit-{options.size}-{PATCH}x2"
     print(f"{name}, {PIXELS} pixels, {options.threads} thread(s), {options.rounds} rounds, torch {torch.__version__}")
-    print(f"{machine()}\n")
+    print(f"{machine()}")
     encoder = vivit_encoder(name, pretrained=False, image_size=PIXELS, frame_adjust="window").eval()
+    sections = {
+        "window": lambda: one_window(encoder, options.rounds, compiled=not options.no_compile),
+        "ragged": lambda: ragged_batch(encoder, options.rounds),
+        "long": lambda: cost_per_second(options.rounds, options.longest),
+        "resnet": lambda: beside_resnet(options.rounds),
+    }
     with torch.inference_mode():
-        one_window(encoder, options.rounds, compiled=not options.no_compile)
-        ragged_batch(encoder, options.rounds)
-        cost_per_second(options.rounds, options.longest)
-        beside_resnet(options.rounds)
+        for section in options.only:
+            sections[section]()
 
 
 # one full window ----------------------------------------------------------------------------------------------------
@@ -62,49 +68,17 @@ def main() -> None:
 
 def one_window(encoder: VivitEncoder, rounds: int, *, compiled: bool) -> None:
     clip = torch.randint(0, 256, (1, WINDOW, PIXELS, PIXELS), dtype=torch.uint8)
-    half = copy.deepcopy(encoder).bfloat16()
-    rows = {
-        "stock VivitModel": library_steps(encoder, clip),
-        "vivit_encoder": lambda: encoder(clip),
-        "stock VivitModel, bfloat16": library_steps(half, clip),
-        "vivit_encoder, bfloat16": lambda: half(clip),
-    }
-    if compiled:
-        compiled_stock = library_steps(encoder, clip, options=FREEZE)
-        fast, fast_half = (copy.deepcopy(one).compile_tower(options=FREEZE) for one in (encoder, half))
-        rows["stock VivitModel, compiled"] = compiled_stock
-        rows["vivit_encoder, compiled"] = lambda: fast(clip)
-        rows["vivit_encoder, bfloat16, compiled"] = lambda: fast_half(clip)
-    work = dict.fromkeys(rows, window_flops(encoder.vivit.config))
-    report(f"one window of {WINDOW} frames", rows, rounds, work=work)
-
-
-def library_steps(encoder: VivitEncoder, clip: torch.Tensor, *, options: dict | None = None) -> Callable:
-    """The library's way with uint8 windows (W, 32, H, W'): normalised RGB through `VivitModel`, averaged over space."""
-    config = copy.deepcopy(encoder.vivit.config)
-    config.hidden_act = "gelu_fast"  # as in the published configuration
-    model = VivitModel._from_config(config, attn_implementation="sdpa", add_pooling_layer=False).eval()
-    model.load_state_dict(encoder.vivit.state_dict())
-    model = model.to(encoder.vivit.dtype)
-    per_step = (PIXELS // PATCH) ** 2
-    if options is not None:
-        model = torch.compile(model, options=options)
-
-    def run(windows: torch.Tensor = clip) -> torch.Tensor:
-        rgb = (windows.float() / 127.5 - 1)[:, :, None].expand(-1, -1, 3, -1, -1)
-        tokens = model(rgb.to(encoder.vivit.dtype)).last_hidden_state[:, 1:]
-        return tokens.unflatten(1, (-1, per_step)).mean(2).float()
-
-    return run
-
-
-def window_flops(config) -> float:
-    """Floating point operations of a full window, two for each multiplication and sum: products and attention."""
-    frames, height, width = config.tubelet_size
-    tokens = 1 + (WINDOW // frames) * (PIXELS // height) * (PIXELS // width)
-    size, inner = config.hidden_size, config.intermediate_size
-    layer = 2 * tokens * (4 * size**2 + 2 * size * inner) + 4 * tokens**2 * size
-    return config.num_hidden_layers * layer + 2.0 * (tokens - 1) * frames * height * width * size
+    rows = {}
+    for kind, one in {"": encoder, ", bfloat16": copy.deepcopy(encoder).bfloat16()}.items():
+        packed = copy.deepcopy(one).pack_weights()
+        rows[f"stock VivitModel{kind}"] = library_steps(one, clip)
+        rows[f"vivit_encoder{kind}"] = lambda one=one: one(clip)
+        rows[f"vivit_encoder{kind}, packed"] = lambda packed=packed: packed(clip)
+        if compiled:
+            ours = copy.deepcopy(one).compile_tower(options=FREEZE)
+            rows[f"stock VivitModel{kind}, compiled"] = library_steps(one, clip, options=FREEZE)
+            rows[f"vivit_encoder{kind}, compiled"] = lambda ours=ours: ours(clip)
+    report(f"one window of {WINDOW} frames", rows, rounds, work=window_flops(encoder.vivit.config))
 
 
 # a ragged batch -----------------------------------------------------------------------------------------------------
@@ -132,11 +106,14 @@ def ragged_batch(encoder: VivitEncoder, rounds: int) -> None:
 
     rows = {f"stock, padded ({len(RAGGED) * longest * WINDOW} frames)": of_padded}
     rows[f"stock, sorted by length ({sum(whole) * WINDOW} frames)"] = of_sorted
+    packed = copy.deepcopy(encoder).pack_weights()
     for overlap in (0, encoder.window_overlap):
         computed = sum(w.frames for n in RAGGED for w in plan_windows(n // 2 * 2, num_frames=WINDOW, overlap=overlap))
-        ours = copy.deepcopy(encoder)
-        ours.window_overlap = overlap
-        rows[f"vivit_encoder, overlap {overlap} ({computed} frames)"] = lambda ours=ours: ours(batch, lengths)[0]
+        for kind, tower in {"": encoder, ", packed": packed}.items():
+            ours = copy.copy(tower)  # the same weights
+            ours.window_overlap = overlap
+            label = f"vivit_encoder, overlap {overlap} ({computed} frames){kind}"
+            rows[label] = lambda ours=ours: ours(batch, lengths)[0]
     inside = [n // WINDOW * WINDOW // 2 for n in RAGGED]  # a last window sees padding in the library, none in ours
 
     def of_full_windows(steps: torch.Tensor) -> torch.Tensor:
@@ -144,7 +121,7 @@ def ragged_batch(encoder: VivitEncoder, rounds: int) -> None:
 
     other = f"overlap {encoder.window_overlap}"  # whose windows begin elsewhere, so that its steps see other frames
     title = f"a batch of clips of {'/'.join(map(str, RAGGED))} frames"
-    report(title, rows, rounds, comparable=of_full_windows, incomparable=other)
+    report(title, rows, rounds, comparable=of_full_windows, incomparable=other, second=list(rows)[1])
 
 
 # against the length of the clip, and against the field's baseline ---------------------------------------------------
@@ -163,7 +140,8 @@ def cost_per_second(rounds: int, longest_s: int) -> None:
     for seconds, run in rows.items():
         each = [taken / seconds for taken in times[seconds]]
         ratio = statistics.median(a / b * 4 for a, b in zip(each, times[4], strict=True))
-        beyond = (peak_bytes(run) - run().nbytes) / 1e6
+        held, features = watched(run)
+        beyond = (held - features.nbytes) / 1e6
         print(f"| {seconds} s | {1e3 * statistics.median(each):.1f} | {ratio:.2f} | {beyond:.1f} |", flush=True)
 
 
@@ -175,15 +153,18 @@ def beside_resnet(rounds: int) -> None:
     resnet = ResNetFrontend().eval()
     preset = yaml.safe_load(SCRATCH.read_text(encoding="utf-8"))["vision_encoder_conf"]
     scratch = vivit_encoder(**preset, feature_rate="frame").eval()
-    options = {"pretrained": False, "image_size": PIXELS, "frame_adjust": "window", "stem": "conv"}
     rows = {"Conv3d-ResNet18, 88 pixels": lambda: resnet(clip[..., 4:92, 4:92], lengths)}
     side = scratch.vivit.config.image_size
     edge = (PIXELS - side) // 2
     cropped = clip[..., edge : edge + side, edge : edge + side]
     rows[f"ViViT of conf/{SCRATCH.name}, {side} pixels"] = lambda: scratch(cropped, lengths)
+    options = {"pretrained": False, "image_size": PIXELS, "frame_adjust": "window", "stem": "conv"}
     for size in ("ti", "s"):
         encoder = vivit_encoder(f"vivit-{size}-16x2", **options).eval()
-        rows[f"vivit-{size}-16x2, stem: conv, {PIXELS} pixels"] = lambda encoder=encoder: encoder(clip, lengths)
+        packed = copy.deepcopy(encoder).pack_weights()
+        label = f"vivit-{size}-16x2, stem: conv, {PIXELS} pixels"
+        rows[label] = lambda encoder=encoder: encoder(clip, lengths)
+        rows[f"{label}, packed"] = lambda packed=packed: packed(clip, lengths)
     print(f"\na clip of {frames} frames, float32: cost of a frame\n")
     print("| frontend | ms per frame | cost, ResNet18 = 1 | MB |\n|:--|---:|---:|---:|")
     times = in_turns(rows, rounds)
@@ -191,7 +172,7 @@ def beside_resnet(rounds: int) -> None:
     for label, run in rows.items():
         cost = 1 / paired_ratio(times[first], times[label])
         each = 1e3 * statistics.median(times[label]) / frames
-        print(f"| {label} | {each:.2f} | {cost:.2f} | {peak_bytes(run) / 1e6:.0f} |", flush=True)
+        print(f"| {label} | {each:.2f} | {cost:.2f} | {watched(run)[0] / 1e6:.0f} |", flush=True)
 
 
 # the table ----------------------------------------------------------------------------------------------------------
@@ -202,34 +183,59 @@ def report(
     rows: dict[str, Callable],
     rounds: int,
     *,
-    work: dict[str, float] | None = None,
+    work: float | None = None,
     comparable: Callable = lambda features: features,
     incomparable: str | None = None,
+    second: str | None = None,
 ) -> None:
-    """Time the rows and matrix products in turns and print each row's ratio to the first, and what stands beside it.
+    """Time the rows in turns and print each one's ratio to the first, and what stands beside it.
 
-    work: operations of each row, for the share of the peak. comparable: the part of the features that must be equal.
+    work: operations of a row, for the share of the peak. comparable: the part of the features that must be equal, in
+    rows whose label does not hold `incomparable`. second: a row to which ratios are printed too.
     """
-    print(f"\n{title}\n\n| | seconds | ratio | difference | share of peak | MB |\n|:--|---:|---:|---:|---:|---:|")
-    products = {dtype: matmul(dtype) for dtype in PEAKS} if work else {}
-    times = in_turns({**rows, **{PEAKS[dtype]: run for dtype, (run, _) in products.items()}}, rounds)
-    peaks = {dtype: flops / min(times[PEAKS[dtype]]) for dtype, (_, flops) in products.items()}
-    first = next(iter(rows))
-    theirs = comparable(rows[first]())
+    products = {(dtype, packed): matmul(dtype, packed=packed) for dtype in DTYPES for packed in (False, True)}
+    timed = rows | {key: run for key, (run, _) in products.items() if work}
+    times = in_turns(timed, rounds)
+    rates = {key: flops / min(times[key]) for key, (_, flops) in products.items() if work}
+    peaks = {dtype: max(rates[dtype, packed] for packed in (False, True)) for dtype in DTYPES if work}
+    columns = ["", "seconds", "ratio"] + [f"ratio to {second}"] * bool(second) + ["difference"]
+    print(f"\n{title}\n\n| {' | '.join(columns)} | {'share of peak | ' * bool(work)}MB |")
+    print("|:--" + "|---:" * (len(columns) + bool(work)) + "|")
+    first, theirs = next(iter(rows)), None
     for label, run in rows.items():
-        seconds, ratio = statistics.median(times[label]), paired_ratio(times[first], times[label])
-        dtype = torch.bfloat16 if "bfloat16" in label else torch.float32
-        difference = "" if label == first else "not comparable"
-        if label != first and (incomparable is None or incomparable not in label):
-            ours = comparable(run())
-            relative = dtype == torch.bfloat16
-            difference = (ours - theirs).norm() / theirs.norm() if relative else (ours - theirs).abs().max()
-            difference = f"{difference:.1e}{' relative' if relative else ''}"
-        share = f"{work[label] / min(times[label]) / peaks[dtype]:.2f}" if work else ""
-        megabytes = peak_bytes(run) / 1e6
-        print(f"| {label} | {seconds:.3f} | {ratio:.2f} | {difference} | {share} | {megabytes:.0f} |", flush=True)
-    for dtype, peak in peaks.items():
-        print(f"\n{PEAKS[dtype]}: {peak / 1e9:.0f} GFLOP/s at best")
+        held, features = watched(run)
+        theirs = comparable(features) if theirs is None else theirs
+        cells = [label, f"{statistics.median(times[label]):.3f}"]
+        cells += [f"{paired_ratio(times[base], times[label]):.2f}" for base in (first, second) if base]
+        if label == first or (incomparable and incomparable in label):
+            cells += ["" if label == first else "not comparable"]
+        else:
+            cells += [difference(comparable(features), theirs, relative="bfloat16" in label)]
+        cells += [f"{work / min(times[label]) / peaks[dtype_of(label)]:.2f}"] if work else []
+        print(f"| {' | '.join(cells)} | {held / 1e6:.0f} |", flush=True)
+    if work:
+        print_bounds(rates, peaks, work=work, stock_s=statistics.median(times[first]))
+
+
+def difference(ours: torch.Tensor, theirs: torch.Tensor, *, relative: bool) -> str:
+    if relative:
+        return f"{(ours - theirs).norm() / theirs.norm():.1e} relative"
+    return f"{(ours - theirs).abs().max():.1e}"
+
+
+def dtype_of(label: str) -> torch.dtype:
+    return torch.bfloat16 if "bfloat16" in label else torch.float32
+
+
+def print_bounds(rates: dict, peaks: dict, *, work: float, stock_s: float) -> None:
+    """What this processor allows: the rates of matrix products, and the ratio of a program that is nothing else."""
+    print()
+    for dtype in DTYPES:
+        plain, packed = (rates[dtype, way] / 1e9 for way in (False, True))
+        bound = stock_s / (work / peaks[dtype])
+        name = str(dtype).removeprefix("torch.")
+        rate = f"{plain:.0f} GFLOP/s, packed {packed:.0f}, {peaks[dtype] / peaks[torch.float32]:.2f} times float32's"
+        print(f"Matrix products in {name}: {rate}; at that rate the whole window would have a ratio of {bound:.2f}.")
 
 
 if __name__ == "__main__":

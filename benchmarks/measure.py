@@ -5,6 +5,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -38,23 +39,36 @@ def paired_ratio(baseline: list[float], ours: list[float]) -> float:
 
 def peak_bytes(run: Callable) -> int:
     """What PyTorch's CPU allocator holds at most during a run, beyond what was held before."""
+    return watched(run)[0]
+
+
+def watched(run: Callable) -> tuple[int, Any]:
+    """`peak_bytes` of a run, and what it returned."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it says how its own events are kept
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as records:
-            run()
+            result = run()
     held = peak = 0
     for event in records.profiler.kineto_results.events():
         if event.name() == "[memory]":
             held += event.nbytes()
             peak = max(peak, held)
-    return peak
+    return peak, result
 
 
-def matmul(dtype: torch.dtype, repeats: int = 10) -> tuple[Callable, float]:
-    """A row of matrix products and its number of floating point operations (two for each multiplication and sum)."""
+def matmul(dtype: torch.dtype, *, packed: bool = False, repeats: int = 10) -> tuple[Callable, float]:
+    """A row of matrix products and its number of floating point operations (two for each multiplication and sum).
+
+    packed: the second factor is arranged for oneDNN beforehand, as `pack_weights` does.
+    """
     m, k, n = PEAK_SHAPE
     a, b = torch.randn(m, k).to(dtype), torch.randn(k, n).to(dtype)
-    return lambda: [a @ b for _ in range(repeats)], 2.0 * m * k * n * repeats
+    flops = 2.0 * m * k * n * repeats
+    if not packed:
+        return lambda: [a @ b for _ in range(repeats)], flops
+    weight = torch.ops.mkldnn._reorder_linear_weight(b.t().contiguous(), None)
+    product = torch.ops.mkldnn._linear_pointwise
+    return lambda: [product(a, weight, None, "none", [], "") for _ in range(repeats)], flops
 
 
 def machine() -> str:
