@@ -126,7 +126,7 @@ class LandmarkStream(Generic[Item]):
             self._past.append((now.points, now.track))
             self._waiting.popleft()
             self._known -= 1
-            yield now.item, np.mean(window, axis=0)
+            yield now.item, sum(window) / len(window)
 
 
 def _same_track(neighbours: list[tuple[np.ndarray, int]], track: int) -> list[np.ndarray]:

@@ -7,7 +7,7 @@ nothing is bridged or smoothed from one track to the next.
 
 from __future__ import annotations
 
-import numpy as np
+import math
 
 from espnet_vivit.errors import unknown_name
 from espnet_vivit.media.detectors import Face
@@ -36,21 +36,22 @@ def choose_face(faces: list[Face], height: int, width: int, *, face: str = "auto
         return (min if face == "left" else max)(faces, key=lambda one: one.centre[0])
 
     def weight(one: Face) -> float:
-        away = np.linalg.norm((one.centre - [width / 2, height / 2]) / [width, height])
-        return one.size**2 * np.exp(-((away / 0.5) ** 2))
+        x, y = one.centre
+        away = math.hypot(x / width - 0.5, y / height - 0.5)
+        return one.size**2 * math.exp(-((away / 0.5) ** 2))
 
     return max(faces, key=weight)
 
 
 def same_face(faces: list[Face], last: Face) -> Face | None:
     """The face that can be the last one a moment later: the nearest; None if none is near."""
-    near = [
-        face
-        for face in faces
-        if np.linalg.norm(face.centre - last.centre) < _NEAR * last.size
-        and 1 / _GROWTH < face.size / max(last.size, 1e-6) < _GROWTH
-    ]
-    return min(near, key=lambda face: float(np.linalg.norm(face.centre - last.centre)), default=None)
+    centre, size = last.centre, max(last.size, 1e-6)
+    nearest, nearest_away = None, _NEAR * size
+    for face in faces:
+        away = math.dist(face.centre, centre)
+        if away < nearest_away and 1 / _GROWTH < face.size / size < _GROWTH:
+            nearest, nearest_away = face, away
+    return nearest
 
 
 class FaceTracker:

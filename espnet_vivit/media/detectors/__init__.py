@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -35,13 +36,15 @@ class Face(NamedTuple):
     opening: float = float("nan")
 
     @property
-    def centre(self) -> np.ndarray:
-        return self.points.mean(axis=0)
+    def centre(self) -> tuple[float, float]:
+        (right_x, right_y), (left_x, left_y), (nose_x, nose_y), (mouth_x, mouth_y) = self.points.tolist()
+        return (right_x + left_x + nose_x + mouth_x) / 4, (right_y + left_y + nose_y + mouth_y) / 4
 
     @property
     def size(self) -> float:
         """About half the face's width, in pixels, whatever way it is turned: eyes to mouth."""
-        return float(np.linalg.norm(self.points[3] - self.points[:2].mean(axis=0)))
+        (right_x, right_y), (left_x, left_y), _, (mouth_x, mouth_y) = self.points.tolist()
+        return math.hypot(mouth_x - (right_x + left_x) / 2, mouth_y - (right_y + left_y) / 2)
 
 
 class Detector(Protocol):

@@ -30,6 +30,7 @@ from espnet_vivit.media.detectors import Face
 
 FOLDER_VARIABLE, MODEL_VARIABLE = "ESPNET_VIVIT_MEDIAPIPE", "ESPNET_VIVIT_FACE_LANDMARKER"
 WORKER = Path(__file__).with_name("mediapipe_worker.py")
+PIPE_BYTES = 1 << 20  # as much as Linux gives without asking
 
 
 def folder() -> Path | None:
@@ -99,6 +100,7 @@ class _Worker:
             stderr=subprocess.PIPE,
             env={**os.environ, "GLOG_minloglevel": "2", "OMP_NUM_THREADS": "1"},
         )
+        _widen(self._process.stdin)
         Thread(target=self._listen, daemon=True).start()
 
     def ask(self, picture: np.ndarray) -> np.ndarray:
@@ -143,6 +145,14 @@ class _Worker:
         self.stop()
         said = next((line for line in reversed(self._said) if line), "it said nothing")
         return MediaError(f"MediaPipe's process ended with code {code} ({said})", fix="Try detector='haar'.")
+
+
+def _widen(pipe) -> None:
+    """Let a pipe hold a picture, where the system lets us: the two processes then change places once for each."""
+    with suppress(ImportError, AttributeError, OSError):  # not on Windows, only on Linux, and up to a user's limit
+        import fcntl
+
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
 
 _idle: list[_Worker] = []  # workers that wait for the next clip
