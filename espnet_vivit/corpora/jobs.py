@@ -17,6 +17,7 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import TypeVar
 
+from espnet_vivit.corpora.own_process import ProcessEndedError, in_own_process
 from espnet_vivit.errors import ConfigError, MediaError, MissingDependencyError
 
 Job = TypeVar("Job")
@@ -106,8 +107,8 @@ def _pool(nj: int) -> ProcessPoolExecutor:
 def _on_cluster(work, jobs, address: str, lost) -> Iterator[tuple]:
     """The same on a Dask cluster, whose workers must see the same files under the same paths.
 
-    Dask runs the job of a worker that died on three other workers before it gives it up. With a single worker, a job
-    that kills it every time was seen to stall the cluster: leave such a file out, or prepare it with `nj` instead.
+    Each job runs in a process beside its worker, so that a crash costs that job and no worker. The job of a worker that
+    is lost all the same (its machine went away) is done again by three others before Dask gives it up.
     """
     try:
         from dask.distributed import Client, as_completed
@@ -126,7 +127,7 @@ def _on_cluster(work, jobs, address: str, lost) -> Iterator[tuple]:
 
         def hand_out(count: int) -> None:
             for job in islice(waiting, count):
-                future = client.submit(work, job, pure=False)
+                future = client.submit(in_own_process, work, job, pure=False)
                 pending[future.key] = job
                 running.add(future)
 
@@ -137,7 +138,7 @@ def _on_cluster(work, jobs, address: str, lost) -> Iterator[tuple]:
         for future in running:
             job = pending.pop(future.key)
             error = future.exception()
-            if isinstance(error, KilledWorker):
+            if isinstance(error, (KilledWorker, ProcessEndedError)):
                 yield job, lost(job, CRASHED)
             else:
                 yield job, future.result()

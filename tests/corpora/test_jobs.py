@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 
 from espnet_vivit.corpora.jobs import AHEAD, run_jobs
+from espnet_vivit.corpora.own_process import ProcessEndedError, in_own_process
 from espnet_vivit.errors import ConfigError, DataError, MediaError
 
 
@@ -18,6 +19,24 @@ def square_or_die(number: int, *, fatal: int) -> int:
 
 def refuse(number: int) -> int:
     raise DataError(f"no {number}")
+
+
+def process_id(_) -> int:
+    return os.getpid()
+
+
+class Unpicklable(Exception):
+    def __reduce__(self):
+        raise TypeError("cannot be pickled")
+
+
+def raise_unpicklable(_) -> None:
+    raise Unpicklable("a lock")
+
+
+def printing(number: int) -> int:
+    print("a library's chatter")
+    return number
 
 
 def lost(number: int, why: str) -> str:
@@ -61,10 +80,24 @@ def cluster():
         yield cluster
 
 
-def test_a_dask_cluster_gives_the_same_results(cluster):
-    work = partial(square_or_die, fatal=-1)
-    results = dict(run_jobs(work, range(20), nj=1, lost=lost, dask_scheduler=cluster.scheduler_address))
-    assert results == dict(run_jobs(work, range(20), nj=0, lost=lost))
+def test_a_dask_cluster_of_one_worker_gives_the_same_results_and_survives_a_crash(cluster):
+    address = cluster.scheduler_address
+    results = dict(run_jobs(partial(square_or_die, fatal=3), range(12), nj=1, lost=lost, dask_scheduler=address))
+    assert results.pop(3) == "3: the process that read it ended"
+    assert results == {number: number * number for number in range(12) if number != 3}
+    with pytest.raises(DataError, match=r"no \d"):
+        list(run_jobs(refuse, range(3), nj=1, lost=lost, dask_scheduler=address))
+
+
+def test_a_process_of_its_own_is_kept_for_the_next_job_and_replaced_after_a_crash():
+    pid = in_own_process(process_id, 0)
+    assert pid != os.getpid() and in_own_process(process_id, 0) == pid
+    with pytest.raises(ProcessEndedError, match="code 9"):
+        in_own_process(partial(square_or_die, fatal=1), 1)
+    assert in_own_process(process_id, 0) not in (pid, os.getpid())
+    with pytest.raises(RuntimeError, match="Unpicklable: a lock"):
+        in_own_process(raise_unpicklable, 0)
+    assert in_own_process(printing, 5) == 5, "what is printed is no result"
 
 
 def test_a_cluster_that_does_not_answer_is_named(monkeypatch):
