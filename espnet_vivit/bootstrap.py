@@ -45,11 +45,13 @@ class Comparison:
 
     def __str__(self) -> str:
         points, ratio = self.difference_interval, self.ratio_interval
-        return (
+        text = (
             f"WER {100 * self.rate_a:.2f} % vs {100 * self.rate_b:.2f} %, "
-            f"difference {100 * self.difference:+.2f} [{100 * points.low:+.2f}, {100 * points.high:+.2f}] points, "
-            f"ratio {self.ratio:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]"
+            f"difference {100 * self.difference:+.2f} [{100 * points.low:+.2f}, {100 * points.high:+.2f}] points"
         )
+        if self.rate_b == 0:  # nothing is any number of times no errors
+            return text
+        return f"{text}, ratio {self.ratio:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]"
 
 
 def error_rate_interval(errors, words, *, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0) -> Interval:

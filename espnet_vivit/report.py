@@ -19,7 +19,7 @@ from espnet_vivit.error_breakdown import by_class, by_length, by_noise, confused
 from espnet_vivit.error_plots import plot_by_class, plot_by_length, plot_by_noise, plot_viseme_confusions
 from espnet_vivit.errors import DataError, EspnetVivitError
 from espnet_vivit.plots import plot_training
-from espnet_vivit.results import table
+from espnet_vivit.result_tables import table
 from espnet_vivit.training_log import read_training_history
 
 PAGE = "report.html"

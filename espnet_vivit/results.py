@@ -21,65 +21,20 @@ from importlib import import_module
 from pathlib import Path
 
 from espnet_vivit.bootstrap import RESAMPLES
-from espnet_vivit.decoded import CLEAN, CONTROLS, Result, collect
+from espnet_vivit.decoded import Result, collect
 from espnet_vivit.error_rates import MISSING_POLICIES
 from espnet_vivit.errors import ConfigError, DataError, EspnetVivitError, unknown_name
 from espnet_vivit.provenance import provenance, training_config
 from espnet_vivit.result_checks import Check, Target, check_controls, check_fusion, check_targets
-from espnet_vivit.training_log import TrainingHistory, read_training_history
-
-
-def table(results: Sequence[Result], chance: dict[str, float]) -> str:
-    """The Markdown table; rates in percent. `chance` holds a WER (0..1) for test sets whose chance level is known."""
-    rows = [("test set", "input", "condition", "utts", "words", "Sub", "Del", "Ins", "WER %", "95 % interval", "CER %")]
-    for test_set in dict.fromkeys(result.test_set for result in results):
-        for result in (r for r in results if r.test_set == test_set):
-            words, interval = result.score.words, result.interval
-            counts = (
-                len(result.score.references),
-                words.reference,
-                words.substitutions,
-                words.deletions,
-                words.insertions,
-            )
-            rows.append(
-                (test_set, result.modality, result.condition, *map(str, counts), f"{100 * result.score.wer:.1f}",
-                 f"{100 * interval.low:.1f} – {100 * interval.high:.1f}", f"{100 * result.score.cer:.1f}")
-            )  # fmt: skip
-        if test_set in chance:
-            rows.append((test_set, "none", "chance level", *[""] * 5, f"{100 * chance[test_set]:.1f}", "", ""))
-    return align_table(rows, right_from=3)
-
-
-def align_table(rows: Sequence[Sequence[str]], *, right_from: int) -> str:
-    """A Markdown table that also reads well as plain text; columns from `right_from` on are flush right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    justify = [str.rjust if column >= right_from else str.ljust for column in range(len(widths))]
-    lines = [
-        " | ".join(just(cell, width) for just, cell, width in zip(justify, row, widths, strict=True)) for row in rows
-    ]
-    rule = "|".join("-" * (width + 1) + (":" if c >= right_from else "-") for c, width in enumerate(widths))
-    return "\n".join([f"| {lines[0]} |", f"|{rule}|", *(f"| {line} |" for line in lines[1:])])
-
-
-def notes(results: Sequence[Result]) -> list[str]:
-    """What a reader of the table must know: counted deletions, empty references, collapsed hypotheses."""
-    found = []
-    for result in results:
-        where = f"{result.test_set}, {result.modality}, {result.condition}"
-        empty = sum(not text for text in result.score.references.values())
-        if result.score.missing:
-            found.append(f"{where}: {len(result.score.missing)} utterances without hypothesis, counted as deleted")
-        if empty:
-            found.append(f"{where}: {empty} empty references; what was said for them counts as inserted")
-        if result.score.collapse and result.condition not in CONTROLS.values():  # black videos all look alike
-            found.append(f"{where}: {result.score.collapse}")
-    return found
+from espnet_vivit.result_tables import align_table, class_table, comparison, cost_lines, notes, speed_lines, table
+from espnet_vivit.training_log import read_training_history
 
 
 def section(title: str, results: Sequence[Result], *, chance: dict[str, float], checks: Sequence[Check], origin) -> str:
-    """The Markdown of one experiment: table, checks, notes, origin (name and value of each line)."""
+    """The Markdown of one experiment: tables, checks, notes, origin (name and value of each line)."""
     parts = [f"## {title}", table(results, chance)]
+    if (classes := class_table(results)) is not None:
+        parts.append(classes)
     if checks:
         header = ("check", "found", "wanted", "holds")
         parts.append(
@@ -125,24 +80,6 @@ def chance_levels(results: Sequence[Result], *, corpus: str | None, chance_wer: 
         raise unknown_name("corpus with a grammar", corpus, known)
     grammar = import_module(f"espnet_vivit.corpora.{corpus}_grammar")
     return {test_set: grammar.chance_wer(texts) for test_set, texts in references.items()}
-
-
-def comparison(entries: Sequence[tuple[str, str, TrainingHistory, Sequence[Result]]]) -> str:
-    """One row per (experiment, vision encoder, training, results): WER with interval of every clean row, in percent."""
-    columns = list(dict.fromkeys((r.test_set, r.modality) for *_, rs in entries for r in rs if r.condition == CLEAN))
-    rows = [
-        ("experiment", "vision encoder", "epochs", "minutes", *(f"{name} {modality}" for name, modality in columns))
-    ]
-    for name, encoder, history, results in entries:
-        clean = {(r.test_set, r.modality): r for r in results if r.condition == CLEAN}
-        rates = (_rate_with_interval(clean[column]) if column in clean else "" for column in columns)
-        rows.append((name, encoder, str(history.epochs), f"{history.seconds / 60:.1f}", *rates))
-    return "## Comparison, WER % on clean input\n\n" + align_table(rows, right_from=2) + "\n"
-
-
-def _rate_with_interval(result: Result) -> str:
-    low, high = result.interval.low, result.interval.high
-    return f"{100 * result.score.wer:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def find_decode_dirs(experiment: Path, inference_tag: str | None) -> list[Path]:
@@ -192,6 +129,7 @@ def write_results(options: argparse.Namespace) -> bool:
             origin = provenance(
                 experiment, data=data, history=history, command=options.command, bootstrap_seed=options.seed
             )
+            origin += [("model", line) for line in cost_lines(experiment)] + speed_lines(results)
             title = f"{experiment.name}, {decode_dir.name}"
             text = section(title, results, chance=chance, checks=checks, origin=origin)
             replace_section(options.out, f"{experiment.name}/{decode_dir.name}", text)
@@ -199,7 +137,7 @@ def write_results(options: argparse.Namespace) -> bool:
             compared.append((experiment.name, encoder, history, results))
             all_hold = all_hold and all(check.holds for check in checks)
     if len(options.exp) > 1:
-        text = comparison(compared)
+        text = comparison(compared, **drawing)
         replace_section(options.out, "comparison", text)
         sys.stdout.write("\n" + text)
     return all_hold

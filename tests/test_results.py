@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from espnet_vivit.corpora.mini_av_grammar import draw_sentences
+from espnet_vivit.decode_timing import TIMING, write_timing
 from espnet_vivit.decoded import condition_name, parse_decode_name
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.result_checks import Target
@@ -160,6 +161,50 @@ def test_experiments_are_compared_in_one_table(recipe):
     assert cells(compared, "avsr_resnet", "resnet", "1", "1.5")[5] == ""  # audio was not decoded
     assert "0.0 [0.0, 0.0]" in cells(compared, "avsr_resnet")
     assert cells(compared, "avsr_vivit")[1] == "vivit"
+    (line,) = [line for line in compared.splitlines() if line.startswith("- ")]  # the only row that both have
+    wer = cells(markdown[: markdown.index("## avsr_resnet")], "test_seen", "video", "clean")[8]
+    start = f"- test_seen, video, clean: avsr_vivit against avsr_resnet: WER {float(wer):.1f}"
+    assert line.startswith(start) and "difference +" in line and "inf" not in line
+
+
+def test_wrong_words_are_counted_by_class(recipe):
+    words = {"utt00": "lay red with g nine now".split(), "utt01": "bin blue at f two now".split()}
+    for utt in [f"utt{i:02d}" for i in range(2, 60)]:
+        words[utt] = "set red in k one soon".split()
+    write_text(recipe / "dump/raw/test_seen/text", words)
+    wrong = {**words, "utt00": "lay red with j nine now".split(), "utt01": "bin green at s two again".split()}
+    for folder in ERROR_RATES:
+        write_text(recipe / "exp/avsr_vivit/decode_beam" / folder / "1best_recog/text", wrong)
+    assert run() == 0
+    markdown = (recipe / "RESULTS.md").read_text()
+    assert cells(markdown, "wrong words by class")[1:] == ["input", "letters", "numbers", "words"]
+    table = markdown[markdown.index("wrong words by class") :]
+    assert cells(table, "test_seen", "video")[2:] == ["2 of 60", "0 of 60", "2 of 240"]
+    assert cells(table, "test_seen", "both")[2:] == ["2 of 60", "0 of 60", "2 of 240"]
+
+
+def test_what_the_model_costs_is_stated_where_it_was_measured(recipe):
+    assert run() == 0
+    markdown = (recipe / "RESULTS.md").read_text()
+    assert "multiply-accumulates" not in markdown and "real-time factor" not in markdown
+    cost = {
+        "parameters": {"all": 3_117_562, "vision_encoder": 884_824, "decoder": 684_918},
+        "gmacs_per_frame": {"all": 0.00765, "vision_encoder": 0.0059},
+    }
+    (recipe / "exp/avsr_vivit/cost.json").write_text(json.dumps(cost))
+    write_timing(recipe / "exp/avsr_vivit/decode_beam/test_seen_video" / TIMING, 30.0, 120.0)
+    assert run() == 0
+    markdown = (recipe / "RESULTS.md").read_text()
+    assert "- model: 3.12 million parameters, 7.65 million multiply-accumulates per 40 ms without decoder" in markdown
+    assert "(vision encoder 0.88 M, 5.90 MMACs; decoder 0.68 M)" in markdown
+    assert "- decoding: real-time factor test_seen video 0.250" in markdown
+
+
+@pytest.mark.parametrize("text", ["", "spent_s fast\nclip_s 3\n", "spent_s 1\n", "spent_s 1\nclip_s 0\n"])
+def test_a_timing_that_says_nothing_is_an_error(recipe, capsys, text):
+    (recipe / "exp/avsr_vivit/decode_beam/test_seen_video" / TIMING).write_text(text)
+    assert run() == 1
+    assert "timing" in capsys.readouterr().err
 
 
 def test_chance_level_of_the_corpus_is_computed_from_the_references(recipe):

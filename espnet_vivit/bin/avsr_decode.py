@@ -23,6 +23,7 @@ from pathlib import Path
 from espnet_vivit.bin.avsr_streams import STREAMS, data_option, modality_of, read_yaml
 from espnet_vivit.bin.command import exit_status, write_lines
 from espnet_vivit.corpora.data_dir import read_scp
+from espnet_vivit.decode_timing import TIMING, join_timings, write_timing
 from espnet_vivit.errors import ConfigError, DataError, unknown_name
 
 JOBS = "jobs.tsv"
@@ -160,6 +161,9 @@ def join_parts(job: Job, out: Path) -> int:
                     fix=f"See the logs in {out / 'logs'} and run stage 12 again.",
                 )
             write_lines(folder / nbest / file, [rows[key] for key in keys if key in rows])
+    timing = join_timings([share / TIMING for share in shares])
+    if timing is not None:
+        write_timing(folder / TIMING, timing.spent_s, timing.clip_s)
     return len(keys)
 
 

@@ -2,16 +2,18 @@
 
 With word times, each folder also gets `word_times`, in the format of a data directory (`start:end:word …`), and
 `confidence`, one number from 0 to 1 for each word. The folders appear when every utterance has been decoded: an
-interrupted run leaves nothing that could be scored.
+interrupted run leaves nothing that could be scored. `timing` says how long the model took for how much of a recording.
 """
 
 import logging
 import math
 import shutil
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -19,9 +21,11 @@ from espnet_vivit.corpora.word_times import WordTime, format_word_times
 from espnet_vivit.decode.speech2text import Speech2Text
 from espnet_vivit.decode.video_control import controlled_video
 from espnet_vivit.decode.word_times import Transcript
+from espnet_vivit.decode_timing import TIMING, write_timing
 from espnet_vivit.errors import DataError, EspnetVivitError
 from espnet_vivit.espnet_compat import DatadirWriter
 from espnet_vivit.tasks.avsr import AVSRTask
+from espnet_vivit.units import seconds_of_frames, seconds_of_samples
 
 
 def build_loader(
@@ -59,16 +63,20 @@ def recognize(
     partial = output_dir / ".partial"
     for folder in (partial, *output_dir.glob("*best_recog")):
         shutil.rmtree(folder, ignore_errors=True)
-    count = 0
+    (output_dir / TIMING).unlink(missing_ok=True)
+    count, clip_s, spent_s = 0, 0.0, 0.0
     with DatadirWriter(partial) as writer:
         for (utt_id,), batch in tqdm(loader, desc="decode", unit="clip", mininterval=1 if sys.stderr.isatty() else 30):
             streams = {name: batch[name][0].numpy() for name in ("speech", "video") if name in batch}
             if "video" in streams:
                 streams["video"] = controlled_video(streams["video"], streams.get("speech"), video_control)
+            begun_s = time.perf_counter()
             try:
                 transcripts = speech2text.recognize(**streams, word_times=word_times)
             except EspnetVivitError as error:
                 raise DataError(f"utterance {utt_id!r} cannot be decoded: {error}") from error
+            spent_s += time.perf_counter() - begun_s
+            clip_s += duration_s(**streams)
             _write(writer, utt_id, transcripts, word_times=word_times)
             count += 1
     if count == 0:
@@ -76,7 +84,13 @@ def recognize(
     for folder in partial.iterdir():
         folder.replace(output_dir / folder.name)
     partial.rmdir()
+    write_timing(output_dir / TIMING, spent_s, clip_s)
     return count
+
+
+def duration_s(*, speech: np.ndarray | None = None, video: np.ndarray | None = None) -> float:
+    """Of one clip: of its video (T, H, W) at 25 frames per second, or else of its sound (N,) at 16 kHz."""
+    return seconds_of_frames(len(video)) if video is not None else seconds_of_samples(len(speech))
 
 
 def _write(writer, utt_id: str, transcripts: Sequence[Transcript], *, word_times: bool) -> None:

@@ -8,6 +8,7 @@ import soundfile
 
 from espnet_vivit.bin.avsr_decode import decode_part, join_parts, main, plan_jobs, read_jobs
 from espnet_vivit.corpora.data_dir import Utterance, read_scp, write_data_dir
+from espnet_vivit.decode_timing import TIMING, read_timing, write_timing
 from espnet_vivit.errors import ConfigError, DataError
 
 UTTERANCES = [f"s1_{number}" for number in range(5)]
@@ -60,6 +61,20 @@ def test_a_lip_reader_is_decoded_from_video_alone(sets, tmp_path):
     assert [job.name for job in jobs] == ["test_video"]
     with pytest.raises(ConfigError, match="modality for a video model"):
         plan_jobs("video", [sets["test"]], [], modalities=["audio"])
+
+
+def test_the_times_of_all_shares_are_added_up_if_each_has_one(sets, tmp_path):
+    jobs = plan_jobs("video", [sets["test"]], [], modalities=[])
+    for part in (1, 2):
+        decode_part(jobs, tmp_path / "out", [], part=part, parts=2, decode=fake_decode, report=print)
+    logs = tmp_path / "out/test_video/logdir"
+    write_timing(logs / "output.1" / TIMING, 1.5, 6.0)
+    join_parts(jobs[0], tmp_path / "out")
+    assert read_timing(tmp_path / "out/test_video" / TIMING) is None
+    write_timing(logs / "output.2" / TIMING, 0.5, 4.0)
+    join_parts(jobs[0], tmp_path / "out")
+    timing = read_timing(tmp_path / "out/test_video" / TIMING)
+    assert (timing.spent_s, timing.clip_s, timing.real_time_factor) == (2.0, 10.0, 0.2)
 
 
 @pytest.mark.parametrize("parts", [1, 2, 7])  # more parts than utterances, too

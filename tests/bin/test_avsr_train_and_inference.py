@@ -9,6 +9,7 @@ import yaml
 from espnet_vivit.bin import avsr_confidence, avsr_inference, avsr_train
 from espnet_vivit.bin.avsr_align import read_word_times
 from espnet_vivit.bin.command import exit_status
+from espnet_vivit.decode_timing import TIMING, read_timing
 from espnet_vivit.errors import ConfigError, DataError
 from tests.tiny_corpus import FILES, TOKENS, data_options, shape_options, write_config, write_tiny_corpus
 
@@ -118,6 +119,9 @@ def test_a_key_file_and_greedy_search(trained, tmp_path):
     (tmp_path / "keys").write_text("".join(f"{key} x\n" for key in keys))
     found = decode(trained, tmp_path / "out", "--key_file", str(tmp_path / "keys"), "--search", "ctc_greedy")
     assert list(found["text"]) == keys
+    frames = read(trained[0] / "valid/utt2num_frames")
+    timing = read_timing(tmp_path / "out" / TIMING)
+    assert timing.clip_s == pytest.approx(sum(int(frames[key]) for key in keys) / 25, abs=1e-3) and timing.spent_s > 0
 
 
 def test_word_times_and_confidences_are_written_for_every_word_and_can_be_judged(trained, tmp_path, capsys):
@@ -152,7 +156,7 @@ def test_an_interrupted_decoding_leaves_nothing_to_score(trained, tmp_path):
     (folder / "video.scp").write_text("\n".join([*videos[:-1], f"{videos[-1].split()[0]} {tmp_path}/empty.npy"]) + "\n")
     with pytest.raises(OSError, match=r"empty\.npy"):
         avsr_inference.main([*options, *inputs(folder), "--search", "ctc_greedy"])
-    assert not list((tmp_path / "out").glob("*best_recog"))
+    assert not list((tmp_path / "out").glob("*best_recog")) and not (tmp_path / "out" / TIMING).exists()
 
 
 @pytest.mark.parametrize(

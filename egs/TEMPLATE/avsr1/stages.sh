@@ -172,6 +172,8 @@ stage_score() {
         modality=${target#*:}
         [ ! -d "${decode_dir}/${target%%:*}_${modality%:*}" ] || wanted+=(--target "${target}")
     done
+    "${PYTHON}" -m espnet_vivit.bin.avsr_cost --asr_model_file "${asr_exp}/${inference_asr_model}" \
+        --out "${asr_exp}/cost.json" > /dev/null
     split_words "${score_opts}"
     "${PYTHON}" -m espnet_vivit.results --exp "${asr_exp}" --data "${dumpdir}/raw" --out "${asr_exp}/RESULTS.md" \
         --inference_tag "${inference_tag}" --command "${run_command}" \

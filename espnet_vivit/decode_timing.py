@@ -1,0 +1,52 @@
+"""How long decoding took: the file `timing` of a decode folder, `spent_s S` and `clip_s S`, one a line.
+
+Spent is the model's time, from the streams of a clip to its n best, without loading model and data; their quotient is
+the real-time factor.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from espnet_vivit.errors import DataError
+
+TIMING = "timing"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of computing for seconds of recordings."""
+
+    spent_s: float
+    clip_s: float
+
+    @property
+    def real_time_factor(self) -> float:
+        return self.spent_s / self.clip_s
+
+
+def write_timing(path: Path, spent_s: float, clip_s: float) -> None:
+    Path(path).write_text(f"spent_s {spent_s:.3f}\nclip_s {clip_s:.3f}\n", encoding="utf-8")
+
+
+def read_timing(path: Path) -> Timing | None:
+    """None where there is no such file, as older runs left none. Raises DataError for one that says something else."""
+    if not Path(path).is_file():
+        return None
+    text = Path(path).read_text(encoding="utf-8")
+    try:
+        fields = {name: float(value) for name, value in (line.split() for line in text.splitlines())}
+        timing = Timing(fields["spent_s"], fields["clip_s"])
+    except (ValueError, KeyError) as error:
+        raise DataError(f"{path} is no timing of a decoding", found=repr(text[:80])) from error
+    if timing.clip_s <= 0:
+        raise DataError(f"{path} times no recording", found=f"clip_s {timing.clip_s}")
+    return timing
+
+
+def join_timings(paths: Sequence[Path]) -> Timing | None:
+    """Of several shares of one job together; None unless each has one."""
+    timings = [read_timing(path) for path in paths]
+    if not timings or None in timings:
+        return None
+    return Timing(sum(timing.spent_s for timing in timings), sum(timing.clip_s for timing in timings))
