@@ -18,7 +18,7 @@ import torch
 from torch.nn import functional as F
 
 from espnet_vivit.errors import InputError
-from espnet_vivit.frontend.frame_adjust import sampled_steps, window_steps
+from espnet_vivit.frontend.frame_adjust import Tower, sampled_steps, window_steps
 from espnet_vivit.frontend.masking import check_video
 from espnet_vivit.frontend.vivit_clips import VivitEncoder
 from espnet_vivit.frontend.vivit_tower import check_picture_size, tower_tokens
@@ -39,13 +39,17 @@ def attention_rollout(encoder: VivitEncoder, video: torch.Tensor) -> torch.Tenso
     check_picture_size(clips, encoder.vivit.config)
     frames, (_, h, w) = int(lengths[0]), grid_of(encoder.vivit.config)
     count = tubelet_steps(frames) if encoder.upsample is None else (frames + 1) // TUBELET_FRAMES
-    way = {"encode": lambda windows: _window_maps(encoder, windows).flatten(2), "finish": lambda steps: steps}
-    way |= {"num_frames": encoder.num_frames, "at_once": _WINDOWS_PER_PASS}
+    tower = Tower(
+        encode=lambda windows: _window_maps(encoder, windows).flatten(2),
+        finish=lambda steps: steps,
+        num_frames=encoder.num_frames,
+        at_once=_WINDOWS_PER_PASS,
+    )
     with _open_attention(encoder), torch.no_grad():
         if encoder.frame_adjust == "window":
-            maps = window_steps(clips, [frames], [count], overlap=encoder.window_overlap, **way)[0]
+            maps = window_steps(clips, [frames], [count], tower, overlap=encoder.window_overlap)[0]
         else:
-            maps = sampled_steps(clips, [frames], [count], pixel_affine=encoder.pixel_affine, **way)[0]
+            maps = sampled_steps(clips, [frames], [count], tower, pixel_affine=encoder.pixel_affine)[0]
     if encoder.upsample is not None:
         maps = maps.repeat_interleave(TUBELET_FRAMES, dim=0)[:frames]
     return maps.unflatten(1, (h, w)).float()

@@ -1,12 +1,13 @@
 """Clips of any length through a tower that takes windows of a few frames: the two ways that `frame_adjust` names.
 
-In: a padded batch (B, C, T, H, W), the frames and the tubelet steps of each clip, and the tower as two functions. Out:
-finished steps (B, S, ...), zero beyond each clip's own. "window" computes every window that a clip owns (`windows`),
+In: a padded batch (B, C, T, H, W), the frames and the tubelet steps of each clip, and a `Tower`. Out: finished steps
+(B, S, ...), zero beyond each clip's own. "window" computes every window that a clip owns (`windows`),
 all of one size together; "sample" brings each clip to one window and its steps to the clip's number (`sampling`).
 """
 
 from collections import defaultdict
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -22,32 +23,33 @@ Encode = Callable[[torch.Tensor], torch.Tensor]  # windows (W, C, n, H, W') -> p
 Finish = Callable[[torch.Tensor], torch.Tensor]  # pooled steps (S, hidden) -> what is kept of them, (S, ...)
 
 
+class Tower(NamedTuple):
+    """A ViViT, as much of it as cutting a clip and putting its steps together needs."""
+
+    encode: Encode
+    finish: Finish
+    num_frames: int  # of a full window
+    at_once: int | None  # windows in one pass at most; None: no bound
+
+
 def window_steps(
-    clips: torch.Tensor,
-    frames: list[int],
-    counts: list[int],
-    encode: Encode,
-    finish: Finish,
-    *,
-    num_frames: int,
-    overlap: int,
-    at_once: int | None,
+    clips: torch.Tensor, frames: list[int], counts: list[int], tower: Tower, *, overlap: int
 ) -> torch.Tensor:
-    """Finished steps (B, S, ...) of windows of `num_frames`, at most `at_once` of them in one pass.
+    """Finished steps (B, S, ...) of windows of which neighbours share `overlap` frames.
 
     Each is written where it belongs as soon as its window is done, so that beyond the result itself only the windows
     of one pass need memory.
     """
     groups = defaultdict(list)  # window size in frames -> (clip, window): equal sizes share a pass
     for b, count in enumerate(counts):
-        for window in plan_windows(count * TUBELET_FRAMES, num_frames=num_frames, overlap=overlap):
+        for window in plan_windows(count * TUBELET_FRAMES, num_frames=tower.num_frames, overlap=overlap):
             groups[window.frames].append((b, window))
     longest, result = max(counts), None
-    for some in (some for members in groups.values() for some in _passes(members, at_once)):
-        pooled = encode(torch.stack([_cut(clips[b], w.start, w.frames, frames[b]) for b, w in some]))
+    for some in (some for members in groups.values() for some in _passes(members, tower.at_once)):
+        pooled = tower.encode(torch.stack([_cut(clips[b], w.start, w.frames, frames[b]) for b, w in some]))
         offsets = [w.start // TUBELET_FRAMES for _, w in some]
         spans = [slice(w.first_step - o, w.last_step - o) for (_, w), o in zip(some, offsets, strict=True)]
-        owned = finish(torch.cat([steps[span] for steps, span in zip(pooled, spans, strict=True)]))
+        owned = tower.finish(torch.cat([steps[span] for steps, span in zip(pooled, spans, strict=True)]))
         rows = [torch.arange(b * longest + w.first_step, b * longest + w.last_step) for b, w in some]
         if result is None:
             result = owned.new_zeros(len(counts) * longest, *owned.shape[1:])
@@ -56,24 +58,16 @@ def window_steps(
 
 
 def sampled_steps(
-    clips: torch.Tensor,
-    frames: list[int],
-    counts: list[int],
-    encode: Encode,
-    finish: Finish,
-    *,
-    num_frames: int,
-    pixel_affine: tuple[float, float],
-    at_once: int | None,
+    clips: torch.Tensor, frames: list[int], counts: list[int], tower: Tower, *, pixel_affine: tuple[float, float]
 ) -> torch.Tensor:
-    """Finished steps (B, S, ...) of clips brought to `num_frames` each, at most `at_once` of them in one pass."""
+    """Finished steps (B, S, ...) of clips brought to one window each."""
     steps = []
-    for members in _passes(list(range(len(frames))), at_once):
-        batch = [_sample(clips[b, :, : frames[b]], num_frames, pixel_affine) for b in members]
+    for members in _passes(list(range(len(frames))), tower.at_once):
+        batch = [_sample(clips[b, :, : frames[b]], tower.num_frames, pixel_affine) for b in members]
         if any(clip.is_floating_point() for clip in batch):  # one batch, one dtype
             batch = [normalise(clip, pixel_affine) for clip in batch]
-        encoded = encode(torch.stack(batch))
-        steps += [finish(resample_steps(pooled, counts[b])) for b, pooled in zip(members, encoded, strict=True)]
+        encoded = tower.encode(torch.stack(batch))
+        steps += [tower.finish(resample_steps(pooled, counts[b])) for b, pooled in zip(members, encoded, strict=True)]
     return nn.utils.rnn.pad_sequence(steps, batch_first=True)
 
 

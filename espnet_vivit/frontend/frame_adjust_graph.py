@@ -7,6 +7,7 @@ frames alone, so that nothing behind the clip enters a valid step.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 
@@ -17,22 +18,23 @@ from espnet_vivit.units import TUBELET_FRAMES
 Encode = Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]
 
 
-def windowed_in_graph(
-    clips: torch.Tensor,
-    frames: torch.Tensor,
-    counts: torch.Tensor,
-    size: int,
-    encode: Encode,
-    *,
-    num_frames: int,
-    overlap: int,
-    tail: bool = True,
-) -> torch.Tensor:
-    """Clips (B, C, T, H, W) of `frames` (B,) frames and `counts` (B,) steps -> steps (B, size, D).
+class PaddedClips(NamedTuple):
+    """A batch of clips, and how much of each is its own."""
 
-    size: steps of the longest clip, which may be a symbol. tail=False promises that every clip ends with a full window.
-    Rows beyond a clip's own steps hold no meaning.
+    clips: torch.Tensor  # (B, C, T, H, W)
+    frames: torch.Tensor  # (B,)
+    counts: torch.Tensor  # (B,) tubelet steps
+    size: int  # steps of the longest clip, which may be a symbol
+
+
+def windowed_in_graph(
+    batch: PaddedClips, encode: Encode, *, num_frames: int, overlap: int, tail: bool = True
+) -> torch.Tensor:
+    """Steps (B, size, D) of uint8 or normalised float clips; rows beyond a clip's own steps hold no meaning.
+
+    tail=False promises that every clip ends with a full window.
     """
+    clips, frames, counts, size = batch
     hop, steps_of_window = num_frames - overlap, num_frames // TUBELET_FRAMES
     count = at_least_one((size * TUBELET_FRAMES - overlap + hop - 1) // hop)  # as many as `plan_windows` makes
     starts = torch.arange(count, device=clips.device) * hop  # (K,)
@@ -59,16 +61,9 @@ def has_tail(size: int, *, num_frames: int, overlap: int) -> bool:
     return beyond < 0 or beyond % (num_frames - overlap) != 0
 
 
-def sampled_in_graph(
-    clips: torch.Tensor,
-    frames: torch.Tensor,
-    counts: torch.Tensor,
-    size: int,
-    encode: Encode,
-    *,
-    num_frames: int,
-) -> torch.Tensor:
-    """Normalised float clips (B, C, T, H, W) -> steps (B, size, D); see `windowed_in_graph` for the arguments."""
+def sampled_in_graph(batch: PaddedClips, encode: Encode, *, num_frames: int) -> torch.Tensor:
+    """Steps (B, size, D) of normalised float clips; rows beyond a clip's own steps hold no meaning."""
+    clips, frames, counts, size = batch
     places = torch.arange(num_frames, device=clips.device) / (num_frames - 1) * (frames[:, None] - 1)  # (B, num_frames)
     # a longer clip is thinned to whole frames, a shorter one interpolated between two
     places = torch.where(frames[:, None] >= num_frames, places.round(), places)

@@ -14,8 +14,8 @@ from transformers import VivitModel
 from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.frontend.feature_cache import FeatureCache, Fingerprint
 from espnet_vivit.frontend.feature_rate import at_least_one, check_feature_rate, steps_at_rate
-from espnet_vivit.frontend.frame_adjust import FRAME_ADJUSTS, Finish, sampled_steps, window_steps
-from espnet_vivit.frontend.frame_adjust_graph import has_tail, sampled_in_graph, windowed_in_graph
+from espnet_vivit.frontend.frame_adjust import FRAME_ADJUSTS, Finish, Tower, sampled_steps, window_steps
+from espnet_vivit.frontend.frame_adjust_graph import PaddedClips, has_tail, sampled_in_graph, windowed_in_graph
 from espnet_vivit.frontend.masking import check_video, zero_padding
 from espnet_vivit.frontend.packed_layers import PackedLayers, check_packable
 from espnet_vivit.frontend.presets import VisualPreset
@@ -177,10 +177,11 @@ class VivitEncoder(nn.Module):
         if self.frame_adjust == "window":
             windows = {"num_frames": self.num_frames, "overlap": self.window_overlap}
             full = all_of_them and torch.compiler.is_dynamo_compiling() and not has_tail(size, **windows)
-            steps = windowed_in_graph(clips, frames, counts, size, self._encode, **windows, tail=not full)
+            batch = PaddedClips(clips, frames, counts, size)
+            steps = windowed_in_graph(batch, self._encode, **windows, tail=not full)
         else:
-            clips = normalise(clips, self.pixel_affine)
-            steps = sampled_in_graph(clips, frames, counts, size, self._encode, num_frames=self.num_frames)
+            batch = PaddedClips(normalise(clips, self.pixel_affine), frames, counts, size)
+            steps = sampled_in_graph(batch, self._encode, num_frames=self.num_frames)
         features = self._finish(steps.flatten(0, 1)).unflatten(0, (-1, size)).flatten(1, 2)  # (B, S or 2S, D)
         out_lengths = self.output_lengths(frames)
         if self.upsample is not None:  # as an index: of a slice, its length would not be known to be `total`
@@ -212,11 +213,11 @@ class VivitEncoder(nn.Module):
         """Finished steps (B, S, ...)."""
         trains = torch.is_grad_enabled() and not self.frozen
         at_once = self.max_windows or (None if trains else _WINDOWS_PER_PASS)
-        tower = {"encode": self._encode, "finish": finish, "num_frames": self.num_frames, "at_once": at_once}
+        tower = Tower(self._encode, finish, self.num_frames, at_once)
         if self.frame_adjust == "window":
-            return window_steps(clips, frames, counts, overlap=self.window_overlap, **tower)
+            return window_steps(clips, frames, counts, tower, overlap=self.window_overlap)
         self._warn_of_thinning(max(frames))
-        return sampled_steps(clips, frames, counts, pixel_affine=self.pixel_affine, **tower)
+        return sampled_steps(clips, frames, counts, tower, pixel_affine=self.pixel_affine)
 
     def _encode(self, windows: torch.Tensor, own: torch.Tensor | None = None) -> torch.Tensor:
         """Windows (W, C, n, H, W'), n frames -> pooled steps (W, n / 2, hidden); `own` as in `tower_tokens`."""

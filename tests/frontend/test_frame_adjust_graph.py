@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from espnet_vivit.errors import InputError
-from espnet_vivit.frontend.frame_adjust import window_steps
-from espnet_vivit.frontend.frame_adjust_graph import has_tail, sampled_in_graph, windowed_in_graph
+from espnet_vivit.frontend.frame_adjust import Tower, window_steps
+from espnet_vivit.frontend.frame_adjust_graph import PaddedClips, has_tail, sampled_in_graph, windowed_in_graph
 from espnet_vivit.frontend.sampling import interpolate_frames, pick_frames, resample_steps
 from espnet_vivit.frontend.windows import plan_windows
 from tests.tiny import PIXELS, WINDOW, raw_clip, tiny_vivit
@@ -48,7 +48,9 @@ def test_every_step_comes_from_its_owning_window_whatever_the_length(size, overl
         return starts[:, None, None].expand(-1, size // 2, 1)
 
     clips = torch.arange(int(frames.max()))[None, None, :, None, None].expand(len(frames), -1, -1, 1, 1)
-    found = windowed_in_graph(clips, frames, counts, steps, number_of_window, num_frames=size, overlap=overlap)
+    found = windowed_in_graph(
+        PaddedClips(clips, frames, counts, steps), number_of_window, num_frames=size, overlap=overlap
+    )
     for row, count in zip(found[..., 0], counts.tolist(), strict=True):
         expected = [
             window.start
@@ -67,7 +69,7 @@ def test_the_attention_of_a_last_window_is_told_its_own_steps(overlap):
         return mean_gray(windows)
 
     clips, frames = torch.zeros(2, 1, 20, 1, 1), torch.tensor([20, 6])
-    windowed_in_graph(clips, frames, frames // 2, 10, remember, num_frames=8, overlap=overlap)
+    windowed_in_graph(PaddedClips(clips, frames, frames // 2, 10), remember, num_frames=8, overlap=overlap)
     for row, count in zip(seen[0].tolist(), (20, 6), strict=True):
         left = [max(0, count - k * (8 - overlap)) for k in range(len(row))]  # from each window's start
         assert row == [min(8, frames) // 2 for frames in left]
@@ -90,7 +92,7 @@ def test_sampling_equals_that_of_single_clips(frames):
         clip = pick_frames(clip, 8) if clip.size(1) >= 8 else interpolate_frames(clip, 8)
         return resample_steps(mean_gray(clip[None])[0], count)
 
-    found = sampled_in_graph(clips, torch.tensor([frames, 30]), counts, 15, mean_gray, num_frames=8)
+    found = sampled_in_graph(PaddedClips(clips, torch.tensor([frames, 30]), counts, 15), mean_gray, num_frames=8)
     torch.testing.assert_close(found[0, : counts[0]], by_itself(clips[0, :, :frames], int(counts[0])))
     torch.testing.assert_close(found[1], by_itself(clips[1], 15))
 
@@ -98,9 +100,10 @@ def test_sampling_equals_that_of_single_clips(frames):
 def test_windows_in_a_graph_equal_those_outside_for_odd_clips_too():
     clips, frames = torch.randn(3, 1, 21, 2, 2), [21, 7, 12]
     counts = [(n + 1) // 2 for n in frames]  # at 25 Hz an odd clip's last frame is repeated
-    sizes = {"num_frames": 8, "overlap": 2}
-    expected = window_steps(clips, frames, counts, mean_gray, lambda steps: steps, **sizes, at_once=None)
-    found = windowed_in_graph(clips, torch.tensor(frames), torch.tensor(counts), 11, mean_gray, **sizes)
+    tower = Tower(mean_gray, lambda steps: steps, num_frames=8, at_once=None)
+    expected = window_steps(clips, frames, counts, tower, overlap=2)
+    batch = PaddedClips(clips, torch.tensor(frames), torch.tensor(counts), 11)
+    found = windowed_in_graph(batch, mean_gray, num_frames=8, overlap=2)
     for ours, theirs, count in zip(found, expected, counts, strict=True):
         torch.testing.assert_close(ours[:count], theirs[:count])
 
