@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from espnet_vivit.errors import ConfigError, DataError, WeightsError, unknown_name
-from espnet_vivit.frontend.presets import visual_preset
+from espnet_vivit.frontend.presets import trained_preset
 from espnet_vivit.package_archive import extract, is_archive, write_zip
 from espnet_vivit.training_facts import TrainingFacts
 from espnet_vivit.units import AUDIO_RATE_HZ, VIDEO_RATE_HZ
@@ -160,8 +160,10 @@ def preprocessor_config(config: Mapping) -> dict:
     """What reaches the model, in the terms of its configuration: {"video": …, "audio": …}, None for no such stream."""
     streams: dict[str, dict | None] = {"video": None, "audio": None}
     if config["modality"] != "audio":
-        preset = visual_preset(config["vision_encoder"], config.get("vision_encoder_conf") or {})
-        streams["video"] = {"rate_hz": VIDEO_RATE_HZ, "color": "gray", **dataclasses.asdict(preset)}
+        preset = dataclasses.asdict(trained_preset(config))
+        crop = preset["crop"]  # as JSON gives it back: a pair is a list there
+        preset["crop"] = list(crop) if isinstance(crop, tuple) else crop
+        streams["video"] = {"rate_hz": VIDEO_RATE_HZ, "color": "gray", **preset}
     if config["modality"] != "video":
         normalization = (config.get("audio_encoder_conf") or {}).get("waveform_normalization", "utterance")
         streams["audio"] = {"rate_hz": AUDIO_RATE_HZ, "channels": 1, "waveform_normalization": normalization}

@@ -1,18 +1,20 @@
 """What a model can be given later, known from what it was trained on: the size of its mouth pictures, its longest clip.
 
-In: a training configuration, and where its experiment lies. Out: `TrainingFacts`. The data directories that the
-configuration names may be gone or elsewhere by then; what cannot be known is None, and the user of it takes a default.
+In: a training configuration, and where its experiment lies. Out: `TrainingFacts`. A training notes them in its
+config.yaml (`noted_facts`), because the data directories that the configuration names may be gone or elsewhere later;
+they are asked where an older experiment has no note. What cannot be known is None, and the user of it takes a default.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from espnet_vivit.corpora.scp import read_scp
-from espnet_vivit.frontend.presets import visual_preset
+from espnet_vivit.frontend.presets import trained_preset
 from espnet_vivit.media.video_file import probe_video
 from espnet_vivit.units import seconds_of_frames, seconds_of_samples
 
+NOTE = "training_facts"  # key of config.yaml
 MOUTH_SIZES = (48, 64, 96)  # pixels: what the corpora here are prepared with
 
 
@@ -29,12 +31,20 @@ class TrainingFacts:
 
 def training_facts(config: Mapping, experiment: Path) -> TrainingFacts:
     """Paths in `config` are relative to where the training was started: here, or a folder above the experiment."""
+    noted = config.get(NOTE) or {}
     lists = {name: Path(path) for path, name, _ in config.get("train_data_path_and_name_and_type") or ()}
     roots = [Path.cwd(), *experiment.resolve().parents]
     found = {name: path for name, path in ((name, _find(path, roots)) for name, path in lists.items()) if path}
     return TrainingFacts(
-        _mouth_size(config, found.get("video"), roots), _longest_clip_s(found), config.get("mouth_view")
+        noted.get("mouth_size") or _mouth_size(config, found.get("video"), roots),
+        noted.get("longest_clip_s") or _longest_clip_s(found),
+        config.get("mouth_view"),
     )
+
+
+def noted_facts(config: Mapping) -> dict:
+    """What a training that begins here writes into its config.yaml under `NOTE`."""
+    return asdict(training_facts({**config, NOTE: None}, Path.cwd()))
 
 
 def _find(path: Path, roots: list[Path]) -> Path | None:
@@ -47,8 +57,9 @@ def _mouth_size(config: Mapping, video_scp: Path | None, roots: list[Path]) -> i
     first = None if video_scp is None else _find(Path(next(iter(read_scp(video_scp).values()))), roots)
     if first is not None:
         return probe_video(first).height
-    crop = visual_preset(config["vision_encoder"], config.get("vision_encoder_conf") or {}).crop
-    return next((size for size in MOUTH_SIZES if crop is not None and size >= crop), None)
+    crop = trained_preset(config).crop
+    side = max(crop) if isinstance(crop, tuple) else crop
+    return next((size for size in MOUTH_SIZES if side is not None and size >= side), None)
 
 
 def _longest_clip_s(lists: Mapping[str, Path]) -> float | None:

@@ -139,6 +139,15 @@ def test_a_vivit_with_pretrained_weights_loads_without_them(tmp_path, monkeypatc
         Package.from_pretrained(folder)
 
 
+def test_a_vivit_that_sees_no_square_is_packed_like_any_other(tmp_path):
+    vision = {**VIVIT, "config": {**VIVIT["config"], "image_size": [16, 32]}}
+    experiment = write_experiment(
+        tmp_path / "exp", audio_encoder=..., vision_encoder="vivit", vision_encoder_conf=vision
+    )
+    package = Package.from_pretrained(pack(experiment, tmp_path / "package.zip", licence="MIT"))
+    assert package.preprocessor["video"]["crop"] == [16, 32] and package.facts.mouth_size == 48
+
+
 def test_a_sentencepiece_model_travels_along(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text").write_text("bin blue at now\nlay red by soon\nset white in please\n" * 20)

@@ -47,7 +47,17 @@ MAY_IMPORT = {
     "e2e_asr_conformer": BASE | MODEL,
     "tasks": BASE
     | MODEL
-    | {"media", "corpora", "espnet_compat", "feasibility", "atomic_save", "checkpoints", "error_rates"},
+    | {
+        "media",
+        "corpora",
+        "espnet_compat",
+        "feasibility",
+        "atomic_save",
+        "checkpoints",
+        "error_rates",
+        "training_facts",
+    },
+    "training_facts": BASE | {"corpora", "frontend", "media"},
 }
 ESPNET = {"espnet", "espnet2", "espnetez"}
 # `parts` names ESPnet's decoder as text, to be imported when a model is built

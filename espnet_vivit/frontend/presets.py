@@ -92,6 +92,14 @@ def visual_preset(vision_encoder: str, conf: Mapping) -> VisualPreset:
     raise unknown_name("vision_encoder", vision_encoder, ("vivit", "resnet", "linear"))
 
 
+def trained_preset(config: Mapping) -> VisualPreset:
+    """The preset of a trained model, from its config.yaml: the tower's own sizes stand there as `vision_tower`, so that
+    the checkpoint that it started from may be elsewhere by now.
+    """
+    conf, tower = config.get("vision_encoder_conf") or {}, config.get("vision_tower")
+    return visual_preset(config["vision_encoder"], conf if tower is None else {**conf, "config": tower})
+
+
 def _folder_config(conf: Mapping) -> dict:
     """The configuration in a local folder of pretrained weights; empty for a hub id, whose checkpoints are of 224."""
     path = Path(conf.get("model_name") or "") / "config.json"

@@ -24,12 +24,13 @@ from espnet_vivit.espnet_compat import (
     ClassChoices,
     separate_averages,
 )
-from espnet_vivit.frontend.presets import visual_preset
+from espnet_vivit.frontend.presets import trained_preset
 from espnet_vivit.precision import precision_for_inference
 from espnet_vivit.tasks.batches import frame_batches, log_padding
 from espnet_vivit.tasks.curriculum import EpochIterFactory, read_curriculum
 from espnet_vivit.tasks.data_check import check_training_data
 from espnet_vivit.tasks.dataset import AVSRDataset, AVSRIterableDataset
+from espnet_vivit.tasks.launch import with_deepspeed
 from espnet_vivit.tasks.model_config import (
     check_adapters,
     check_model_options,
@@ -49,7 +50,8 @@ from espnet_vivit.tasks.preprocess import AVSRPreprocessor, check_preprocessor_c
 from espnet_vivit.tasks.recompute import checkpoint_towers
 from espnet_vivit.tasks.schedule import CosineWithWarmup  # noqa: F401 (importing it adds the scheduler)
 from espnet_vivit.tasks.trainer import AVSRTrainer, check_precision
-from espnet_vivit.tasks.training_options import add_training_arguments, check_training_options, with_deepspeed
+from espnet_vivit.tasks.training_options import add_training_arguments, check_training_options
+from espnet_vivit.training_facts import noted_facts
 
 
 class AVSRTask(ASRTask):
@@ -94,8 +96,8 @@ class AVSRTask(ASRTask):
             raise ConfigError("options are missing: " + ", ".join(f"--{name}" for name in missing))
         check_model_options(args)
         check_preprocessor_conf(args.preprocessor_conf)
-        check_precision(args)
         check_training_options(args)
+        check_precision(args)
         check_adapters(args)
         check_optimiser_options(args)
         read_rates(args)
@@ -113,6 +115,8 @@ class AVSRTask(ASRTask):
 
     @classmethod
     def main_worker(cls, args: argparse.Namespace) -> None:
+        if args.train_data_path_and_name_and_type:
+            args.training_facts = noted_facts(vars(args))  # for transcribing, which may happen where no data are
         with separate_averages(), atomic_saves(keep_previous={CHECKPOINT}):
             super(AVSRTask, with_deepspeed(cls) if args.use_deepspeed else cls).main_worker(args)
 
@@ -133,9 +137,7 @@ class AVSRTask(ASRTask):
         check_preprocessor_conf(args.preprocessor_conf)
         preset = None
         if args.modality != "audio" and args.vision_encoder is not None:
-            stored = getattr(args, "vision_tower", None)  # of a trained model, whose checkpoint may be elsewhere now
-            conf = args.vision_encoder_conf
-            preset = visual_preset(args.vision_encoder, conf if stored is None else {**conf, "config": stored})
+            preset = trained_preset(vars(args))
         return AVSRPreprocessor(
             train,
             token_type=args.token_type,

@@ -14,7 +14,7 @@ from espnet_vivit.corpora.pictures import middle, shrink
 from espnet_vivit.decode.speech2text import Speech2Text
 from espnet_vivit.decode.word_times import Transcript, Word
 from espnet_vivit.errors import ConfigError
-from espnet_vivit.frontend.presets import visual_preset
+from espnet_vivit.frontend.presets import trained_preset
 from espnet_vivit.media.mouth_clip import MouthClip
 from espnet_vivit.media.mouth_roi import SIZE as MOUTH_SIZE
 from espnet_vivit.media.quality import Quality, assess_clip
@@ -65,7 +65,7 @@ class PieceRecogniser:
         args = self.speech2text.asr_train_args
         self.preset = None
         if self.modality != "audio":
-            self.preset = visual_preset(args.vision_encoder, args.vision_encoder_conf)
+            self.preset = trained_preset(vars(args))
         self.mouth_size, self.mouth_view = mouth_size, mouth_view
         self.min_confidence = min_confidence
         self.default_confidence = default_confidence
