@@ -13,13 +13,20 @@ for a number of machines, or an error for what would train wrongly or not at all
 """
 
 import argparse
+import importlib
 import importlib.util
 import json
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
+
 from espnet_vivit.errors import ConfigError, MissingDependencyError
+from espnet_vivit.espnet_compat import Trainer
+from espnet_vivit.nonfinite import NonFiniteLosses
+from espnet_vivit.tasks.muon import NAME as MUON
 
 _PRECISIONS = ("bf16", "fp16", "amp")  # of a DeepSpeed configuration
 _OWN_RATES = ("lr_scale", "layer_decay", "freeze_until")
@@ -32,7 +39,8 @@ def adapt_launch(args: argparse.Namespace, environ: Mapping[str, str] = os.envir
     """
     if "TORCHELASTIC_RUN_ID" in environ:  # torchrun has started this process; one device is its
         args.multiprocessing_distributed, args.ngpu = False, min(args.ngpu, 1)
-    elif args.ngpu > 1 and not args.multiprocessing_distributed:
+    check_devices(args.ngpu, local_rank(args, environ))
+    if args.ngpu > 1 and not args.multiprocessing_distributed:
         raise ConfigError(
             f"{args.ngpu} GPUs in one process would share one copy of the interpreter, and batches cannot be split so",
             found=f"ngpu: {args.ngpu}, multiprocessing_distributed: false",
@@ -48,8 +56,41 @@ def adapt_launch(args: argparse.Namespace, environ: Mapping[str, str] = os.envir
         )
     if args.use_deepspeed:
         _check_deepspeed(args, several)
-    if args.use_wandb and importlib.util.find_spec("wandb") is None:
+    if args.use_wandb:
+        _check_wandb()
+
+
+def cuda_devices() -> int:
+    """How many GPUs PyTorch can use here."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def local_rank(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """The number of this process's GPU, where a launcher has given it one; else 0."""
+    given = getattr(args, "local_rank", None)
+    return int(environ.get("LOCAL_RANK", 0) if given is None else given)
+
+
+def check_devices(ngpu: int, first: int = 0) -> None:
+    """Raise ConfigError if there are not `ngpu` GPUs from number `first` on; PyTorch would say so much later."""
+    have = cuda_devices()
+    if ngpu > 0 and have < first + ngpu:
+        raise ConfigError(
+            "more GPUs are asked for than PyTorch finds here",
+            found=f"ngpu: {ngpu}" + (f", LOCAL_RANK {first}" if first else "") + f", and {have} CUDA devices",
+            fix="Say --ngpu 0 to train on the CPU; espnet-vivit doctor says what is missing",
+        )
+
+
+def _check_wandb() -> None:
+    if importlib.util.find_spec("wandb") is None:
         raise MissingDependencyError("use_wandb needs wandb", fix="pip install wandb, or leave use_wandb out")
+    wandb = importlib.import_module("wandb")
+    try:
+        wandb.login()
+    except wandb.errors.UsageError as error:  # ESPnet notes this in its log and trains without
+        fix = "Run wandb login, or set the environment's WANDB_MODE to offline; or leave use_wandb out"
+        raise ConfigError(f"use_wandb is asked for, and W&B has no account here ({error})", fix=fix) from error
 
 
 def _several(args: argparse.Namespace, environ: Mapping[str, str]) -> bool:
@@ -62,6 +103,8 @@ def _check_deepspeed(args: argparse.Namespace, several: bool) -> None:
     where = f"deepspeed_config {args.deepspeed_config}"
     if not several:
         raise ConfigError("use_deepspeed needs several processes: ESPnet would train without it", fix="See --ngpu")
+    if not cuda_devices():
+        raise ConfigError("ESPnet trains with DeepSpeed on CUDA alone", found="no CUDA device", fix="Leave it out")
     try:
         config = json.loads(Path(args.deepspeed_config or "").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -74,8 +117,33 @@ def _check_deepspeed(args: argparse.Namespace, several: bool) -> None:
         fix = 'Write {"optimizer": {"type": "AdamW", "params": {"lr": 0.001}}, …} into it'
         raise ConfigError(f"{where} names no optimizer, and DeepSpeed does not use optim", fix=fix)
     given = [name for name in _OWN_RATES if getattr(args, name, None)] + ["accum_grad"] * (args.accum_grad > 1)
+    given += [f"optim: {MUON}"] * (args.optim == MUON)
     if given:
         fix = "Leave it out, or train without DeepSpeed; accumulation is its gradient_accumulation_steps"
         raise ConfigError(f"DeepSpeed has its own optimiser, which knows nothing of {' or '.join(given)}", fix=fix)
     if importlib.util.find_spec("deepspeed") is None:
         raise MissingDependencyError("use_deepspeed needs deepspeed", fix="pip install deepspeed, or leave it out")
+    if any(isinstance(value, Mapping) for value in (args.modality_dropout or {}).values()):
+        fix = "Give each stream one number"
+        raise ConfigError("ESPnet's DeepSpeed loop tells the model no epoch: modality_dropout by epoch", fix=fix)
+    logging.warning(
+        "DeepSpeed's configuration decides optimiser, schedule and clipping; optim, scheduler, grad_clip, patience and "
+        "on_out_of_memory are not used, and log.jsonl, progress, wer_ctc, TensorBoard and W&B are not written"
+    )
+    os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))  # ESPnet reads it unasked
+
+
+def with_deepspeed(task: type) -> type:
+    """`task` with ESPnet's own trainer, which ESPnet wants to see before it puts its DeepSpeedTrainer in its place.
+
+    Its loop would step with gradients that are not finite: the first such loss ends the training.
+    """
+
+    def build_model(cls, args: argparse.Namespace):
+        model = super(deepspeed_task, cls).build_model(args)
+        model.non_finite = NonFiniteLosses(limit=1)
+        return model
+
+    members = {"trainer": Trainer, "build_model": classmethod(build_model)}
+    deepspeed_task = type(task.__name__, (task,), members)
+    return deepspeed_task

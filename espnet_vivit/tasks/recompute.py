@@ -39,7 +39,9 @@ def checkpoint_towers(towers: Mapping[str, nn.Module | None], names: Sequence[st
         if not blocks:
             fix = f"Leave {name} out: it has no layers between which anything could be dropped"
             raise ConfigError(f"gradient_checkpointing of {name}", found=type(tower).__name__, fix=fix)
-        if hasattr(base, "gradient_checkpointing_enable"):
+        if hasattr(base, "activation_checkpointing_enable"):
+            base.activation_checkpointing_enable()
+        elif hasattr(base, "gradient_checkpointing_enable"):  # its name in the first releases of transformers 5
             base.gradient_checkpointing_enable()
         else:
             for block in blocks:

@@ -6,7 +6,6 @@ In: a parser, or parsed arguments. Out: the options added, or checked as a whole
 import argparse
 
 from espnet_vivit.errors import ConfigError, unknown_name
-from espnet_vivit.espnet_compat import Trainer
 from espnet_vivit.tasks.batches import MAX_PADDING, check_batch_options
 from espnet_vivit.tasks.launch import adapt_launch
 from espnet_vivit.tasks.out_of_memory import WAYS
@@ -43,8 +42,3 @@ def check_training_options(args: argparse.Namespace) -> None:
             fix="Leave it out: lists of a whole corpus fit into memory, and clips are read when they are needed",
         )
     adapt_launch(args)
-
-
-def with_deepspeed(task: type) -> type:
-    """`task` with ESPnet's own trainer, which ESPnet wants to see before it puts its DeepSpeedTrainer in its place."""
-    return type(task.__name__, (task,), {"trainer": Trainer})

@@ -9,8 +9,10 @@ from argparse import Namespace
 import pytest
 import torch
 
-from espnet_vivit.errors import ConfigError, MissingDependencyError
-from espnet_vivit.tasks.launch import adapt_launch
+from espnet_vivit.errors import ConfigError, MissingDependencyError, NonFiniteLossError
+from espnet_vivit.tasks import launch
+from espnet_vivit.tasks.avsr import AVSRTask
+from espnet_vivit.tasks.launch import adapt_launch, with_deepspeed
 from tests.tasks.runs import ROOT, command, free_port, perform, write_corpus
 from tests.tiny_corpus import CONFIG, write_config
 
@@ -121,11 +123,20 @@ def arguments(**changes):
         "deepspeed_config": None,
         "use_wandb": False,
         "accum_grad": 1,
+        "optim": "adamw",
+        "modality_dropout": {},
+        "local_rank": None,
     }
     return Namespace(**{**options, **changes})
 
 
-def test_torchruns_processes_are_not_taken_for_machines():
+@pytest.fixture
+def gpus(monkeypatch):
+    """As if there were four."""
+    monkeypatch.setattr(launch, "cuda_devices", lambda: 4)
+
+
+def test_torchruns_processes_are_not_taken_for_machines(gpus):
     args = arguments(ngpu=4)
     adapt_launch(args, {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "4", "LOCAL_RANK": "1"})
     assert (args.ngpu, args.multiprocessing_distributed, args.dist_backend) == (1, False, "nccl")
@@ -147,7 +158,7 @@ def test_without_a_gpu_the_processes_talk_through_gloo():
         ({"use_deepspeed": True, "ngpu": 2, "deepspeed_config": "none.json"}, {}, "none.json cannot be read"),
     ],
 )
-def test_what_cannot_work_is_refused(changes, environ, message):
+def test_what_cannot_work_is_refused(gpus, changes, environ, message):
     with pytest.raises(ConfigError, match=message):
         adapt_launch(arguments(**changes), environ)
 
@@ -158,9 +169,10 @@ def test_what_cannot_work_is_refused(changes, environ, message):
         ({"bf16": {"enabled": True}}, {}, "sets bf16. Leave bf16 out there and set amp_dtype"),
         ({"zero_optimization": {}}, {}, "names no optimizer"),
         ({"optimizer": {}}, {"lr_scale": {"encoder": 0.1}, "accum_grad": 2}, "knows nothing of lr_scale or accum_grad"),
+        ({"optimizer": {}}, {"optim": "muon"}, "knows nothing of optim: muon"),
     ],
 )
-def test_a_deepspeed_configuration_that_would_be_ignored_is_refused(tmp_path, config, changes, message):
+def test_a_deepspeed_configuration_that_would_be_ignored_is_refused(gpus, tmp_path, config, changes, message):
     (tmp_path / "ds.json").write_text(json.dumps(config))
     changes = {**changes, "use_deepspeed": True, "ngpu": 2, "deepspeed_config": str(tmp_path / "ds.json")}
     with pytest.raises(ConfigError, match=message):
@@ -168,9 +180,71 @@ def test_a_deepspeed_configuration_that_would_be_ignored_is_refused(tmp_path, co
 
 
 @pytest.mark.parametrize("package", ["wandb", "deepspeed"])
-def test_a_package_that_is_missing_is_named(tmp_path, package, monkeypatch):
+def test_a_package_that_is_missing_is_named(gpus, tmp_path, package, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     (tmp_path / "ds.json").write_text('{"optimizer": {}}')
     changes = {f"use_{package}": True, "ngpu": 2, "deepspeed_config": str(tmp_path / "ds.json")}
     with pytest.raises(MissingDependencyError, match=f"use_{package} needs {package}"):
         adapt_launch(arguments(**changes), {})
+
+
+@pytest.mark.parametrize(
+    ("ngpu", "environ", "found"),
+    [
+        (5, {}, "ngpu: 5, and 4 CUDA devices"),
+        (
+            1,
+            {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "8", "LOCAL_RANK": "6"},
+            "ngpu: 1, LOCAL_RANK 6, and 4 CUDA devices",
+        ),
+    ],
+)
+def test_more_gpus_than_there_are_is_one_sentence(gpus, ngpu, environ, found):
+    adapt_launch(arguments(ngpu=4), {})
+    with pytest.raises(ConfigError, match=rf"{found}\. Say --ngpu 0"):
+        adapt_launch(arguments(ngpu=ngpu), environ)
+
+
+@pytest.mark.parametrize("options", [["--ngpu", "2"], ["--ngpu", "1", "--amp_dtype", "bfloat16"]])
+def test_gpus_where_there_are_none_are_refused_before_pytorch_is_asked_for_them(tmp_path, monkeypatch, options):
+    monkeypatch.setattr(launch, "cuda_devices", lambda: 0)
+    (tmp_path / "tokens.txt").write_text("<blank>\n<unk>\na\n<sos/eos>\n")
+    common = ["--vision_encoder", "linear", "--token_list", str(tmp_path / "tokens.txt")]
+    with pytest.raises(ConfigError, match=r"more GPUs are asked for than PyTorch finds here.*and 0 CUDA devices"):
+        AVSRTask.main(cmd=[*common, "--output_dir", str(tmp_path / "exp"), *options])
+
+
+def test_deepspeed_without_cuda_or_with_dropout_by_epoch_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "ds.json").write_text('{"optimizer": {}}')
+    options = {"use_deepspeed": True, "dist_world_size": 2, "deepspeed_config": str(tmp_path / "ds.json")}
+    monkeypatch.setattr(launch, "cuda_devices", lambda: 0)
+    with pytest.raises(ConfigError, match="DeepSpeed on CUDA alone"):
+        adapt_launch(arguments(**options), {})
+    monkeypatch.setattr(launch, "cuda_devices", lambda: 2)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    adapt_launch(arguments(**options), {})
+    with pytest.raises(ConfigError, match=r"modality_dropout by epoch. Give each stream one number"):
+        adapt_launch(arguments(**options, modality_dropout={"video": {1: 0.0, 10: 0.5}}), {})
+
+
+def test_under_deepspeed_the_first_loss_that_is_not_finite_ends_the_training(monkeypatch):
+    built = type("Model", (), {})
+    monkeypatch.setattr(AVSRTask, "build_model", classmethod(lambda cls, args: built))
+    assert with_deepspeed(AVSRTask).build_model(None) is built
+    with pytest.raises(NonFiniteLossError, match="1 training losses in a row were not finite, the last with u7"):
+        built.non_finite.check(torch.tensor(float("nan")), ["u7"])
+
+
+def test_wandb_without_an_account_is_an_error_and_not_a_training_without_it(monkeypatch):
+    class UsageError(Exception):
+        pass
+
+    def login():
+        raise UsageError("api_key not configured")
+
+    fake = Namespace(login=login, errors=Namespace(UsageError=UsageError), __spec__=object())
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    with pytest.raises(ConfigError, match=r"no account here \(api_key not configured\). Run wandb login, or set"):
+        adapt_launch(arguments(use_wandb=True), {})
+    fake.login = lambda: True
+    adapt_launch(arguments(use_wandb=True), {})
