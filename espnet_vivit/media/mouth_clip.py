@@ -24,6 +24,7 @@ from espnet_vivit.media.landmarks import LANDMARKS, LandmarkStream, NoFaceError
 from espnet_vivit.media.mouth_roi import SIZE, centre_points, check_color, crop_centre, crop_mouth
 from espnet_vivit.media.sound_track import SpeechReader
 from espnet_vivit.media.source import Source, SourceInfo, open_source
+from espnet_vivit.media.source_change import change_around
 from espnet_vivit.units import AUDIO_RATE_HZ, SAMPLES_PER_FRAME, VIDEO_RATE_HZ
 
 __all__ = ["LANDMARKS", "MouthClip", "NoFaceError", "SourceInfo", "read_mouth_clip", "stream_mouth_clips"]
@@ -41,6 +42,7 @@ class MouthClip:
     landmarks: np.ndarray  # (T, 4, 2) float32 pixels of the upright source, as found; NaN where no face was
     mouth_opening: np.ndarray  # (T,) float32 lip opening / eye distance; NaN where the detector does not measure it
     num_faces: np.ndarray  # (T,) int16 faces seen in each picture
+    source_change: np.ndarray  # (T,) float32 of the source since the picture before (source_change.py); NaN: unknown
     speech: np.ndarray | None  # (N,) float32 -1..1, 16 kHz mono, from the first picture on; None without sound
     source: SourceInfo
     detector: str  # "mediapipe", "haar", "precomputed" or "centre"
@@ -139,7 +141,8 @@ class _Reading:
         self._source, self._faces = source, faces
         self._size, self._color, self._max_gap_s = size, color, max_gap_s
         self._seconds = dict.fromkeys(("decode", "detect", "crop", "audio"), 0.0)
-        self._kept: list[tuple[np.ndarray, Sighting]] = []
+        self._kept: list[tuple[np.ndarray, Sighting, float]] = []
+        self._before: np.ndarray | None = None  # the last picture
         self._first = 0
 
     def pieces(self, chunk_s: float, start_s: float, end_s: float | None) -> Iterator[MouthClip]:
@@ -173,8 +176,8 @@ class _Reading:
         if refusal is not None:
             raise refusal
 
-    def _crops(self, start_s: float, end_s: float | None) -> Iterator[tuple[np.ndarray, Sighting] | NoFaceError]:
-        """(crop, sighting) of each picture; a NoFaceError as the last item where faces are missing for too long."""
+    def _crops(self, start_s: float, end_s: float | None) -> Iterator[tuple[np.ndarray, Sighting, float] | NoFaceError]:
+        """(crop, sighting, change) of each picture; a NoFaceError comes last where faces are missing for too long."""
         info = self._source.info
         smoother: LandmarkStream = LandmarkStream(
             max_gap_s=self._max_gap_s, fallback=centre_points(info.height, info.width)
@@ -185,9 +188,11 @@ class _Reading:
             sighting = self._timed("detect", self._faces.look, picture, index)
             index += 1
             if self._faces.sees_mouths_only:
-                yield self._timed("crop", crop_centre, picture, size=self._size, color=self._color), sighting
+                crop = self._timed("crop", crop_centre, picture, size=self._size, color=self._color)
+                yield crop, sighting, float("nan")
                 continue
-            done = smoother.push((picture, sighting), sighting.points, track=sighting.track)
+            change = self._timed("detect", self._changed, picture, sighting.points)
+            done = smoother.push((picture, sighting, change), sighting.points, track=sighting.track)
             yield from map(self._crop, done)
             if smoother.refused:
                 yield from map(self._crop, smoother.finish())
@@ -196,10 +201,14 @@ class _Reading:
         self._faces.check_end(index, whole=end_s is None)
         yield from map(self._crop, smoother.finish())
 
-    def _crop(self, done) -> tuple[np.ndarray, Sighting]:
-        (picture, sighting), points = done
+    def _changed(self, picture: np.ndarray, points: np.ndarray) -> float:
+        before, self._before = self._before, picture
+        return float("nan") if before is None else change_around(before, picture, points)
+
+    def _crop(self, done) -> tuple[np.ndarray, Sighting, float]:
+        (picture, sighting, change), points = done
         crop = self._timed("crop", crop_mouth, picture, points, size=self._size, color=self._color)
-        return crop, sighting
+        return crop, sighting, change
 
     def _refusal(self, pictures: Iterator[np.ndarray], index: int, gap: int) -> NoFaceError:
         """The error with the whole span: reads on until a face is found again."""
@@ -226,10 +235,11 @@ class _Reading:
             sound = self._timed("audio", speech.take, wanted)
         seconds, self._seconds = self._seconds, dict.fromkeys(self._seconds, 0.0)
         return MouthClip(
-            frames=np.stack([crop for crop, _ in kept]),
-            landmarks=np.stack([sighting.points for _, sighting in kept]).astype(np.float32),
-            mouth_opening=np.array([sighting.opening for _, sighting in kept], np.float32),
-            num_faces=np.array([sighting.num_faces for _, sighting in kept], np.int16),
+            frames=np.stack([crop for crop, _, _ in kept]),
+            landmarks=np.stack([sighting.points for _, sighting, _ in kept]).astype(np.float32),
+            mouth_opening=np.array([sighting.opening for _, sighting, _ in kept], np.float32),
+            num_faces=np.array([sighting.num_faces for _, sighting, _ in kept], np.int16),
+            source_change=np.array([change for _, _, change in kept], np.float32),
             speech=sound,
             source=replace(self._source.info),
             detector=self._faces.name,

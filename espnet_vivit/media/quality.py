@@ -121,15 +121,11 @@ class Quality:
     measures: dict[str, float]
 
 
-def assess_clip(clip: MouthClip, *, modality: str = "auto", change: np.ndarray | None = None) -> Quality:
-    """Measure and judge a clip. Raises ConfigError for an unknown modality; a bad clip is an answer, not an error.
-
-    change: (T - 1,) of the source's pictures, for `judge_pictures`; media/quality_views.py measures it.
-    """
+def assess_clip(clip: MouthClip, *, modality: str = "auto") -> Quality:
+    """Measure and judge a clip. Raises ConfigError for an unknown modality; a bad clip is an answer, not an error."""
     if modality not in MODALITIES:
         raise unknown_name("modality", modality, MODALITIES)
-    measures = measure_clip(clip, change)
-    return judge(measures, modality=modality)
+    return judge(measure_clip(clip), modality=modality)
 
 
 def refused_clip(error: Exception) -> Quality:
@@ -137,10 +133,10 @@ def refused_clip(error: Exception) -> Quality:
     return Quality("reject", (str(error),), dict.fromkeys(MEASURES, math.nan))
 
 
-def measure_clip(clip: MouthClip, change: np.ndarray | None = None) -> dict[str, float]:
+def measure_clip(clip: MouthClip) -> dict[str, float]:
     """All MEASURES of a clip, in their order. Faces are not measured for `centre`, which looks for none."""
     gray = as_gray(clip.frames)
-    verdicts = judge_pictures(gray, change)
+    verdicts = judge_pictures(gray, clip.source_change)
     measures = dict.fromkeys(MEASURES, math.nan)
     measures |= {"pictures": len(gray), "source_rate_hz": float(clip.source.rate_hz)}
     measures["broken_packets"] = clip.source.broken_packets

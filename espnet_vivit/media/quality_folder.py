@@ -124,12 +124,12 @@ def inspect_video(video: Video, how: How) -> list[ClipReport]:
 
 def _report(video: Video, clip: MouthClip, how: How, start_s: float) -> ClipReport:
     """Assess a clip; draw what is asked for. `video.name` is what the row is called."""
-    views, change = [], None
-    if clip.detector != "centre":
-        views, change = look_again(video.path, clip.landmarks, evenly(len(clip.frames), VIEWS), start_s=start_s)
-    quality = assess_clip(clip, modality=how.modality, change=change)
+    quality = assess_clip(clip, modality=how.modality)
     faceless = quality.measures["faces_found"] < FEW_FACES  # false for NaN: mouth crops
     drawn = how.sheets == "all" or (how.sheets == "bad" and quality.verdict != "ok")
+    views = []
+    if (drawn or faceless) and clip.detector != "centre":
+        views = look_again(video.path, clip.landmarks, evenly(len(clip.frames), VIEWS), start_s=start_s)
     if faceless and (degrees := find_turn(views, detector=clip.detector)) is not None:
         hint = f"turned by {degrees} degrees it shows a face" + (": it is upside down" if degrees == 180 else "")
         quality = replace(quality, reasons=(hint, *quality.reasons))
@@ -139,7 +139,7 @@ def _report(video: Video, clip: MouthClip, how: How, start_s: float) -> ClipRepo
     if not drawn:
         return row
     sheet = f"{SHEETS_FOLDER}/{one_line(video.name)}.png"
-    image = draw_sheet(clip, quality, title=video.name, facts=describe(row), views=views, change=change)
+    image = draw_sheet(clip, quality, title=video.name, facts=describe(row), views=views)
     write_sheet(how.out / sheet, image)
     return replace(row, sheet=sheet)
 

@@ -37,15 +37,16 @@ def as_gray(frames: np.ndarray) -> np.ndarray:
 def judge_pictures(gray: np.ndarray, change: np.ndarray | None = None) -> np.ndarray:
     """(T,) int8: GOOD, BLACK, FLAT, FOREIGN (unlike the clip's typical picture) or FROZEN, for (T, H, W) uint8.
 
-    change: (T - 1,) how much each picture of the source differs from the one before, as `measure_change` gives it. The
-    crops of a frozen source still move a little where a detector's points tremble; without `change` that hides it.
+    change: (T,) how much each picture of the source differs from the one before (media/source_change.py). The crops of
+    a frozen source still move a little where a detector's points tremble; without `change`, or where it is NaN all over
+    (clips that are mouths already), theirs is taken.
     """
     pictures = gray.reshape(len(gray), -1).astype(np.float32)
     mean, contrast = pictures.mean(axis=1), pictures.std(axis=1)
     usual = float(np.percentile(contrast, 90))
     shown = contrast >= np.clip(FLAT_SHARE * usual, *FLAT_CONTRAST)
     verdicts = np.full(len(gray), GOOD, np.int8)
-    change = measure_change(gray) if change is None else change
+    change = measure_change(gray) if change is None or np.isnan(change).all() else change[1:]
     for first, last in runs(change < FROZEN_CHANGE):
         if (last - first) / VIDEO_RATE_HZ >= FROZEN_S:
             verdicts[first + 1 : last + 1] = FROZEN  # the first of equal pictures is no repetition

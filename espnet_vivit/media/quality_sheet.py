@@ -52,10 +52,9 @@ def draw_sheet(
     title: str,
     facts: str = "",
     views: Sequence[View] = (),
-    change: np.ndarray | None = None,
 ):
     """The sheet as a PIL image: `facts` is the line below the verdict, `views` a row of pictures of the source."""
-    states = picture_states(clip, change)
+    states = picture_states(clip)
     sheet = _Sheet()
     sheet.headline(title, quality.verdict)
     for reason in quality.reasons:
@@ -83,9 +82,9 @@ def write_sheet(path: str | os.PathLike, image) -> None:
         image.save(temporary, format="PNG")
 
 
-def picture_states(clip: MouthClip, change: np.ndarray | None = None) -> np.ndarray:
+def picture_states(clip: MouthClip) -> np.ndarray:
     """(T,) int8: the verdict on each picture, or NO_FACE where none was found in it."""
-    states = judge_pictures(as_gray(clip.frames), change)
+    states = judge_pictures(as_gray(clip.frames), clip.source_change)
     if clip.detector != "centre":
         states[(states == GOOD) & ~found_faces(clip.landmarks)] = NO_FACE
     return states

@@ -82,7 +82,7 @@ def join_clips(first: "MouthClip", second: "MouthClip") -> "MouthClip":
     return dataclasses.replace(second, **arrays, speech=None)
 
 
-_PER_FRAME = ("frames", "landmarks", "mouth_opening", "num_faces")
+_PER_FRAME = ("frames", "landmarks", "mouth_opening", "num_faces", "source_change")
 
 
 def cut_into_pieces(stretches: Iterable[Stretch], *, longest_s: float) -> Iterator[Cut]:

@@ -3,6 +3,7 @@
 import errno
 import io
 
+import numpy as np
 import pytest
 
 from espnet_vivit.bin.avsr_format import format_data_dir
@@ -15,6 +16,10 @@ from espnet_vivit.corpora.prepared import JOURNAL_NAME, prepare_clips
 from espnet_vivit.corpora.source_clip import SourceClip
 from espnet_vivit.corpora.word_times import WordTime
 from espnet_vivit.errors import DataError, MediaError
+from espnet_vivit.media.mouth_clip import read_mouth_clip
+from espnet_vivit.media.mouth_roi import centre_points
+from tests.media.talking_mouth import talking
+from tests.recordings import write_recording
 from tests.talking_files import write_talking
 
 TIMES = (WordTime(0.1, 0.4, "good"), WordTime(0.4, 0.9, "morning"))
@@ -98,6 +103,23 @@ def test_every_bad_clip_is_in_the_report_and_none_in_the_data(clips, out, tmp_pa
         assert word in report[f"anna-{name}"]["reasons"]
     assert {utterance.utt_id for utterance in validate_data_dir(out / "train")} == {"anna-0", "anna-1", "anna-odd"}
     assert "no transcript" in (out / "report.html").read_text()
+
+
+def test_a_frozen_clip_is_rejected_although_the_points_of_its_face_tremble(clips, out, monkeypatch):
+    rng = np.random.default_rng(0)
+    recording = talking(2.0, seed=8)
+    frames = recording.frames.copy()
+    frames[10:40] = frames[10]
+    path = write_recording(out.parent / "videos/frozen.mkv", frames, recording.speech)
+    landmarks = centre_points(96, 96) + rng.normal(0, 0.5, (50, 4, 2))
+
+    def read(clip, options):
+        return read_mouth_clip(clip.video, landmarks=landmarks if clip.video == str(path) else None)
+
+    monkeypatch.setattr(make_clip_module, "read_clip", read)
+    prepare([*clips, clip_of(path)], out)
+    row = report_of(out)["anna-frozen"]
+    assert row["verdict"] == "reject" and "frozen for 1.16 s" in row["reasons"]
 
 
 def count_made(monkeypatch):

@@ -20,6 +20,7 @@ class Clip:
     landmarks: np.ndarray
     num_faces: np.ndarray
     mouth_opening: np.ndarray
+    source_change: np.ndarray
     detector: str = "precomputed"
     source: SimpleNamespace = field(
         default_factory=lambda: SimpleNamespace(
@@ -57,6 +58,7 @@ def talking(seconds: float = 4.0, *, seed: int = 0, lag: int = 0, with_opening: 
         landmarks.astype(np.float32),
         np.ones(pictures, np.int16),
         opening.astype(np.float32) if with_opening else unknown,
+        unknown,
     )
 
 

@@ -1,5 +1,6 @@
 """From a file to mouth crops: against reference crops, in pieces as in one, with gaps, several faces and bad input."""
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from espnet_vivit.media.detectors import Face, haar, mediapipe
 from espnet_vivit.media.landmarks import SMOOTHED_FRAMES, LandmarkStream, NoFaceError, smooth_landmarks
 from espnet_vivit.media.mouth_clip import read_mouth_clip, stream_mouth_clips
 from espnet_vivit.media.mouth_roi import REFERENCE, centre_points, crop_matrix, crop_mouth, similarity
+from espnet_vivit.media.quality import assess_clip
 from espnet_vivit.media.tracking import FaceTracker
 from espnet_vivit.media.video_file import read_video, write_gray_video
 from tests.media.videos import numbered, write_video
@@ -160,6 +162,25 @@ def test_crops_are_those_of_opencvs_warp_of_each_picture(face_video):
         pictures = list(source.frames())
     for index, points in enumerate(mean_windows(landmarks)):
         np.testing.assert_array_equal(clip.frames[index], crop_mouth(pictures[index], points, size=64, color="rgb"))
+
+
+def test_a_frozen_source_shows_although_the_points_tremble(tmp_path):
+    rng = np.random.default_rng(3)
+    pictures = rng.integers(0, 256, (40, 96, 128, 3), dtype=np.uint8)
+    pictures[15:35] = pictures[15]
+    write_video(tmp_path / "frozen.mkv", pictures, codec="ffv1", pixel_format="bgr0")
+    landmarks = (centre_points(96, 128) + rng.normal(0, 0.5, (40, 4, 2))).astype(np.float32)
+    landmarks[20] = np.nan
+    clip = read_mouth_clip(tmp_path / "frozen.mkv", landmarks=landmarks)
+    still = np.zeros(40, bool)
+    still[16:35] = True
+    assert np.isnan(clip.source_change[0]) and (clip.source_change[still] == 0).all()
+    assert (clip.source_change[1:][~still[1:]] > 0.5).all()
+    assert "frozen for 0.76 s" in "; ".join(assess_clip(clip).reasons)
+    unseen = dataclasses.replace(clip, source_change=np.full(40, np.nan))
+    assert "frozen" not in "; ".join(assess_clip(unseen).reasons), "the crops alone would not tell"
+    pieces = list(stream_mouth_clips(tmp_path / "frozen.mkv", landmarks=landmarks, chunk_s=0.4))
+    np.testing.assert_array_equal(np.concatenate([piece.source_change for piece in pieces]), clip.source_change)
 
 
 def test_no_face_is_an_error_with_its_span(face_video):

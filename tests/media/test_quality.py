@@ -104,7 +104,7 @@ def blurred(frames: np.ndarray) -> np.ndarray:
 
 
 def cut(clip: Clip, pictures: int) -> Clip:
-    names = ("frames", "landmarks", "num_faces", "mouth_opening")
+    names = ("frames", "landmarks", "num_faces", "mouth_opening", "source_change")
     short = {name: getattr(clip, name)[:pictures] for name in names}
     return replace(clip, **short, speech=clip.speech[: 640 * pictures])
 

@@ -142,7 +142,8 @@ def test_the_sheet_shows_the_state_of_every_picture(tmp_path):
 @pytest.mark.parametrize("pictures", [1, 2, 3, 30])
 def test_clips_of_any_length_are_drawn(pictures):
     clip = talking(seed=3)
-    short = {name: getattr(clip, name)[:pictures] for name in ("frames", "landmarks", "num_faces", "mouth_opening")}
+    names = ("frames", "landmarks", "num_faces", "mouth_opening", "source_change")
+    short = {name: getattr(clip, name)[:pictures] for name in names}
     clip = replace(clip, **short, speech=None)
     assert draw_sheet(clip, assess_clip(clip), title="short").width == 1000
     assert draw_strip(clip).height == 64

@@ -21,12 +21,13 @@ class Clip:
     landmarks: np.ndarray
     mouth_opening: np.ndarray
     num_faces: np.ndarray
+    source_change: np.ndarray
     speech: None = None
 
 
 def clip_of(frames, first=0):
     count, opening = len(frames), np.arange(first, first + len(frames), dtype=np.float32)
-    return Clip(frames, np.zeros((count, 4, 2), np.float32), opening, np.ones(count, np.int16))
+    return Clip(frames, np.zeros((count, 4, 2), np.float32), opening, np.ones(count, np.int16), opening)
 
 
 def sound(spoken):
