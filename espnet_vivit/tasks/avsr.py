@@ -31,7 +31,6 @@ from espnet_vivit.tasks.curriculum import EpochIterFactory, read_curriculum
 from espnet_vivit.tasks.data_check import check_training_data
 from espnet_vivit.tasks.dataset import AVSRDataset, AVSRIterableDataset
 from espnet_vivit.tasks.launch import with_deepspeed
-from espnet_vivit.tasks.launch import with_deepspeed
 from espnet_vivit.tasks.model_config import (
     check_adapters,
     check_model_options,
