@@ -60,7 +60,7 @@ def _parameters(module) -> int:
 def measure(model_file: Path, config: Path | None = None) -> dict:
     """`cost_of` the model in a checkpoint of ours; `config` is its config.yaml, else the one beside it."""
     from espnet_vivit.bin.avsr_streams import read_yaml
-    from espnet_vivit.frontend.presets import visual_preset
+    from espnet_vivit.frontend.presets import trained_preset
     from espnet_vivit.tasks.avsr import AVSRTask
     from espnet_vivit.training_facts import MOUTH_SIZES, training_facts
 
@@ -69,9 +69,8 @@ def measure(model_file: Path, config: Path | None = None) -> dict:
     model, _ = AVSRTask.build_model_from_file(config, model_file, "cpu")
     size = None
     if model.vision_encoder is not None:
-        preset = visual_preset(options["vision_encoder"], options.get("vision_encoder_conf") or {})
         height = training_facts(options, config.parent).mouth_size or max(MOUTH_SIZES)
-        size = preset.crop_shape(height)
+        size = trained_preset(options).crop_shape(height)
     return cost_of(model.eval(), video_size=size)
 
 
