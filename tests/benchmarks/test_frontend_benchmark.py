@@ -1,4 +1,4 @@
-"""What `benchmarks/frontend.py` measures with, against PyTorch's counters, and the benchmark itself on a small tower."""
+"""What the frontend's benchmark measures with, against PyTorch's counters, and the benchmark itself, run small."""
 
 import re
 import subprocess
@@ -77,6 +77,7 @@ def test_the_library_gives_the_same_steps(stock_vivit):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_table_has_every_row_and_equal_features():
     command = [sys.executable, FOLDER / "frontend.py", "--size", "ti", "--rounds", "1", "--no-compile"]
     done = subprocess.run([*command, "--only", "window", "resnet"], capture_output=True, text=True, timeout=900)
