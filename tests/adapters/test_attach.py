@@ -13,6 +13,7 @@ from tests.adapters.adapted import BATCH, STREAM, model_on, qlora_or_skip, save_
 
 LORA = {"type": "lora", "r": 4}
 QLORA = {"type": "qlora", "r": 4}
+LINEAR = {"image_size": 16, "output_dim": 8}
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +158,23 @@ def test_every_tower_takes_weights_of_init_param_and_adapters_and_keeps_its_stat
 def test_what_cannot_be_adapted_is_refused(folder, adapters, message):
     with pytest.raises(ConfigError, match=message):
         model_on(folder, tower_adapters=adapters)
+
+
+@pytest.mark.parametrize(
+    ("streams", "tower", "options", "names"),
+    [
+        ("audio", "encoder", {}, "linear_k, linear_out, linear_pos, linear_q, linear_v, pointwise_conv1"),
+        ("audio", "decoder", {}, "linear_k, linear_out, linear_q, linear_v, output_layer, w_1, w_2"),
+        ("audio", "audio_encoder", {}, "0, conv1, conv2"),
+        ("video", "vision_encoder", {"vision_encoder": "resnet", "vision_encoder_conf": {"channels": 2}}, "0, conv1"),
+        ("video", "vision_encoder", {"vision_encoder": "linear", "vision_encoder_conf": LINEAR}, "projection"),
+    ],
+)
+def test_a_layer_that_a_tower_does_not_have_is_named_with_those_it_has(streams, tower, options, names):
+    adapters = {tower: {**LORA, "target_modules": ["q_prj"]}}
+    message = f"of {tower} name no layer of it: found 'q_prj'; expected its layers are called {names}"
+    with pytest.raises(ConfigError, match=message):
+        tiny.tiny_e2e(streams, tower_adapters=adapters, **options)
 
 
 def test_a_tower_without_default_targets_lists_its_layers():
