@@ -22,6 +22,7 @@ from espnet_vivit.errors import ConfigError, EspnetVivitError, MissingDependency
 from espnet_vivit.page_clips import render_examples, write_spoken_video
 from espnet_vivit.transcribe import MODALITIES, Transcriber, duration_s
 from espnet_vivit.transcription.result import Transcription
+from espnet_vivit.units import VIDEO_RATE_HZ
 
 ADDRESS, PORT = "127.0.0.1", 7860
 MAX_MB, MAX_S = 200, 180.0
@@ -52,10 +53,11 @@ class PageReader:
         self._check_size(path)
         if modality not in self._transcribers:  # each holds the model for one choice of streams
             self._transcribers[modality] = Transcriber(self._model, modality=modality, detector=self._detector)
-        result = self._transcribers[modality].transcribe(path)
+        seen: list[np.ndarray] = []
+        result = self._transcribers[modality].transcribe(path, on_stretch=lambda stretch: _keep(seen, stretch))
         folder = Path(tempfile.mkdtemp(dir=self._folder))
         files = [str(file) for file in write_subtitles(result, folder, DOWNLOADS, name=path.stem)]
-        mouth = self._mouth_video(path, folder) if self._sees and modality != "audio" else None
+        mouth = self._mouth_video(np.concatenate(seen), folder) if self._sees and seen else None
         return words_html(result), mouth, files, {name: round(spent, 2) for name, spent in result.seconds.items()}
 
     def _check_size(self, path: Path) -> None:
@@ -73,22 +75,22 @@ class PageReader:
                 fix="espnet-vivit transcribe takes any length.",
             )
 
-    def _mouth_video(self, path: Path, folder: Path) -> str | None:
-        """What the model saw and, for ViViT, beside it where it looked; None where no face was found."""
-        from espnet_vivit.media.mouth_clip import NoFaceError, read_mouth_clip
-
-        transcriber = self._transcribers["auto"]
-        try:
-            clip = read_mouth_clip(path, detector=self._detector, size=transcriber.mouth_size, end_s=SHOWN_S)
-        except NoFaceError:  # the verdict beside the words says so
-            return None
-        recogniser = transcriber.recogniser
-        frames = seen_and_looked_at(recogniser.speech2text.asr_model.vision_encoder, recogniser.seen(clip.frames))
+    def _mouth_video(self, frames: np.ndarray, folder: Path) -> str:
+        """What the model saw and, for ViViT, beside it where it looked; `frames` as they were read."""
+        recogniser = self._transcribers["auto"].recogniser
+        frames = seen_and_looked_at(recogniser.speech2text.asr_model.vision_encoder, recogniser.seen(frames))
         scale = max(1, _SHOWN_PIXELS // frames.shape[1])
         frames = frames.repeat(scale, axis=1).repeat(scale, axis=2)
         target = folder / "mouth.mp4"
         write_spoken_video(target, frames[:, : frames.shape[1] // 2 * 2, : frames.shape[2] // 2 * 2])
         return str(target)
+
+
+def _keep(seen: list[np.ndarray], stretch) -> None:
+    """Add the stretch's mouth pictures, until there are those of `SHOWN_S`."""
+    missing = round(SHOWN_S * VIDEO_RATE_HZ) - sum(map(len, seen))
+    if stretch.clip is not None and missing > 0:
+        seen.append(stretch.clip.frames[:missing])
 
 
 def seen_and_looked_at(vision_encoder, seen: np.ndarray) -> np.ndarray:

@@ -19,13 +19,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from espnet_vivit.errors import ConfigError, EspnetVivitError, MediaError, unknown_name
 
+if TYPE_CHECKING:
+    from espnet_vivit.transcription.cutting import Stretch
+
 MODALITIES = ("auto", "video", "audio", "multimodal")
-LONGEST_PIECE_S = 12.0  # where it is not known how long the training clips were
+LONGEST_PIECE_S = 12.0  # whatever the training clips were
+UNKNOWN_PIECE_S = 5.0  # where nobody knows: too long a piece loses half of the words, too short a one a few at its ends
 ROOM = 1.6  # times the longest training clip: models read somewhat longer ones, and cuts need pauses to choose from
 SHORTEST_PIECE_S = 4.0  # whatever the training clips were
 MIN_CONFIDENCE = 0.5  # where nobody has calibrated the model
@@ -44,7 +49,8 @@ class Transcriber:
         mouth_size: side in pixels of the mouth pictures that the model was trained on; None: what it says itself.
         mouth_view: pixels in the middle of the 96-pixel mouth that those pictures show, shrunk to `mouth_size`; None:
             what the model says itself, and if it says nothing, all of them.
-        longest_piece_s: bound of a piece; None: 1.6 times the longest clip of the training, from 4 to 12 s.
+        longest_piece_s: bound of a piece; None: 1.6 times the longest clip of the training, from 4 to 12 s; 5 s where
+            that is not known.
         search, beam_size, ctc_weight, nbest: as in `Speech2Text`; ctc_weight None fits the model's branches.
         min_confidence: pieces below are unclear; 0 believes everything. None: as calibrated, or 0.5.
 
@@ -101,8 +107,15 @@ class Transcriber:
         self.mouth_size = mouth_size if mouth_view is None else MOUTH_SIZE  # what is read; the recogniser shrinks it
         self.longest_piece_s = longest_piece_s or _longest_piece_s(files.facts.longest_clip_s)
 
-    def transcribe(self, path: str | Path, *, on_progress: Callable[[float], object] | None = None):
-        """The `Transcription` of one file; `on_progress` is told the seconds of it that are done.
+    def transcribe(
+        self,
+        path: str | Path,
+        *,
+        on_progress: Callable[[float], object] | None = None,
+        on_stretch: Callable[["Stretch"], object] | None = None,
+    ):
+        """The `Transcription` of one file; `on_progress` is told the seconds of it that are done, `on_stretch` is shown
+        the mouth pictures and the sound as they are read, some 20 s at a time.
 
         Raises MediaError: unreadable, or without the stream that is asked for.
         """
@@ -119,6 +132,8 @@ class Transcriber:
                 for gap in parts:
                     assembly.add_gap(gap)
                 continue
+            if on_stretch is not None:
+                parts = _shown(parts, on_stretch)
             for cut in cut_into_pieces(parts, longest_s=self.longest_piece_s):
                 assembly.add(cut, self.recogniser.recognise(cut, seconds))
                 if on_progress is not None:
@@ -143,9 +158,15 @@ class Transcriber:
         return read_mouth_stretches(path, with_sound=wanted == "multimodal", seconds=seconds, **options)
 
 
+def _shown(stretches: Iterator["Stretch"], on_stretch: Callable[["Stretch"], object]) -> Iterator["Stretch"]:
+    for stretch in stretches:
+        on_stretch(stretch)
+        yield stretch
+
+
 def _longest_piece_s(longest_clip_s: float | None) -> float:
     if longest_clip_s is None:
-        return LONGEST_PIECE_S
+        return UNKNOWN_PIECE_S
     return min(max(ROOM * longest_clip_s, SHORTEST_PIECE_S), LONGEST_PIECE_S)
 
 
@@ -249,7 +270,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--mouth_view", type=int, help="pixels of the 96-pixel mouth that were kept; default: as trained"
     )
-    parser.add_argument("--longest_piece_s", type=float, help="default: 1.6 times the longest training clip")
+    parser.add_argument("--longest_piece_s", type=float, help="default: 1.6 times the longest training clip, or 5")
     parser.add_argument("--min_confidence", type=float, help="below it a piece is unclear; default: as calibrated")
     parser.add_argument("--search", default="beam", choices=("beam", "ctc_greedy"), help="ctc_greedy is faster")
     parser.add_argument("--beam_size", type=int, default=10)
