@@ -1,16 +1,19 @@
 """An experiment folder in, a package out (package.py says what is in one).
 
     espnet-vivit pack exp/avsr_train package --licence CC-BY-4.0
-    espnet-vivit pack exp/avsr_train package.zip --licence CC-BY-4.0 --licence_file LICENSE --source "GRID, speaker s1"
+    espnet-vivit pack exp/avsr_train package.zip --card conf/card.yaml --licence_file LICENSE
 
-The licence is that of the weights, which the data they were trained on may bind: it has no default. A model whose
-adapters stand on weights kept elsewhere is refused: `espnet-vivit merge-adapters` makes a whole one of it first.
+The licence is that of the weights, which the data they were trained on may bind: it has no default. What else only a
+person can say, data, intended use and limits, is in the card (model_card.py); results, sizes and provenance come from
+the experiment. A model whose adapters stand on weights kept elsewhere is refused: `espnet-vivit merge-adapters` makes a
+whole one of it first.
 """
 
 import argparse
 import dataclasses
 import datetime
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -20,6 +23,7 @@ import yaml
 
 from espnet_vivit import __version__, package
 from espnet_vivit.errors import ConfigError, DataError
+from espnet_vivit.model_card import NOT_STATED, CardText, model_card, read_card, results_of
 from espnet_vivit.provenance import commit, versions
 from espnet_vivit.training_log import read_training_history
 
@@ -36,20 +40,28 @@ def pack(
     experiment: str | Path,
     out: str | Path,
     *,
-    licence: str,
+    licence: str | None = None,
+    card: str | Path | None = None,
     licence_file: str | Path | None = None,
     source: str | None = None,
     weights: str | None = None,
 ) -> Path:
     """Write the package `out`, a folder or (ending in .zip) one file, and return its path.
 
-    licence: an SPDX identifier or a sentence. source: what it was trained on, in words. weights: which file of the
-    experiment, if not the average that stage 11 leaves. Raises DataError, ConfigError or WeightsError.
+    licence: an SPDX identifier or a sentence; None: the card's. card: a card.yaml, see model_card.py. source: what it
+    was trained on, in words; None: the card's data. weights: which file of the experiment, if not the average that
+    stage 11 leaves. Raises DataError, ConfigError or WeightsError.
     """
     from espnet_vivit.model_files import open_model
 
-    if not licence.strip():
-        raise ConfigError("a package needs a licence", expected="an SPDX identifier such as CC-BY-4.0, or a sentence")
+    text = CardText() if card is None else read_card(card)
+    licence = (licence or text.licence or "").strip()
+    if not licence:
+        raise ConfigError(
+            "a package needs a licence",
+            expected="an SPDX identifier such as CC-BY-4.0, or a sentence",
+            fix="Give --licence, or `licence:` in the card",
+        )
     files = open_model(experiment, weights=weights)
     if Path(out).exists():
         raise DataError(f"{out} exists already", fix="Name a new folder or file")
@@ -64,8 +76,16 @@ def pack(
             shutil.copyfile(licence_file, folder / "LICENSE")
         if files.reliability is not None:
             _write_json(folder / package.RELIABILITY, files.reliability)
-        history = {"source": source or "not stated", **_provenance(files)}
-        (folder / package.CARD).write_text(_card(config, licence, history), encoding="utf-8")
+        history = {"source": source or "; ".join(text.data) or NOT_STATED, **_provenance(files)}
+        written = model_card(
+            text,
+            config,
+            licence=licence,
+            history=history,
+            size=_size(folder, files),
+            results=results_of(files.config.parent),
+        )
+        (folder / package.CARD).write_text(written, encoding="utf-8")
         hashes = {
             path.name: {"sha256": package.sha256(path), "bytes": path.stat().st_size}
             for path in sorted(folder.iterdir())
@@ -138,27 +158,21 @@ def _provenance(files) -> dict:
     }
 
 
-def _card(config: Mapping, licence: str, history: Mapping) -> str:
-    """README.md with the hub's metadata on top."""
-    from huggingface_hub import ModelCardData
+def _size(folder: Path, files) -> dict[str, str]:
+    """What the weights take, and what the model was made for."""
+    from safetensors import safe_open
 
-    tags = {"video": ["lip-reading"], "audio": ["speech"], "multimodal": ["lip-reading", "audio-visual-speech"]}
-    simple = licence.lower() if " " not in licence else "other"
-    data = ModelCardData(
-        license=simple,
-        license_name=None if simple != "other" else "see-package-json",
-        library_name="espnet_vivit",
-        pipeline_tag="automatic-speech-recognition",
-        tags=["espnet", *tags[config["modality"]]],
-    )
-    lines = "".join(f"* {name}: {value}\n" for name, value in history.items())
-    parts = " and ".join(str(config[kind]) for kind in ("vision_encoder", "audio_encoder") if config.get(kind))
-    return (
-        f"---\n{data.to_yaml()}\n---\n\n# A model of espnet_vivit\n\n"
-        f"{config['modality'].capitalize()} speech recognition with {parts}, {len(config['token_list'])} tokens.\n\n"
-        "    espnet-vivit transcribe VIDEO --model FOLDER\n\n"
-        f"Licence: {licence}\n\n## Where it comes from\n\n{lines}"
-    )
+    with safe_open(folder / package.WEIGHTS, "pt") as stored:
+        shapes = {name: stored.get_slice(name).get_shape() for name in stored.keys()}  # no dict: it has no iterator
+    facts = files.facts
+    megabytes = (folder / package.WEIGHTS).stat().st_size / 1e6
+    size = {"weights": f"{sum(map(math.prod, shapes.values())):,} numbers, {megabytes:.1f} MB"}
+    if facts.mouth_size is not None:
+        view = "" if facts.mouth_view is None else f", the middle {facts.mouth_view} of the 96-pixel mouth"
+        size["mouth pictures"] = f"{facts.mouth_size} pixels at 25 per second{view}"
+    if facts.longest_clip_s is not None:
+        size["longest training clip"] = f"{facts.longest_clip_s:g} s; longer recordings are cut into pieces"
+    return size
 
 
 def _write_json(path: Path, value: Mapping) -> None:
@@ -169,13 +183,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="espnet-vivit pack",
         description="Make a package of a trained model: weights, configuration, tokens, licence, provenance, hashes.",
-        epilog="example: espnet-vivit pack exp/avsr_train package.zip --licence CC-BY-4.0",
+        epilog="example: espnet-vivit pack exp/avsr_train package.zip --card conf/card.yaml",
     )
     parser.add_argument("experiment", type=Path, help="its folder, or what espnet2.bin.pack wrote")
     parser.add_argument("out", type=Path, help="folder to write, or a file that ends in .zip; must not exist")
-    parser.add_argument("--licence", required=True, help="of the weights: an SPDX identifier such as CC-BY-4.0")
+    parser.add_argument("--licence", help="of the weights: an SPDX identifier such as CC-BY-4.0 (default: the card's)")
+    parser.add_argument("--card", type=Path, help="YAML with title, licence, language, data, intended_use and limits")
     parser.add_argument("--licence_file", type=Path, help="its text, to be packed as LICENSE")
-    parser.add_argument("--source", help="what the model was trained on, in words")
+    parser.add_argument("--source", help="what it was trained on, in words (default: the card's)")
     parser.add_argument("--weights", help="which weights of the experiment (default: the average of the best epochs)")
     options = vars(parser.parse_args(argv))
     print(pack(options.pop("experiment"), options.pop("out"), **options))

@@ -306,9 +306,8 @@ def test_the_command_packs_and_its_errors_are_a_sentence(experiment, tmp_path, c
     assert capsys.readouterr().out.strip() == str(out) and zipfile.is_zipfile(out)
     assert cli.main(["pack", str(experiment), str(out), "--licence", "CC-BY-4.0"]) == 1
     assert "exists already" in capsys.readouterr().err
-    with pytest.raises(SystemExit) as stop:
-        cli.main(["pack", str(experiment), str(tmp_path / "other")])
-    assert stop.value.code == 2 and "--licence" in capsys.readouterr().err
+    assert cli.main(["pack", str(experiment), str(tmp_path / "other")]) == 1
+    assert "--licence" in capsys.readouterr().err
 
 
 def test_asking_for_help_imports_no_espnet():

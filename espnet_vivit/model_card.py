@@ -1,0 +1,101 @@
+"""What a model's card says: what it was trained on, for what it is meant, what it cannot do, and what was measured.
+
+In: `card.yaml`, which a recipe keeps in its conf/ because only a person can write it, and the experiment, from which
+the rest is taken (pack.py). Out: README.md in Markdown, with the hub's metadata on top.
+
+    title: Lip reading of one GRID speaker
+    licence: CC-BY-4.0                  # of the weights, which the data may bind; an SPDX identifier or a sentence
+    language: en
+    data:
+        - The GRID audio-visual speech corpus (Cooke et al. 2006), CC BY 4.0
+    intended_use:
+        - trying the package out on clips of that speaker
+    limits:
+        - one speaker; other faces are read far worse
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from espnet_vivit.errors import ConfigError, unknown_name
+
+NOT_STATED = "not stated"
+_LISTS = ("data", "intended_use", "limits")
+_TAGS = {"video": ["lip-reading"], "audio": ["speech"], "multimodal": ["lip-reading", "audio-visual-speech"]}
+
+
+@dataclass(frozen=True)
+class CardText:
+    """What a person says about a model; each of the tuples is a list of sentences, empty if nothing was said."""
+
+    title: str = "A model of espnet_vivit"
+    licence: str | None = None
+    language: str | None = None  # ISO 639-1
+    data: tuple[str, ...] = ()
+    intended_use: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
+
+
+def read_card(path: str | Path) -> CardText:
+    """A card.yaml. Raises ConfigError: no such file, not YAML, a misspelt key, or a value of another kind."""
+    from espnet_vivit.tasks.options import read_config
+
+    given = read_config(path)
+    known = [field.name for field in fields(CardText)]
+    for key, value in given.items():
+        if key not in known:
+            raise unknown_name(f"key in {path}", key, known)
+        texts = value if key in _LISTS and isinstance(value, list) else [value]
+        if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+            expected = "a sentence, or a list of them" if key in _LISTS else "one line of text"
+            raise ConfigError(f"{path}: {key}", found=repr(value), expected=expected)
+    lists = {key: (given[key],) if isinstance(given[key], str) else tuple(given[key]) for key in _LISTS if key in given}
+    return CardText(**{**given, **lists})
+
+
+def results_of(experiment: Path) -> str | None:
+    """The tables of the experiment's own RESULTS.md, one level down; None if nothing has been scored."""
+    path = experiment / "RESULTS.md"
+    if not path.is_file():
+        return None
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith(("<!--", "# "))]
+    text = "\n".join(f"#{line}" if line.startswith("##") else line for line in lines).strip()
+    return text or None
+
+
+def model_card(
+    card: CardText, config: Mapping, *, licence: str, history: Mapping, size: Mapping, results: str | None
+) -> str:
+    """README.md. history: where the weights come from; size: name and value of what the model takes; both as lists."""
+    from huggingface_hub import ModelCardData
+
+    simple = licence.lower() if " " not in licence else "other"
+    metadata = ModelCardData(
+        license=simple,
+        license_name=None if simple != "other" else "see-package-json",
+        language=card.language,
+        library_name="espnet_vivit",
+        pipeline_tag="automatic-speech-recognition",
+        tags=["espnet", *_TAGS[config["modality"]]],
+    )
+    parts = " and ".join(str(config[kind]) for kind in ("vision_encoder", "audio_encoder") if config.get(kind))
+    sections = {
+        "Use": "    espnet-vivit transcribe VIDEO --model FOLDER",
+        "Intended use": _listed(card.intended_use),
+        "Limits": _listed(card.limits),
+        "Data": _listed(card.data),
+        "Licence of the weights": licence,
+        "Size": _listed([f"{name}: {value}" for name, value in size.items()]),
+        "Results": results or "not measured",
+        "Where it comes from": _listed([f"{name}: {value}" for name, value in history.items()]),
+    }
+    body = "".join(f"\n## {title}\n\n{text}\n" for title, text in sections.items())
+    return (
+        f"---\n{metadata.to_yaml()}\n---\n\n# {card.title}\n\n{config['modality'].capitalize()} speech recognition "
+        f"with {parts}, {len(config['token_list'])} tokens.\n{body}"
+    )
+
+
+def _listed(texts: Sequence[str]) -> str:
+    return "\n".join(f"* {text}" for text in texts) or NOT_STATED
