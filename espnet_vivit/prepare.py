@@ -203,8 +203,11 @@ def get_grid(options: argparse.Namespace) -> None:
 
 def prepare_grid_crops(options: argparse.Namespace) -> dict[str, Path]:
     from espnet_vivit.corpora import grid
+    from espnet_vivit.corpora.mouth_view import write_mouth_view
 
-    return grid.prepare(options.root, options.out, size=options.size, view=options.view, nj=options.nj)
+    directories = grid.prepare(options.root, options.out, size=options.size, view=options.view, nj=options.nj)
+    write_mouth_view(options.out, options.view)
+    return directories
 
 
 def summary(prepared, out: Path) -> str:

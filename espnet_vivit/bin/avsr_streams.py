@@ -7,7 +7,9 @@
 `train_options` prints, one word per line, the options that tell avsr_train where its data are. A stream that the model
 does not take is not read at all; `word_times`, which the frame-level loss learns from, are given where both sets have
 them. `preprocessor_conf: {noise_scp: train}` in the YAML becomes the training set's own wav.scp, that is, babble.
-`--modality`, `--feature_rate` and the encoders may be given as on avsr_train's command line and win over the YAML.
+`--modality`, `--feature_rate`, `--mouth_view` and the encoders may be given as on avsr_train's command line and win
+over the YAML. `--prepared` names the folder in which stage 1 has noted how much of the mouth the pictures show;
+`mouth_view` follows from that, and one that says otherwise is an error.
 
 The first shape file is the one that `batch_type: length` and `numel` count: of the video alone where there is one, so
 that `batch_bins` is a number of video frames (length) or of pixels (numel), and not a sum of frames and samples.
@@ -21,6 +23,7 @@ from pathlib import Path
 import yaml
 
 from espnet_vivit.bin.command import exit_status
+from espnet_vivit.corpora.mouth_view import VIEW_NAME, read_mouth_view
 from espnet_vivit.errors import ConfigError, DataError, unknown_name
 from espnet_vivit.units import FEATURE_RATES
 
@@ -31,7 +34,7 @@ FILES = {  # data name -> (file of the data directory, ESPnet's type)
     "text": ("text", "text"),
     "word_times": ("word_times", "text"),
 }
-OVERRIDES = ("modality", "feature_rate", "vision_encoder", "audio_encoder")
+OVERRIDES = ("modality", "feature_rate", "vision_encoder", "audio_encoder", "mouth_view")
 
 
 def read_yaml(path: Path) -> dict:
@@ -80,6 +83,23 @@ def data_option(data: Path, name: str) -> str:
     return f"{path},{name},{kind}"
 
 
+def view_options(config: Mapping, prepared: Path) -> list[str]:
+    """avsr_train's --mouth_view where `prepared` notes one that `config` lacks. Raises ConfigError for another one."""
+    view, configured = read_mouth_view(prepared), config.get("mouth_view")
+    if view is None or "video" not in STREAMS[modality_of(config)]:
+        return []
+    if configured in (None, "null", "none"):
+        return ["--mouth_view", str(view)]
+    if str(configured) != str(view):
+        raise ConfigError(
+            "mouth_view is not that of the prepared pictures",
+            found=f"{configured} in the configuration, {view} in {Path(prepared) / VIEW_NAME}",
+            expected="the same number, or no mouth_view in the YAML, which then follows the pictures",
+            fix=f"Set mouth_view: {view}, or run stages 1 to 5 again with another view (GRID: --mouth_view).",
+        )
+    return []
+
+
 def train_options(config: Mapping, *, train: Path, valid: Path, stats: Path) -> list[str]:
     """avsr_train's options for the data of the model that `config` describes."""
     streams = STREAMS[modality_of(config)]
@@ -108,6 +128,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("--config", type=Path, required=True, help="training YAML")
+    parser.add_argument("--prepared", type=Path, help="folder of stage 1, which may note a mouth_view")
     parser.add_argument("--ask", choices=["modality", "feature_rate", "train_options"], required=True)
     for name in ("train", "valid", "stats"):
         parser.add_argument(f"--{name}", type=Path, help="data directory, or folder of stage 10")
@@ -122,6 +143,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(feature_rate_of(config))
     else:
         options = train_options(config, train=args.train, valid=args.valid, stats=args.stats)
+        options += [] if args.prepared is None else view_options(config, args.prepared)
         print("\n".join(options))
 
 

@@ -5,7 +5,7 @@
     prepared.counts           # {("train", "ok"): 93, ("train", "reject"): 2, …}
 
 In OUT: a data directory for each set, `clips/` with the crops, report.tsv and report.html (every clip, whatever became
-of it), and prepare.sqlite, the journal by which a run that was stopped goes on.
+of it), mouth_view, and prepare.sqlite, the journal by which a run that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from espnet_vivit.corpora.clip_store import ClipStore, Row
 from espnet_vivit.corpora.data_dir import Utterance, check_utterance
 from espnet_vivit.corpora.jobs import run_jobs
 from espnet_vivit.corpora.make_clip import ClipOptions, lost_clip, make_clip
+from espnet_vivit.corpora.mouth_view import write_mouth_view
 from espnet_vivit.corpora.prepare_report import REPORT_NAME, write_report
 from espnet_vivit.corpora.progress import progress_bar
 from espnet_vivit.corpora.source_clip import SourceClip
@@ -62,6 +63,7 @@ def prepare_clips(
             raise DataError("this corpus has no clip", fix="Check the folder that was named.")
         made = _make_all(store, options, nj=nj, dask_scheduler=dask_scheduler, progress=progress)
         write_report(out_dir, store.rows())
+        write_mouth_view(out_dir, options.view)
         check_overlap(store, disjoint)
         directories = {split: out_dir / split for split in sorted({split for split, _ in store.counts()})}
         empty = []

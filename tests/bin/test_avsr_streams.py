@@ -3,6 +3,7 @@
 import pytest
 
 from espnet_vivit.bin.avsr_streams import main, modality_of
+from espnet_vivit.corpora.mouth_view import write_mouth_view
 from espnet_vivit.errors import ConfigError, DataError
 
 
@@ -90,3 +91,23 @@ def test_the_feature_rate_is_that_of_the_yaml(folders, capsys):
         (folders / "train.yaml").write_text(yaml)
         main(["--config", str(folders / "train.yaml"), "--ask", "feature_rate"])
         assert capsys.readouterr().out == f"{rate}\n"
+
+
+def test_mouth_view_follows_the_prepared_pictures(folders, capsys):
+    yaml, where = "vision_encoder: vivit\n", ("--prepared", str(folders))
+    assert "--mouth_view" not in ask(folders, capsys, yaml, *where), "nothing is noted"
+    write_mouth_view(folders, 64)
+    assert ask(folders, capsys, yaml, *where)[-2:] == ["--mouth_view", "64"]
+    assert "--mouth_view" not in ask(folders, capsys, yaml + "mouth_view: 64\n", *where), "the YAML has it already"
+    assert "--mouth_view" not in ask(folders, capsys, "audio_encoder: resnet1d\nmouth_view: 32\n", *where)
+
+
+def test_a_mouth_view_that_is_not_that_of_the_pictures_is_refused_before_training(folders, capsys):
+    write_mouth_view(folders, 80)
+    yaml, where = "vision_encoder: vivit\nmouth_view: 64\n", ("--prepared", str(folders))
+    with pytest.raises(ConfigError, match=r"found 64 in the configuration, 80 in .*Set mouth_view: 80"):
+        ask(folders, capsys, yaml, *where)
+    assert "--mouth_view" not in ask(folders, capsys, yaml, *where, "--mouth_view", "80"), "--asr_args win"
+    (folders / "mouth_view").write_text("half\n")
+    with pytest.raises(DataError, match="found 'half'; expected pixels"):
+        ask(folders, capsys, yaml, *where)

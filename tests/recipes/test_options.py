@@ -51,6 +51,16 @@ def test_wrong_options_are_refused_with_one_sentence(arguments, message):
     assert done.stderr.startswith(f"error: {message}") and len(done.stderr.splitlines()) == 1
 
 
+def test_help_names_the_recipes_own_options_and_a_typo_in_one_is_recognised(tmp_path):
+    for corpus, option in (("lrs2", "lrs2_root"), ("folder", "folder_root"), ("grid", "babble_snr_db")):
+        recipe = EGS / corpus / "avsr1/run.sh"
+        assert re.search(rf"^ *--{option} ", run(recipe, "--help").stdout, flags=re.M)
+        done = run(recipe, f"--{option[:-1]}", "x")
+        assert done.returncode == 1 and f"Did you mean --{option}?" in done.stderr
+    done = run(EGS / "lrs3/avsr1/run.sh", "--lrs3-root", tmp_path / "none")  # dashes are taken for underscores
+    assert done.returncode == 1 and "is not a folder" in done.stderr
+
+
 def test_a_configuration_that_does_not_exist_is_refused_before_anything_runs():
     done = run(EGS / "mini_av/avsr1/run.sh", "--asr_config", "conf/none.yaml")
     assert done.returncode == 1 and "no file conf/none.yaml (relative names count from " in done.stderr
@@ -59,7 +69,7 @@ def test_a_configuration_that_does_not_exist_is_refused_before_anything_runs():
 
 def test_the_help_lists_exactly_the_variables_that_have_defaults():
     text = DRIVER.read_text(encoding="utf-8")
-    listed = re.findall(r"^ *--([a-z_]+) ", text[text.index("usage()") :], flags=re.M)
+    listed = re.findall(r"^ *--([a-z0-9_]+) ", text[text.index("usage()") :], flags=re.M)
     block = text[text.index("\nstage=1") : text.index("usage()")]
     assert sorted(listed) == sorted(re.findall(r"\b([a-z_]+)=", block)), "an option without default, or without help"
 

@@ -13,6 +13,7 @@ import soundfile
 
 from espnet_vivit.corpora.data_dir import validate_data_dir
 from espnet_vivit.corpora.grid import COLUMNS, sentence_of_code
+from espnet_vivit.corpora.mouth_view import read_mouth_view
 from espnet_vivit.media.video_file import write_gray_video
 from tests.talking_files import write_talking
 
@@ -100,6 +101,7 @@ def test_a_recipe_prepares_checks_and_finds_its_tokens(egs, tmp_path, corpus, wr
     assert done.returncode == 0, done.stdout[-4000:]
     prepared = {name: validate_data_dir(recipe / "dump/raw" / name) for name in ("train", "dev", "test")}
     assert tuple(map(len, prepared.values())) == sizes
+    assert read_mouth_view(recipe / "data") == 96
     assert (recipe / "data/report.tsv").is_file() and (recipe / "data/token_list/char/tokens.txt").is_file()
 
 
@@ -109,6 +111,7 @@ def test_grid_has_its_test_set_again_under_babble(egs, tmp_path):
     done = run(recipe, "--grid_root", str(tmp_path / "the corpus"), "--babble_snr_db", "0 -5")
     assert done.returncode == 0, done.stdout[-4000:]
     assert len(validate_data_dir(recipe / "dump/raw/train")) == 7
+    assert read_mouth_view(recipe / "data") == 64
     (clean,) = validate_data_dir(recipe / "dump/raw/test_seen")
     sounds = {clean.wav}
     for name in ("test_seen_babble_0db", "test_seen_babble_-5db"):

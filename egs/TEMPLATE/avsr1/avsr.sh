@@ -17,20 +17,24 @@ recipe_dir="" datadir=data dumpdir=dump expdir=exp
 train_set="" valid_set="" test_sets="" local_data_opts=""
 min_wav_duration=0.1 max_wav_duration=20
 token_type=word nbpe=500 bpe_mode=unigram
-use_lm=false lm_config="" lm_tag="" lm_args=""
+use_lm=false lm_config="" lm_tag="" lm_args="" use_ngram=false ngram_num=3
 asr_config="" asr_args="" asr_tag="" asr_stats_dir="" resume_changed=false
 inference_config="" inference_args="" inference_tag="" inference_asr_model=valid.acc.ave.pth inference_lm=valid.loss.ave.pth
 modalities="" control_sets="" score_opts="" targets="" skip_packing=false run_command=./run.sh
 
+recipe_head() { # what the recipe's run.sh says of itself: its first comment
+    [ ! -f "${recipe_dir}/run.sh" ] || sed -n '2,${/^#/!q; s/^# \{0,1\}//p}' "${recipe_dir}/run.sh"
+}
+
 usage() {
     cat << END
 Usage: run.sh [--name value | --name=value]...
-Relative paths count from the recipe's folder. A whole run, and a second training with ResNet instead of ViViT:
-    ./run.sh
-    ./run.sh --stage 10 --asr_config conf/train_avsr_resnet.yaml
+Relative paths count from the recipe's folder.
+
+$(recipe_head)
 
 Stages: 1 data, 2 speed perturbation (off), 3 format, 4 length filter, 5 tokens, 6-8 language model (--use_lm true),
-9 n-gram (off), 10 shapes, 11 train, 12 decode, 13 score, 14 pack, 15 upload (off)
+9 n-gram model (--use_ngram true), 10 shapes, 11 train, 12 decode, 13 score, 14 pack, 15 upload (off)
     --stage                first stage to run (${stage})
     --stop_stage           last stage to run (${stop_stage})
     --skip_data_prep       leave out stages 1-5 (${skip_data_prep})
@@ -65,6 +69,8 @@ Language model
     --lm_tag               its experiment's name (from lm_config)
     --lm_args              more options for espnet2.bin.lm_train
     --inference_lm         its checkpoint (${inference_lm})
+    --use_ngram            count the n-grams of the training transcripts and decode with them (${use_ngram})
+    --ngram_num            the longest n-gram (${ngram_num}); weights: --inference_args "--lm_weight 0.3 --ngram_weight 0.3"
 Model
     --asr_config           training YAML (${asr_config})
     --asr_args             more options for avsr_train, for example "--max_epoch 5"
@@ -156,7 +162,11 @@ else
     else
         skip_stage 6 "no language model (--use_lm true trains one; stages 6-8)"
     fi
-    skip_stage 9 "n-gram language models are not used"
+    if "${use_ngram}"; then
+        run_stage 9 "n-gram model: ${ngram_file}" "$(dirname "${ngram_file}")/ngram.log" stage_ngram
+    else
+        skip_stage 9 "no n-gram language model (--use_ngram true makes one)"
+    fi
     run_stage 10 "shapes: length of every utterance, and whether CTC can align it" "${logdir}/10_shapes.log" stage_shapes
     run_stage 11 "train: ${asr_exp} with ${asr_config}" "${asr_exp}/train.log" stage_train training_progress
 fi

@@ -20,6 +20,7 @@ take_options() {
     while [ $# -gt 0 ]; do
         name=${1%%=*}
         name=${name#--}
+        name=${name//-/_}
         if [[ "$1" != --* || "${names}" != *" ${name} "* ]]; then
             others+=("$1")
             shift
@@ -44,4 +45,33 @@ folder_of() {
 command_line() {
     printf './run.sh'
     [ $# -eq 0 ] || printf ' %q' "$@"
+}
+
+# run_prepared_corpus CORPUS RECIPE [default option...] -- "$@": a recipe whose stage 1 prepares CORPUS from the folder that
+# the user's option --CORPUS_root names, into the sets train, dev and test. Does not return.
+run_prepared_corpus() {
+    local corpus=$1 recipe=$2 root_option="$1_root" defaults=() local_data_opts="" root
+    shift 2
+    while [ "$1" != -- ]; do
+        defaults+=("$1")
+        shift
+    done
+    shift
+    local "${root_option}="
+    take_options "${root_option} local_data_opts" "$@"
+    if [ -n "${!root_option}" ]; then
+        root=$(folder_of "${root_option}" "${!root_option}")
+        local_data_opts="--corpus_root '${root}' ${local_data_opts}"
+    fi
+    exec "$(dirname "${BASH_SOURCE[0]}")/avsr.sh" \
+        --recipe_dir "${recipe}" \
+        --run_command "$(command_line "$@")" \
+        --train_set train \
+        --valid_set dev \
+        --test_sets "test" \
+        --control_sets "test" \
+        --inference_config ../../../conf/decode_avsr.yaml \
+        --local_data_opts "${local_data_opts}" \
+        "${defaults[@]}" \
+        "${others[@]}"
 }

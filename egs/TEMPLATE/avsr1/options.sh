@@ -5,7 +5,7 @@
 # exists if `usage` lists it; anything else is an error that names the nearest one. Give each a default before.
 
 option_names() {
-    usage | sed -n 's/^ *--\([a-z_]*\) .*/\1/p'
+    usage | sed -n 's/^ *--\([a-z0-9_]*\) .*/\1/p'
 }
 
 nearest_option() {

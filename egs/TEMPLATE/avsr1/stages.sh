@@ -19,10 +19,12 @@ name_folders() {
     lm_tag=${lm_tag:-$(basename "${lm_config:-none}" .yaml)_${token_dir}$(tag_of_args "${lm_args}")}
     lm_exp="${expdir}/lm_${lm_tag}"
     lm_stats_dir="${expdir}/lm_stats_${token_dir}"
+    ngram_file="${expdir}/ngram_${token_dir}/${ngram_num}gram.arpa"
     if [ -z "${inference_tag}" ]; then
         inference_tag=$(basename "${inference_config:-default}" .yaml)$(tag_of_args "${inference_args}")
         inference_tag="${inference_tag#decode_}_asr_model_${inference_asr_model%.pth}"
         if "${use_lm}"; then inference_tag+="_lm_${lm_tag}_${inference_lm%.pth}"; fi
+        if "${use_ngram}"; then inference_tag+="_ngram_${ngram_num}gram"; fi
     fi
     decode_dir="${asr_exp}/decode_${inference_tag}"
     logdir="${expdir}/logs"
@@ -104,6 +106,12 @@ stage_lm_perplexity() {
     echo "perplexity of ${valid_set}: $(cat "${lm_exp}/perplexity_${valid_set}/ppl")"
 }
 
+stage_ngram() {
+    "${PYTHON}" -m espnet_vivit.bin.avsr_ngram --train "${dumpdir}/raw/${train_set}/text" \
+        --valid "${dumpdir}/raw/${valid_set}/text" --order "${ngram_num}" --out "${ngram_file}" \
+        --token_list "${token_list}" --token_type "${token_type}" "${bpe_option[@]}"
+}
+
 stage_shapes() {
     local words rate
     split_words "${asr_args}"
@@ -117,7 +125,8 @@ stage_train() {
     local words data
     split_words "${asr_args}"
     data=$("${PYTHON}" -m espnet_vivit.bin.avsr_streams --config "${asr_config}" --ask train_options \
-        --train "${dumpdir}/raw/${train_set}" --valid "${dumpdir}/raw/${valid_set}" --stats "${asr_stats_dir}" "${words[@]}")
+        --train "${dumpdir}/raw/${train_set}" --valid "${dumpdir}/raw/${valid_set}" --stats "${asr_stats_dir}" \
+        --prepared "${datadir}" "${words[@]}")
     mapfile -t data <<< "${data}"
     "${PYTHON}" -m espnet_vivit.bin.avsr_resume --exp "${asr_exp}" --config "${asr_config}" --token_list "${token_list}" \
         --shapes "${asr_stats_dir}/train/text_shape.${token_type}" --args="${asr_args}" --resume_changed "${resume_changed}"
@@ -136,6 +145,7 @@ stage_decode() {
     if "${use_lm}"; then
         options+=(--lm_train_config "${lm_exp}/config.yaml" --lm_file "${lm_exp}/${inference_lm}")
     fi
+    if "${use_ngram}"; then options+=(--ngram_file "${ngram_file}"); fi
     read -ra names <<< "${test_sets}"
     sets=("${names[@]/#/${dumpdir}/raw/}")
     read -ra names <<< "${control_sets}"

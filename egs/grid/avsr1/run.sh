@@ -5,10 +5,13 @@
 #   ./run.sh --grid_root DIR                                             everything, with ViViT
 #   ./run.sh --grid_root DIR --grid_protocol unseen                      original videos: which speakers are the test set
 #   ./run.sh --grid_root DIR --asr_config conf/train_avsr_resnet.yaml    with ResNet
-#   ./run.sh --help                                                      all other options
-# The middle --mouth_view 64 pixels of the 96-pixel crops are kept and shrunk to --mouth_size 52, of which the presets
-# see 48: for machines without a GPU. With --mouth_view 96 --mouth_size 96, set image_size in the YAML.
-# --babble_snr_db "10 5 0 -5" makes further test sets: the first one under babble of training sentences at each ratio.
+#
+#   --grid_root DIR           crops with manifest.tsv and align.tsv, or the original videos
+#   --grid_protocol NAME      original videos: which clips are the test set, overlapped or unseen (overlapped)
+#   --mouth_view PIXELS       how much of the middle of the 96-pixel crops is kept (64)
+#   --mouth_size PIXELS       what that is shrunk to (52); the presets see 48 of it: for machines without a GPU
+#   --babble_snr_db "DB..."   make the first test set again under babble of training sentences, at each of these ratios
+# With --mouth_view 96 --mouth_size 96, set image_size in the YAML and leave mouth_view out of it.
 set -euo pipefail
 recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=../../TEMPLATE/avsr1/data_options.sh

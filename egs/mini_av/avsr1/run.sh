@@ -4,7 +4,6 @@
 #
 #   ./run.sh                                                             everything, with ViViT
 #   ./run.sh --stage 10 --asr_config conf/train_avsr_resnet.yaml         the same data, with ResNet
-#   ./run.sh --help                                                      all options
 set -euo pipefail
 recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=../../TEMPLATE/avsr1/data_options.sh
