@@ -6,13 +6,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
 import yaml
 
 from espnet_vivit.corpora.data_dir import read_scp, validate_data_dir
+from espnet_vivit.package import Package
 
 pytestmark = [pytest.mark.recipe, pytest.mark.timeout(600)]
 
@@ -162,11 +162,12 @@ def test_the_table_is_printed_and_written_with_its_origin(whole_run, experiment)
     assert {path.name for path in experiment.glob("*.png")} >= {"training_curves.png", "clips_test_seen_video.png"}
 
 
-def test_the_packed_model_holds_weights_and_configuration(experiment):
-    with zipfile.ZipFile(experiment / "tiny_word.zip") as packed:
-        names = packed.namelist()
-    assert "meta.yaml" in names
-    assert any(name.endswith("config.yaml") for name in names) and any(name.endswith(".pth") for name in names)
+def test_the_packed_model_is_a_package_with_a_card(experiment):
+    package = Package.from_pretrained(experiment / "tiny_word.zip")
+    assert package.info["licence"] == "Apache-2.0" and package.facts.longest_clip_s > 1
+    card = (package.folder / "README.md").read_text()
+    assert "mini_av" in card and "test_seen | video | clean" in card, "data and results are in it"
+    assert package.load_model().modality == "multimodal"
 
 
 def test_running_again_from_the_middle_changes_nothing(recipe, experiment):

@@ -20,7 +20,7 @@ token_type=word nbpe=500 bpe_mode=unigram
 use_lm=false lm_config="" lm_tag="" lm_args="" use_ngram=false ngram_num=3
 asr_config="" asr_args="" asr_tag="" asr_stats_dir="" resume_changed=false
 inference_config="" inference_args="" inference_tag="" inference_asr_model=valid.acc.ave.pth inference_lm=valid.loss.ave.pth
-modalities="" control_sets="" score_opts="" targets="" skip_packing=false run_command=./run.sh
+modalities="" control_sets="" score_opts="" targets="" skip_packing=false pack_card=conf/card.yaml run_command=./run.sh
 
 recipe_head() { # what the recipe's run.sh says of itself: its first comment
     [ ! -f "${recipe_dir}/run.sh" ] || sed -n '2,${/^#/!q; s/^# \{0,1\}//p}' "${recipe_dir}/run.sh"
@@ -86,6 +86,8 @@ Decoding
     --control_sets         test sets decoded also with blank and with exchanged videos (${control_sets})
     --targets              word error rates to reach, TEST_SET:MODALITY:PERCENT; those decoded are checked (${targets})
     --score_opts           more options for espnet_vivit.results (${score_opts})
+Packing
+    --pack_card            YAML with licence, data and limits for the package's model card (${pack_card})
 END
 }
 

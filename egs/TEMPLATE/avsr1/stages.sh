@@ -199,10 +199,22 @@ stage_score() {
 }
 
 stage_pack() {
-    local options=()
-    [ "${token_type}" != bpe ] || options+=(--option "${bpemodel}")
-    [ ! -f "${asr_exp}/RESULTS.md" ] || options+=(--option "${asr_exp}/RESULTS.md")
-    "${PYTHON}" -m espnet2.bin.pack asr --asr_train_config "${asr_exp}/config.yaml" \
-        --asr_model_file "${asr_exp}/${inference_asr_model}" "${options[@]}" --outpath "${asr_exp}/.partial.zip"
-    mv "${asr_exp}/.partial.zip" "${asr_exp}/${asr_tag}.zip"
+    local modality decoded model=${asr_exp} options=(--licence "not stated")
+    [ ! -f "${pack_card}" ] || options=(--card "${pack_card}")
+    for modality in video audio multimodal; do # confidences are there after --inference_args "--word_times true"
+        decoded="${decode_dir}/${valid_set}_${modality}/1best_recog"
+        [ ! -f "${decoded}/confidence" ] || "${PYTHON}" -m espnet_vivit.cli calibrate "${asr_exp}" \
+            --ref "${dumpdir}/raw/${valid_set}/text" --hyp "${decoded}" --modality "${modality}"
+    done
+    rm -rf "${asr_exp}/partial.zip" "${asr_exp}/merged"
+    if grep -q '^tower_adapters:$' "${asr_exp}/config.yaml"; then # a package is whole: adapters go into their bases
+        model=${asr_exp}/merged
+        "${PYTHON}" -m espnet_vivit.cli merge-adapters "${asr_exp}" "${model}" --weights "${inference_asr_model}"
+        cp "${asr_exp}"/{RESULTS.md,reliability.json} "${model}" 2> /dev/null || true # where they are there
+    else
+        options+=(--weights "${inference_asr_model}")
+    fi
+    "${PYTHON}" -m espnet_vivit.cli pack "${model}" "${asr_exp}/partial.zip" "${options[@]}"
+    mv "${asr_exp}/partial.zip" "${asr_exp}/${asr_tag}.zip"
+    echo "${asr_exp}/${asr_tag}.zip: $(du -h "${asr_exp}/${asr_tag}.zip" | cut -f1)"
 }
