@@ -59,9 +59,17 @@ class ClipStore:
     def __enter__(self) -> ClipStore:
         return self
 
-    def __exit__(self, *_) -> None:
-        self._db.execute("COMMIT")  # what has been made stays made, whatever ended the block
-        self._db.close()
+    def __exit__(self, _kind, error: BaseException | None, _trace) -> None:
+        """What has been made stays made, whatever ended the block; SQLite's own errors in it become MediaError."""
+        try:
+            if self._db.in_transaction:
+                self._db.execute("COMMIT")
+        except sqlite3.Error as failed:
+            error = error or failed
+        finally:
+            self._db.close()
+        if isinstance(error, sqlite3.Error):
+            raise MediaError(f"cannot write {self.path} ({error})", fix="Make room and run again.") from error
 
     def list_clips(self, clips: Iterable[SourceClip], options: ClipOptions, *, retry_rejected: bool = False) -> int:
         """Take in the corpus as it is now; returns the number of clips. Clips that are gone from it are forgotten.

@@ -9,16 +9,15 @@ for each process are taken ahead. `work` must be importable by name, its argumen
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import TypeVar
 
 from espnet_vivit.corpora.own_process import ProcessEndedError, in_own_process
 from espnet_vivit.errors import ConfigError, MediaError, MissingDependencyError
+from espnet_vivit.media.processes import process_pool
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -53,7 +52,7 @@ def run_jobs(
 def _in_processes(work, jobs, nj: int, lost) -> Iterator[tuple]:
     waiting = iter(jobs)
     pending: dict[Future, object] = {}
-    pool = _pool(nj)
+    pool = process_pool(nj)
     try:
         while True:
             broken = []
@@ -77,14 +76,14 @@ def _in_processes(work, jobs, nj: int, lost) -> Iterator[tuple]:
                 pool.shutdown(wait=True, cancel_futures=True)
                 suspects, pending = [*broken, *pending.values()], {}
                 yield from _one_by_one(work, suspects, lost)
-                pool = _pool(nj)
+                pool = process_pool(nj)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _one_by_one(work, suspects, lost) -> Iterator[tuple]:
     """In a process of their own, until one of them ends it: that one is lost, and the others get a new process."""
-    pool = _pool(1)
+    pool = process_pool(1)
     try:
         for job in suspects:
             try:
@@ -92,16 +91,10 @@ def _one_by_one(work, suspects, lost) -> Iterator[tuple]:
             except BrokenProcessPool:
                 result = lost(job, CRASHED)
                 pool.shutdown()
-                pool = _pool(1)
+                pool = process_pool(1)
             yield job, result
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _pool(nj: int) -> ProcessPoolExecutor:
-    """Fresh processes, not forks: libraries that have started threads do not survive a fork."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # one thread for each process; read when NumPy is loaded there
-    return ProcessPoolExecutor(nj, mp_context=multiprocessing.get_context("spawn"))
 
 
 def _on_cluster(work, jobs, address: str, lost) -> Iterator[tuple]:

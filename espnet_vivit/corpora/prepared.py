@@ -27,7 +27,7 @@ from espnet_vivit.corpora.progress import progress_bar
 from espnet_vivit.corpora.source_clip import SourceClip
 from espnet_vivit.corpora.word_times import format_word_times
 from espnet_vivit.errors import DataError, MediaError
-from espnet_vivit.media.video_file import replacing
+from espnet_vivit.media.video_file import TEMPORARY, replacing
 
 JOURNAL_NAME = "prepare.sqlite"
 CLIPS_NAME = "clips"
@@ -61,6 +61,7 @@ def prepare_clips(
     with ClipStore(out_dir / JOURNAL_NAME) as store:
         if not store.list_clips(clips, options, retry_rejected=retry_rejected):
             raise DataError("this corpus has no clip", fix="Check the folder that was named.")
+        _remove_torn(out_dir)
         made = _make_all(store, options, nj=nj, dask_scheduler=dask_scheduler, progress=progress)
         write_report(out_dir, store.rows())
         write_mouth_view(out_dir, options.view)
@@ -85,6 +86,14 @@ def make_folder(path: Path) -> None:
     name = str(path.resolve())
     if name.splitlines() != [name.strip()]:
         raise DataError(f"no list of files can hold the folder's name {name!r}", fix="Choose one without line breaks.")
+
+
+def _remove_torn(out_dir: Path) -> None:
+    """What a run that was killed had not finished: no other run has this folder now."""
+    for folder in ("", "*/", f"{CLIPS_NAME}/*/"):
+        for path in out_dir.glob(f"{folder}.*.part*"):
+            if TEMPORARY.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
 
 def check_overlap(store: ClipStore, disjoint: Collection[str]) -> None:

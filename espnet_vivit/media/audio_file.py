@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
@@ -32,8 +33,7 @@ def read_wav(path: str | os.PathLike) -> np.ndarray:
 def write_wav(path: str | os.PathLike, samples: np.ndarray) -> None:
     """Write (N,) float in -1..1 as 16-bit mono at 16 kHz, FLAC or WAV by the suffix; complete or not at all."""
     path = Path(path)
+    coded = io.BytesIO()  # libsndfile says "System error" of a full disk, Python's files say what it was
+    soundfile.write(coded, samples, AUDIO_RATE_HZ, subtype="PCM_16", format=path.suffix[1:].upper())
     with replacing(path) as temporary:
-        try:
-            soundfile.write(temporary, samples, AUDIO_RATE_HZ, subtype="PCM_16")
-        except soundfile.LibsndfileError as error:
-            raise MediaError(f"cannot write {path} ({error})", fix="Check folder and free space.") from error
+        temporary.write_bytes(coded.getbuffer())

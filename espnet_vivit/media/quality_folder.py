@@ -10,11 +10,10 @@ for each piece, so that memory stays bounded and it is seen where they are bad.
 from __future__ import annotations
 
 import io
-import multiprocessing
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,6 +24,7 @@ from espnet_vivit.errors import ConfigError, DataError, MediaError
 from espnet_vivit.media.audio_file import read_wav
 from espnet_vivit.media.detectors import choose_detector
 from espnet_vivit.media.mouth_clip import MouthClip, stream_mouth_clips
+from espnet_vivit.media.processes import process_pool
 from espnet_vivit.media.quality import assess_clip, refused_clip
 from espnet_vivit.media.quality_page import believed
 from espnet_vivit.media.quality_report import ClipReport, facts_of, open_report
@@ -190,7 +190,7 @@ def _each(work: Callable[[Video], list[ClipReport]], videos: Iterable[Video], nj
         return
     waiting = iter(videos)
     pending: deque[tuple[Video, Future]] = deque()
-    pool = _pool(nj)
+    pool = process_pool(nj)
     try:
         while True:
             for video in islice(waiting, AHEAD * nj - len(pending)):
@@ -204,22 +204,16 @@ def _each(work: Callable[[Video], list[ClipReport]], videos: Iterable[Video], nj
                 BrokenProcessPool
             ):  # this video's fault, or that of one beside it: tried alone, then on with the rest
                 yield _alone(work, video)
-                pool = _pool(nj)
+                pool = process_pool(nj)
                 pending = deque((other, pool.submit(work, other)) for other, _ in pending)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _alone(work: Callable[[Video], list[ClipReport]], video: Video) -> list[ClipReport]:
-    with _pool(1) as pool:
+    with process_pool(1) as pool:
         try:
             return pool.submit(work, video).result()
         except BrokenProcessPool:
             error = MediaError(f"{video.path} ended the process that read it", fix="Encode it again, or leave it out.")
             return [_refusal(video, error, 0.0)]
-
-
-def _pool(nj: int) -> ProcessPoolExecutor:
-    """Fresh processes, not forks: libraries that have started threads do not survive a fork."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # one thread for each process; read when NumPy is loaded there
-    return ProcessPoolExecutor(nj, mp_context=multiprocessing.get_context("spawn"))

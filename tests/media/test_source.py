@@ -3,7 +3,10 @@
 import os
 import subprocess
 import sys
+import tempfile
+from contextlib import contextmanager
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -187,13 +190,28 @@ def test_a_truncated_file_gives_its_pictures_and_then_says_that_it_breaks_off(tm
     assert len(frames_of(cut, end_s=0.2)) == 5
 
 
-def test_a_file_without_permission_is_an_error(tmp_path):
-    if os.geteuid() == 0:
-        pytest.skip("root may read everything")
-    path = write_video(tmp_path / "secret.mp4", [numbered(1)])
-    path.chmod(0)
-    with pytest.raises(MediaError, match="secret"):
-        frames_of(path)
+@contextmanager
+def not_as_root():
+    """Root may read everything; as nobody it may not."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_a_file_without_permission_is_an_error():
+    with tempfile.TemporaryDirectory() as folder:  # tmp_path lies in folders that only its owner may enter
+        os.chmod(folder, 0o755)
+        path = write_video(Path(folder) / "secret.mp4", [numbered(1)])
+        with not_as_root():
+            assert len(frames_of(path)) == 1
+        path.chmod(0)
+        with not_as_root(), pytest.raises(MediaError, match=r"secret\.mp4 \(Permission denied\).*readable"):
+            frames_of(path)
 
 
 def test_a_npy_is_read_as_gray_pictures(tmp_path):

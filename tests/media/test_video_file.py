@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import av
 import numpy as np
 import pytest
@@ -6,6 +10,7 @@ import soundfile
 from espnet_vivit.errors import ConfigError, InputError, MediaError
 from espnet_vivit.media.audio_file import read_wav, write_wav
 from espnet_vivit.media.video_file import VideoInfo, probe_video, read_video, write_gray_video
+from tests.media.talking_mouth import talking
 
 
 @pytest.fixture
@@ -48,6 +53,19 @@ def test_h264_errs_by_a_gray_level_and_keeps_black_and_white(tmp_path, clip, nam
     error = read_video(tmp_path / name).astype(int) - clip
     assert np.abs(error).mean() < 2
     assert abs(error.mean()) < 0.5  # a wrong range would shift all levels
+
+
+def test_h264_gives_the_same_bytes_whatever_memory_held_before(tmp_path):
+    code = "import sys; from espnet_vivit.media.video_file import read_video, write_gray_video;"
+    code += "write_gray_video(sys.argv[2], read_video(sys.argv[1]), codec='h264')"
+    np.save(tmp_path / "clip.npy", talking(2.0, seed=2).frames)
+    written = []
+    for filled_with in ("85", "170"):  # what glibc fills fresh memory with, where it is the C library
+        path = tmp_path / f"{filled_with}.mp4"
+        command = [sys.executable, "-c", code, str(tmp_path / "clip.npy"), str(path)]
+        subprocess.run(command, env=dict(os.environ, MALLOC_PERTURB_=filled_with), check=True)
+        written.append(path.read_bytes())
+    assert written[0] == written[1]
 
 
 def test_full_range_luma_is_taken_as_it_is(tmp_path, clip):
