@@ -3,9 +3,11 @@
 PyTorch's float32 products go through MKL, which arranges the weight anew in every call and leaves part of what AMD's
 processors can do unused. oneDNN takes a weight that was arranged once, and applies the GELU while the result is still
 in the cache. The same numbers up to rounding; the price is a second copy of the weights in memory. The operators are
-those that `torch.compile` puts into frozen graphs (torch/_inductor/fx_passes/mkldnn_fusion.py); it uses them for
-bfloat16 alone.
+those that `torch.compile` puts into frozen graphs (torch/_inductor/fx_passes/mkldnn_fusion.py), on x86 for bfloat16
+alone.
 """
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +15,8 @@ from torch import nn
 from transformers import VivitModel
 
 from espnet_vivit.errors import ConfigError
+
+VivitLayer = Any  # transformers' class of that name, whose parts type checkers would take for tensors
 
 _GELU = {"gelu": "none", "gelu_pytorch_tanh": "tanh", "gelu_fast": "tanh", "gelu_new": "tanh"}  # oneDNN's names
 _DTYPES = (torch.float32, torch.bfloat16)
@@ -71,7 +75,7 @@ def check_packable(vivit: VivitModel) -> None:
         _check_plain(number, layer)
 
 
-def _check_plain(number: int, layer: nn.Module) -> None:
+def _check_plain(number: int, layer: VivitLayer) -> None:
     for name, part in _linears(layer).items():
         if type(part) is not nn.Linear:
             raise ConfigError(
@@ -81,7 +85,8 @@ def _check_plain(number: int, layer: nn.Module) -> None:
             )
 
 
-def _linears(layer: nn.Module) -> dict[str, nn.Module]:
+def _linears(layer: VivitLayer) -> dict[str, Any]:
+    """Its linear layers by name; what adapters have put in their place is here too."""
     attention, mlp = layer.attention, layer.mlp
     names = {"q_proj": attention, "k_proj": attention, "v_proj": attention, "o_proj": attention, "fc1": mlp, "fc2": mlp}
     return {name: getattr(parent, name) for name, parent in names.items()}
@@ -98,7 +103,7 @@ def _linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, ge
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu", [], gelu)
 
 
-def _layer(layer: nn.Module, weights: dict[str, torch.Tensor], gelu: str, hidden: torch.Tensor) -> torch.Tensor:
+def _layer(layer: VivitLayer, weights: dict[str, torch.Tensor], gelu: str, hidden: torch.Tensor) -> torch.Tensor:
     """What `VivitLayer.forward` computes in evaluation mode, (W, N, D) -> (W, N, D)."""
     attention, part = layer.attention, _linears(layer)
 

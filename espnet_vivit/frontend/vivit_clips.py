@@ -6,6 +6,7 @@ frozen tower, the projection and the step from 12.5 to 25 Hz.
 """
 
 import warnings
+from functools import partial
 
 import torch
 from torch import nn
@@ -127,9 +128,10 @@ class VivitEncoder(nn.Module):
     def pack_weights(self) -> "VivitEncoder":
         """Let inference on the CPU use a second copy of the tower's weights, in the order that oneDNN reads.
 
-        The same features faster, in float32 and bfloat16, for twice the memory of the tower's weights; training and
+        The same features faster, in float32 and bfloat16, for twice the memory of the tower's weights. Training and
         graphs (`torch.compile`, export) go on as before. Weights that change are packed anew, unless they are changed
-        behind autograd's back (`parameter.data.add_`): then call this again.
+        behind autograd's back (`parameter.data.add_`): then call this again. Hooks on the library's layers do not see
+        passes with packed weights.
 
         Raises ConfigError where the tower or the machine is not fit for it.
         """
@@ -197,8 +199,7 @@ class VivitEncoder(nn.Module):
         if self.feature_cache is None:
             steps = self._steps(clips, frames, counts, self._finish)
         else:  # it keeps what comes before the layers that train
-            keep = nn.Identity()
-            steps = self.feature_cache.lookup(clips, frames, counts, lambda *some: self._steps(*some, keep))
+            steps = self.feature_cache.lookup(clips, frames, counts, partial(self._steps, finish=nn.Identity()))
             steps = nn.utils.rnn.pad_sequence([self._finish(one) for one in steps], batch_first=True)
         return steps.flatten(1, 2)  # (B, S, 1 or 2, D)
 
