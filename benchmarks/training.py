@@ -1,27 +1,33 @@
 """What a training step costs: time, frames per second, peak memory, trainable bytes; and MFU on a GPU.
 
-    python benchmarks/training.py                      CPU: reduced sizes, small batch
-    python benchmarks/training.py --device cuda        full size: ViViT-B at 96 pixels and Conv3d-ResNet18
+    python benchmarks/training.py                      CPU: the towers at full size, one window, a small Conformer
+    python benchmarks/training.py --device cuda        all at full size, 8 × 96 frames
 
-Rows are a visual tower trained in full, frozen, with LoRA or with QLoRA, in float32 (no TF32) or bfloat16, with and
-without gradient checkpointing of tower and Conformer; behind it the same Conformer, CTC and decoder, which all train.
-Each row has a process of its own, so that its peak memory is its own: on a GPU what tensors took at most, on the CPU
-how far the resident size rose above that before the model was built. Weights are random: cost does not depend on them.
-MFU is the model's multiplications and additions (counted by PyTorch's FlopCounterMode on a step without checkpointing,
-times 2) per second, over the peak given by --peak_tflops, dense, of the row's dtype; recomputation is not counted.
+Rows are a visual tower (ViViT-B at 96 pixels, Conv3d-ResNet18) trained in full, frozen, with LoRA or with QLoRA, in
+float32 (no TF32) or bfloat16, with and without gradient checkpointing of tower and Conformer; behind it the same
+Conformer, CTC and decoder, which all train. Weights are random: cost does not depend on them.
+
+Each row has a process of its own. Its peak memory is what tensors take at most in a step: weights, gradients,
+optimiser state, activations; on a GPU by torch.cuda.max_memory_allocated, on the CPU by the records of PyTorch's
+allocator in a step that is not timed. With one thread on the CPU, seconds are those of processor time, which other
+programs do not change. MFU is the model's multiplications and additions (counted by PyTorch's FlopCounterMode on a step
+without checkpointing, times 2) per second, over the peak given by --peak_tflops, dense, of the row's dtype;
+recomputation is not counted.
 """
 
 import argparse
 import gc
 import json
 import multiprocessing
-import resource
 import statistics
 import tempfile
 import time
 import traceback
+import warnings
+from collections.abc import Callable
 
 import torch
+from measure import machine, peak_bytes
 from torch.utils.flop_counter import FlopCounterMode
 
 from espnet_vivit import E2E
@@ -36,13 +42,10 @@ FULL = {
     "decoder": {"num_blocks": 6},
     "batch": (8, 96),
 }
-TINY = {"hidden_size": 192, "num_hidden_layers": 4, "num_attention_heads": 3, "intermediate_size": 768}
-REDUCED = {
-    "vivit": {"config": TINY, "pixels": 96},
-    "resnet": {"channels": 16, "pixels": 48},
-    "conformer": {"output_size": 144, "attention_heads": 4, "linear_units": 576, "num_blocks": 2},
+REDUCED = FULL | {
+    "conformer": {"output_size": 256, "attention_heads": 4, "linear_units": 1024, "num_blocks": 2},
     "decoder": {"num_blocks": 1},
-    "batch": (2, 48),
+    "batch": (1, 32),
 }
 VOCABULARY, TOKENS, LEARNING_RATE = 500, 12, 1e-4
 
@@ -51,31 +54,38 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--size", choices=["full", "reduced"], help="default: full on cuda, reduced on cpu")
-    parser.add_argument("--steps", type=int, default=3, help="timed steps after one that is not (%(default)s)")
+    parser.add_argument("--steps", type=int, default=2, help="timed, after others (%(default)s)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--peak_tflops", type=json.loads, default={}, help='for MFU: {"fp32": 67, "bf16": 989} (H200)')
+    parser.add_argument("--batch", nargs=2, type=int, metavar=("UTTERANCES", "FRAMES"), help="other than the size's")
     parser.add_argument("--towers", nargs="*", choices=["vivit", "resnet"], default=["vivit", "resnet"])
     parser.add_argument("--ways", nargs="*", choices=WAYS, default=list(WAYS), help="how the tower is trained")
     options = parser.parse_args()
     options.size = options.size or ("full" if options.device == "cuda" else "reduced")
     sizes = FULL if options.size == "full" else REDUCED
-    utterances, frames = sizes["batch"]
-    print(
-        f"{options.device}, {options.size} size, {utterances} × {frames} frames, {options.threads} thread(s), ", end=""
-    )
+    options.batch = utterances, frames = options.batch or sizes["batch"]
+    where = machine() if options.device == "cpu" else "cuda"
+    print(f"{where}, {options.size} size, {utterances} × {frames} frames, {options.threads} thread(s), ", end="")
     print(f"torch {torch.__version__}, median of {options.steps} steps\n")
-    print(
-        "| tower  | trained | dtype | recomputed | s/step | frames/s | peak MiB | of full fp32 | trainable MiB | MFU |"
-    )
-    print(
-        "|--------|---------|-------|------------|-------:|---------:|---------:|-------------:|--------------:|----:|"
-    )
-    for tower in options.towers:
-        full = None
-        for row in rows(tower, options.ways):
-            found = in_its_own_process(options, row)
-            full = full or found.get("peak")
-            print(line(row, found, utterances * frames, full, options.peak_tflops), flush=True)
+    print("| tower | trained | dtype | recomputed | s/step | × fp32 | frames/s | peak MiB | of full fp32 |", end="")
+    print(" trainable MiB | MFU |\n|---|---|---|---|---:|---:|---:|---:|---:|---:|---:|", flush=True)
+    with tempfile.TemporaryDirectory(prefix="training_benchmark_") as folder:
+        if "vivit" in options.towers:
+            in_its_own_process(save_tower, sizes["vivit"], folder)
+        for tower in options.towers:
+            print_rows(options, tower, folder)
+
+
+def print_rows(options: argparse.Namespace, tower: str, folder: str) -> None:
+    utterances, frames = options.batch
+    full, exact = None, {}  # bytes of full fp32; seconds of fp32 by the rest of the row
+    for row in rows(tower, options.ways):
+        found = in_its_own_process(measure, options, folder, **row)
+        if "error" not in found:
+            full = found["peak"] if full is None and row["way"] == "full" else full
+            exact.setdefault((row["way"], row["recompute"]), found["seconds"])
+        peak = options.peak_tflops.get(row["dtype"])
+        print(line(row, found, utterances * frames, full, exact.get((row["way"], row["recompute"])), peak), flush=True)
 
 
 def rows(tower: str, ways: list[str]):
@@ -87,11 +97,11 @@ def rows(tower: str, ways: list[str]):
                 yield {"tower": tower, "way": way, "dtype": dtype, "recompute": recompute}
 
 
-def in_its_own_process(options: argparse.Namespace, row: dict) -> dict:
-    """Forked, so that nothing is imported again, and before anything has touched the GPU."""
+def in_its_own_process(run: Callable, *args, **options) -> dict:
+    """What `run` returns. Forked, so that nothing is imported again, and before anything has touched the GPU."""
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_measure_and_send, args=(sender, options, row))
+    process = context.Process(target=_run_and_send, args=(sender, run, args, options))
     process.start()
     sender.close()
     try:
@@ -102,68 +112,97 @@ def in_its_own_process(options: argparse.Namespace, row: dict) -> dict:
         process.join()
 
 
-def _measure_and_send(sender, options: argparse.Namespace, row: dict) -> None:
+def _run_and_send(sender, run: Callable, args: tuple, options: dict) -> None:
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
     try:
-        sender.send(measure(options, **row))
+        sender.send(run(*args, **options))
     except Exception as error:
         traceback.print_exc()
         sender.send({"error": f"{type(error).__name__}: {error}".splitlines()[0]})
 
 
-def line(row: dict, found: dict, frames: int, full: float | None, peaks: dict) -> str:
-    start = f"| {row['tower']:6} | {row['way']:7} | {row['dtype']:5} | {'yes' if row['recompute'] else 'no':10} | "
+def line(
+    row: dict, found: dict, frames: int, full: float | None, exact: float | None, peak_tflops: float | None
+) -> str:
+    start = f"| {row['tower']} | {row['way']} | {row['dtype']} | {'yes' if row['recompute'] else 'no'} | "
     if "error" in found:
-        return start + found["error"]
-    peak = peaks.get(row["dtype"])
-    mfu = f"{found['flops'] / found['seconds'] / peak / 1e12:.0%}" if peak else "–"
+        return start + found["error"] + " |"
+    mfu = f"{found['flops'] / found['seconds'] / peak_tflops / 1e12:.0%}" if peak_tflops and found["flops"] else "–"
+    share = "–" if full is None else f"{found['peak'] / full:.0%}"
     return start + (
-        f"{found['seconds']:6.3f} | {frames / found['seconds']:8.0f} | {found['peak'] / 2**20:8.0f} | "
-        f"{found['peak'] / full:12.0%} | {found['trainable'] / 2**20:13.1f} | {mfu:>3} |"
+        f"{found['seconds']:.3f} | {exact / found['seconds']:.2f} | {frames / found['seconds']:.0f} | "
+        f"{found['peak'] / 2**20:.0f} | {share} | {found['trainable'] / 2**20:.1f} | {mfu} |"
     )
 
 
 # --- one row ---
 
 
-def measure(options: argparse.Namespace, *, tower: str, way: str, dtype: str, recompute: bool) -> dict:
+def measure(options: argparse.Namespace, folder: str, *, tower: str, way: str, dtype: str, recompute: bool) -> dict:
     """{"seconds", "peak", "trainable", "flops"} of a training step, in seconds, bytes and operations."""
     torch.set_num_threads(options.threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     sizes = FULL if options.size == "full" else REDUCED
     torch.manual_seed(0)
-    batch = make_batch(sizes, tower, options.device)
-    if way in ("lora", "qlora"):
-        from espnet_vivit.adapters import attach, quantize
-
-        attach._import_peft(), way == "qlora" and quantize._import_bitsandbytes()  # their code is not the step's memory
-    before = resident_bytes()
-    model = build(sizes, tower, way, dtype).to(options.device).train()
+    batch = make_batch(options.batch, sizes[tower]["pixels"], options.device)
+    model = build(sizes, tower, way, dtype, folder).to(options.device).train()
     flops = count_flops(model, batch) if options.device == "cuda" else 0
     if recompute:
         checkpoint_towers(model.towers(), ["encoder"] if way == "frozen" else ["vision_encoder", "encoder"])
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=LEARNING_RATE)
-    gc.collect()
-    if options.device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    times = []
-    for _ in range(options.steps + 1):
-        begun_s = time.perf_counter()
-        optimizer.zero_grad()
+
+    def step() -> None:
         loss, _, _ = model(**batch)
         loss.sum().backward()
         optimizer.step()
-        if options.device == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - begun_s)
-    peak = torch.cuda.max_memory_allocated() if options.device == "cuda" else peak_resident_bytes() - before
+        optimizer.zero_grad()
+
+    if options.device == "cuda":
+        step()
+        times, peak = timed_on_cuda(step, options.steps)
+    else:
+        step()  # the optimiser's state is there from now on
+        peak = held_bytes() + peak_bytes(step)
+        clock = time.process_time if options.threads == 1 else time.perf_counter
+        times = [seconds_of(step, clock) for _ in range(options.steps)]
     trainable = sum(parameter.numel() * parameter.element_size() for parameter in trained)
-    return {"seconds": statistics.median(times[1:]), "peak": peak, "trainable": trainable, "flops": flops}
+    return {"seconds": statistics.median(times), "peak": peak, "trainable": trainable, "flops": flops}
 
 
-def make_batch(sizes: dict, tower: str, device: str) -> dict:
-    utterances, frames = sizes["batch"]
-    pixels = sizes[tower]["pixels"]
+def timed_on_cuda(step: Callable, steps: int) -> tuple[list[float], int]:
+    """(seconds, bytes at most)"""
+
+    def finished() -> None:
+        step()
+        torch.cuda.synchronize()
+
+    gc.collect()
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    return [seconds_of(finished, time.perf_counter) for _ in range(steps)], torch.cuda.max_memory_allocated()
+
+
+def seconds_of(run: Callable, clock: Callable[[], float]) -> float:
+    begun_s = clock()
+    run()
+    return clock() - begun_s
+
+
+def held_bytes() -> int:
+    """Of all tensors that exist, scales of 4-bit weights and the optimiser's state among them."""
+    gc.collect()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # looking at some objects imports what they stand for
+        tensors = [thing for thing in gc.get_objects() if issubclass(type(thing), torch.Tensor)]
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
+    return sum(storages.values())
+
+
+def make_batch(shape: tuple[int, int], pixels: int, device: str) -> dict:
+    utterances, frames = shape
     batch = {
         "video": torch.randint(0, 256, (utterances, frames, pixels, pixels), dtype=torch.uint8),
         "text": torch.randint(1, VOCABULARY - 1, (utterances, TOKENS)),
@@ -172,14 +211,14 @@ def make_batch(sizes: dict, tower: str, device: str) -> dict:
     return {name: value.to(device) for name, value in (batch | lengths).items()}
 
 
-def build(sizes: dict, tower: str, way: str, dtype: str) -> E2E:
+def build(sizes: dict, tower: str, way: str, dtype: str, folder: str) -> E2E:
     options = {"encoder_conf": sizes["conformer"], "decoder_conf": sizes["decoder"], "amp_dtype": DTYPES[dtype]}
     options |= {"ctc_weight": 0.1, "report_cer": False, "report_wer": False}
     if tower == "resnet":
         options["vision_encoder_conf"] = {"channels": sizes[tower]["channels"]}
         targets = {"target_modules": ["conv1", "conv2"]}
     else:
-        conf = {"model_name": saved_tower(sizes[tower]), "image_size": sizes[tower]["pixels"]}
+        conf = {"model_name": folder, "image_size": sizes[tower]["pixels"]}
         options["vision_encoder_conf"] = {**conf, "frame_adjust": "window", "frozen": way == "frozen"}
         targets = {}
     if way in ("lora", "qlora"):
@@ -190,14 +229,13 @@ def build(sizes: dict, tower: str, way: str, dtype: str) -> E2E:
     return model
 
 
-def saved_tower(size: dict) -> str:
-    """A folder with random weights: qlora takes only what it could find again."""
+def save_tower(size: dict, folder: str) -> dict:
+    """Random weights in `folder`: qlora takes only what it could find again."""
     from espnet_vivit import vivit_encoder
 
-    folder = tempfile.mkdtemp(prefix="training_benchmark_")
     config = {"image_size": size["pixels"], **size["config"]}
     vivit_encoder(pretrained=False, image_size=size["pixels"], config=config).vivit.save_pretrained(folder)
-    return folder
+    return {}
 
 
 def count_flops(model: E2E, batch: dict) -> int:
@@ -206,15 +244,6 @@ def count_flops(model: E2E, batch: dict) -> int:
         loss.sum().backward()
     model.zero_grad(set_to_none=True)
     return counter.get_total_flops()
-
-
-def resident_bytes() -> int:
-    with open("/proc/self/statm", encoding="ascii") as fields:
-        return int(fields.read().split()[1]) * resource.getpagesize()
-
-
-def peak_resident_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 if __name__ == "__main__":
