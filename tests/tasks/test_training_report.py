@@ -1,10 +1,13 @@
 """What a training tells: log.jsonl whatever happens, TensorBoard unless it is off, progress, dev WER, warnings."""
 
 import json
+import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 import yaml
+from espnet2.tasks import abs_task
 
 from espnet_vivit.bin import avsr_train
 from espnet_vivit.tasks import training_report
@@ -126,12 +129,31 @@ def trained(tmp_path_factory):
     config = write_config(root / "train.yaml", **changes)
     patch = pytest.MonkeyPatch()
     patch.setattr(training_report, "collapse_warnings", warnings)
+    logged = stand_in_for_wandb(patch)
     try:
         for epochs in ("2", "3"):  # the second start resumes
-            avsr_train.main([*command(corpus, root / "exp", config), "--max_epoch", epochs])
+            avsr_train.main([*command(corpus, root / "exp", config), "--max_epoch", epochs, "--use_wandb", "true"])
     finally:
         patch.undo()
+    (root / "wandb.json").write_text(json.dumps(logged))
     return root / "exp", asked
+
+
+def stand_in_for_wandb(patch):
+    """What is logged to it, as it comes."""
+    logged = []
+    fake = SimpleNamespace(
+        __spec__=object(),
+        errors=SimpleNamespace(UsageError=ValueError),
+        login=lambda: True,
+        init=lambda **options: logged.append({"project": options["project"], "resume": options["resume"]}),
+        config=SimpleNamespace(update=lambda args: None),
+        log=lambda numbers: logged.append({name: float(value) for name, value in numbers.items()}),
+        run=None,
+    )
+    patch.setitem(sys.modules, "wandb", fake)
+    patch.setattr(abs_task, "wandb", fake)
+    return logged
 
 
 def test_each_epoch_has_its_numbers_and_its_error_rate(trained):
@@ -166,6 +188,16 @@ def test_tensorboard_is_written_unless_it_is_off_and_has_the_error_rate(trained)
     assert yaml.safe_load((trained[0] / "config.yaml").read_text())["use_tensorboard"] is True
     events = EventAccumulator(str(trained[0] / "tensorboard/valid")).Reload()
     assert any("wer_ctc" in name for name in events.Tags()["scalars"])
+
+
+def test_wandb_gets_each_epochs_numbers_if_it_is_asked_for(trained):
+    """Its real offline mode has been run by hand; here a stand-in writes down what it is given."""
+    begun, first, second, resumed, third = json.loads((trained[0].parent / "wandb.json").read_text())
+    assert begun == resumed == {"project": "ESPnet_AVSRTask", "resume": True}
+    for entry, numbers in zip(read_log(trained[0] / "log.jsonl"), (first, second, third), strict=True):
+        assert numbers["epoch"] == entry["epoch"]
+        assert numbers["valid/valid_wer_ctc_epoch"] == pytest.approx(entry["valid"]["wer_ctc"])
+        assert numbers["train/train_loss_epoch"] == pytest.approx(entry["train"]["loss"])
 
 
 def test_a_training_that_had_stopped_early_is_not_trained_on(trained, caplog):
