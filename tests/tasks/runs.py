@@ -7,8 +7,9 @@ per process; several are ranks of one distributed training, with the environment
 `kill`: "batch 5" (at the fifth batch that the trainer asks for), "write checkpoint.pth 2" (in the middle of writing it
 for the second time) or "rename 2epoch.pth 1" (instead of giving the finished file its name), all by SIGKILL.
 `kill_at` 0.4: after that share of the time that the first run of the plan has taken, wherever it then is.
-`patch`: names of the changes in PATCHES. `cut`: before the run, this file loses its last 1000 bytes. `log`: a file for
-what the run says. Prints a JSON list of the exit codes, one list per run.
+`slurm`: the ranks get the environment of srun, as tasks of several machines. `patch`: names of the changes in PATCHES.
+`cut`: before the run, this file loses its last 1000 bytes. `log`: a file for what the run says. Prints a JSON list of
+the exit codes, one list per run.
 """
 
 import json
@@ -87,14 +88,7 @@ def start(task, run: dict, rank: int, port: int) -> int:
         os.dup2(2, 1)
         count = len(run["args"])
         if count > 1:
-            os.environ.update(
-                TORCHELASTIC_RUN_ID="test",
-                MASTER_ADDR="127.0.0.1",
-                MASTER_PORT=str(port),
-                WORLD_SIZE=str(count),
-                RANK=str(rank),
-                LOCAL_RANK=str(rank),
-            )
+            os.environ.update((slurm if run.get("slurm") else torchrun)(rank, count), MASTER_PORT=str(port))
         for name in run.get("patch", ()):
             PATCHES[name]()
         if run.get("kill"):
@@ -108,6 +102,18 @@ def start(task, run: dict, rank: int, port: int) -> int:
     finally:
         sys.stderr.flush()
         os._exit(code)
+
+
+def torchrun(rank: int, count: int) -> dict[str, str]:
+    """What torchrun sets for a process of one machine."""
+    ranks = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}
+    return {"TORCHELASTIC_RUN_ID": "test", "MASTER_ADDR": "127.0.0.1", **ranks}
+
+
+def slurm(rank: int, count: int) -> dict[str, str]:
+    """What srun sets for one task on each of `count` machines, all of them this one."""
+    step = {"SLURM_STEP_NUM_NODES": str(count), "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": str(count)}
+    return {**step, "SLURM_PROCID": str(rank), "SLURM_NODEID": str(rank), "SLURM_LOCALID": "0"}
 
 
 def free_port() -> int:

@@ -36,13 +36,14 @@ def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp("distributed")
     corpus = write_corpus(root / "corpus")
     config = write_config(root / "train.yaml", **NO_DROPOUT)
-    dropping = write_config(
-        root / "dropping.yaml", **{**NO_DROPOUT, "modality_dropout": {"video": 0.5, "audio": 0.5}, "max_epoch": 3}
-    )
+    dropping = {**NO_DROPOUT, "modality_dropout": {"video": 0.5, "audio": 0.5}, "max_epoch": 3}
+    dropping |= {"optim": "muon", "optim_conf": {"lr": 0.001}}
+    dropping = write_config(root / "dropping.yaml", **dropping)
     deepspeed = {"train_micro_batch_size_per_gpu": 4, "optimizer": {"type": "AdamW"}, "zero_optimization": {"stage": 2}}
     (root / "deepspeed.json").write_text(json.dumps(deepspeed))
     with_deepspeed = ["--use_deepspeed", "true", "--deepspeed_config", str(root / "deepspeed.json"), "--max_epoch", "0"]
     with_deepspeed += ["--resume", "false"]
+    under_slurm = ["--multiprocessing_distributed", "true", "--dist_launcher", "slurm", "--max_epoch", "1"]
     os.environ["DEEPSPEED_RECORD"] = str(root / "record.json")
 
     def run(name, processes, *options, config=config, **more):
@@ -55,10 +56,11 @@ def trained(tmp_path_factory):
         run("two_live", 2, patch=["draw_nothing"]),
         run("dropping", 2, config=dropping),
         run("deepspeed", 2, *with_deepspeed, patch=["record_deepspeed"]),
+        run("slurm", 2, *under_slurm, patch=["freeze_batch_norm", "draw_nothing"], slurm=True),
     ]
     plan = [{**run, "log": str(root / f"{number}.log")} for number, run in enumerate(plan)]
     codes = perform(plan, root)
-    assert codes == [[0], [0, 0], [0], [0, 0], [0, 0], [0, 0]], (root / "5.log").read_text()[-3000:]
+    assert codes == [[0], [0, 0], [0], [0, 0], [0, 0], [0, 0], [0, 0]], (root / "5.log").read_text()[-3000:]
     return root
 
 
@@ -88,7 +90,12 @@ def test_with_live_batch_norm_the_difference_is_there_and_small(trained, record_
     assert 1e-5 < difference < 0.1
 
 
-def test_dropped_streams_need_no_unused_parameters(trained):
+def test_tasks_of_slurm_on_several_machines_train_as_torchruns_processes(trained):
+    assert torch.equal(losses(trained / "slurm"), losses(trained / "two")[:1])
+
+
+def test_dropped_streams_need_no_unused_parameters_with_muon_either(trained):
+    assert "muon learns" in (trained / "4.log").read_text()
     assert losses(trained / "dropping").isfinite().all() and len(losses(trained / "dropping")) == 3
 
 
