@@ -67,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from espnet_vivit.decode.speech2text import Speech2Text, streams_to_read
     from espnet_vivit.decode.video_control import write_shuffled_scp
     from espnet_vivit.tasks.data_check import check_lists
+    from espnet_vivit.tasks.launch import check_devices
 
     args = get_parser().parse_args(argv)
     missing = [
@@ -76,6 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise ConfigError("options are missing: " + ", ".join(f"--{name}" for name in missing))
     if args.ngpu not in (0, 1):
         raise ConfigError("decoding runs on one device", found=f"ngpu={args.ngpu}", expected="0 or 1")
+    check_devices(args.ngpu)
     logging.basicConfig(level=args.log_level, format="%(asctime)s (%(module)s:%(lineno)d) %(levelname)s: %(message)s")
     speech2text = Speech2Text(
         args.asr_train_config,

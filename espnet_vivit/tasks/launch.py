@@ -78,7 +78,7 @@ def check_devices(ngpu: int, first: int = 0) -> None:
         raise ConfigError(
             "more GPUs are asked for than PyTorch finds here",
             found=f"ngpu: {ngpu}" + (f", LOCAL_RANK {first}" if first else "") + f", and {have} CUDA devices",
-            fix="Say --ngpu 0 to train on the CPU; espnet-vivit doctor says what is missing",
+            fix="Say --ngpu 0 to compute on the CPU; espnet-vivit doctor says what is missing",
         )
 
 

@@ -11,6 +11,7 @@ from espnet_vivit.bin.avsr_align import read_word_times
 from espnet_vivit.bin.command import exit_status
 from espnet_vivit.decode_timing import TIMING, read_timing
 from espnet_vivit.errors import ConfigError, DataError
+from espnet_vivit.tasks import launch
 from tests.tiny_corpus import FILES, TOKENS, data_options, shape_options, write_config, write_tiny_corpus
 
 
@@ -171,6 +172,12 @@ def test_an_interrupted_decoding_leaves_nothing_to_score(trained, tmp_path):
 def test_bad_options_of_decoding_are_named(trained, tmp_path, options, message):
     with pytest.raises((ConfigError, DataError), match=message):
         decode(trained, tmp_path, *options)
+
+
+def test_decoding_on_a_gpu_that_is_not_there_is_named(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(launch, "cuda_devices", lambda: 0)
+    with pytest.raises(ConfigError, match=r"more GPUs are asked for than PyTorch finds here.* 0 CUDA devices"):
+        decode(trained, tmp_path, "--ngpu", "1")
 
 
 def test_the_commands_end_with_one_sentence_and_status_one(tmp_path, capsys):
