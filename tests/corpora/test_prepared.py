@@ -83,8 +83,9 @@ def test_every_bad_clip_is_in_the_report_and_none_in_the_data(clips, out, tmp_pa
     cut = write_talking(folder / "cut.mkv").read_bytes()
     (folder / "cut.mkv").write_bytes(cut[: len(cut) // 3])
     write_talking(folder / "silent.mkv", sound=False)
+    write_recording(folder / "heard.mkv", None, np.zeros(16_000, np.float32))
     write_talking(folder / "odd\nname.mkv", seed=4)
-    names = ["empty.mp4", "text.mp4", "none.mp4", "silent.mkv", "cut.mkv"]
+    names = ["empty.mp4", "text.mp4", "none.mp4", "silent.mkv", "heard.mkv", "cut.mkv"]
     bad = [clip_of(folder / name, word_times=None) for name in names]
     bad.append(clip_of(folder / "late.mkv", word_times=(WordTime(0.0, 9.0, "good"), WordTime(9.0, 9.5, "morning"))))
     write_talking(folder / "late.mkv", seed=5)
@@ -97,6 +98,7 @@ def test_every_bad_clip_is_in_the_report_and_none_in_the_data(clips, out, tmp_pa
     for name, word in (
         ("none", "none.mp4"),
         ("silent", "no sound"),
+        ("heard", "no video stream"),
         ("listed", "no transcript"),
         ("late", "last word"),
     ):
