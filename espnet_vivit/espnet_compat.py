@@ -4,14 +4,17 @@
 `espnet.*` to `espnet2.legacy.*`. Measured on one core: `import espnet2.tasks.asr` 12.5 s, through here 6 s, because
   * `g2p_en` (phonemes, unused by us) tries to download nltk data in every process; it is loaded on first use only;
   * typeguard parses the source of every checked function at import; here each is instrumented at its first call;
-  * ESPnet's "Failed to import Flash Attention" line goes to stderr, not into the output of `--print_config > file`.
+  * ESPnet's line on Flash Attention, which nobody here asked for, is dropped, and so are its modules' warnings about
+    torch's newer names; what else they print goes to stderr, not into the output of `--print_config > file`.
 """
 
 import functools
 import importlib
 import importlib.util
+import io
 import sys
 import types
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from importlib.machinery import ModuleSpec, PathFinder
@@ -84,10 +87,25 @@ def quiet_espnet_import() -> Iterator[None]:
     checked = typeguard.typechecked
     try:
         typeguard.typechecked = functools.partial(_check_from_first_call, checked)
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(_WithoutFlashAttention()), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=FutureWarning, module=r"espnet2?\.")
             yield
     finally:
         typeguard.typechecked = checked
+
+
+class _WithoutFlashAttention(io.TextIOBase):
+    """Passes text on to stderr, except ESPnet's line on a package that is not installed, and the line's end."""
+
+    def __init__(self):
+        self._dropped = False
+
+    def write(self, text: str) -> int:
+        drops = text.startswith("Failed to import Flash Attention")
+        if not drops and not (self._dropped and text == "\n"):
+            sys.stderr.write(text)
+        self._dropped = drops
+        return len(text)
 
 
 def _check_from_first_call(typechecked: Callable, target=None, **options):

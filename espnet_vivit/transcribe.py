@@ -75,12 +75,15 @@ class Transcriber:
         nbest: int = 3,
         min_confidence: float | None = None,
     ):
+        from espnet_vivit.media.detectors import DETECTORS
         from espnet_vivit.media.mouth_roi import SIZE as MOUTH_SIZE
         from espnet_vivit.model_files import open_model
         from espnet_vivit.transcription.recogniser import PieceRecogniser
 
         if modality not in MODALITIES:
             raise unknown_name("modality", modality, MODALITIES)
+        if detector not in DETECTORS and not detector.endswith(".task"):  # before a model is loaded for nothing
+            raise unknown_name("detector", detector, DETECTORS)
         if min_confidence is not None and not 0 <= min_confidence <= 1:
             raise ConfigError("min_confidence", found=min_confidence, expected="0 (believe everything) to 1")
         files = open_model(model, weights=weights)
@@ -146,6 +149,8 @@ class Transcriber:
         from espnet_vivit.transcription.reading import read_mouth_stretches, read_sound_stretches
 
         wanted = self.recogniser.modality
+        if path.is_dir():
+            raise MediaError(f"{path} is a folder", fix=f"Name the files: {path}/*")
         if not path.is_file():
             raise MediaError(f"there is no file {path}", fix="Check the path")
         present = streams_of(path)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from espnet_vivit import cli
 from espnet_vivit.errors import ConfigError, MediaError
@@ -13,8 +14,9 @@ from espnet_vivit.media.audio_file import read_wav
 from espnet_vivit.media.mouth_clip import NoFaceError
 from espnet_vivit.media.video_file import read_video
 from espnet_vivit.pack import pack
-from espnet_vivit.transcribe import Transcriber
+from espnet_vivit.transcribe import UNKNOWN_PIECE_S, Transcriber
 from espnet_vivit.transcription.result import OK, UNCLEAR, WARN
+from tests.experiments import write_experiment
 from tests.reader import write_reader
 from tests.recordings import write_recording
 
@@ -164,6 +166,16 @@ def test_what_was_never_learnt_is_not_believed(reader, clip, text, tmp_path):
     assert believed.text == result.nbest[0][0].text
 
 
+def test_where_nobody_knows_how_long_clips_were_pieces_are_short(tmp_path):
+    exp = write_experiment(tmp_path / "exp", audio_encoder=...)
+    assert Transcriber(exp).longest_piece_s == UNKNOWN_PIECE_S
+    config = yaml.safe_load((exp / "config.yaml").read_text())
+    for known_s, longest_s in ((3.0, 4.8), (1.0, 4.0), (20.0, 12.0)):
+        config["training_facts"] = {"longest_clip_s": known_s}
+        (exp / "config.yaml").write_text(yaml.safe_dump(config))
+        assert Transcriber(exp).longest_piece_s == pytest.approx(longest_s)
+
+
 def test_the_threshold_comes_from_calibration(reader, clip, text, tmp_path):
     experiment = Path(tmp_path / "exp")
     experiment.mkdir()
@@ -179,12 +191,13 @@ def test_the_threshold_comes_from_calibration(reader, clip, text, tmp_path):
 
 def test_files_are_written_and_one_that_fails_does_not_stop_the_others(reader, clip, text, tmp_path, capsys):
     (tmp_path / "broken.mp4").write_bytes(b"no video")
-    videos = [str(tmp_path / "broken.mp4"), str(tmp_path / "gone.mp4"), str(clip)]
+    videos = [str(tmp_path / "broken.mp4"), str(tmp_path / "gone.mp4"), str(tmp_path), str(clip)]
     options = ["--model", str(reader[0]), "--detector", "centre", "--output_dir", str(tmp_path / "out")]
     status = cli.main(["transcribe", *videos, *options, "--output", "txt,srt,vtt,ctm,json,trn", "--burn"])
     printed = capsys.readouterr()
-    assert status == 1 and "1 of 3 files transcribed" in printed.err
-    assert "broken.mp4" in printed.err and "there is no file" in printed.err and "Traceback" not in printed.err
+    assert status == 1 and "1 of 4 files transcribed" in printed.err
+    assert "broken.mp4" in printed.err and "there is no file" in printed.err and "is a folder" in printed.err
+    assert "Traceback" not in printed.err
     written = {path.name for path in (tmp_path / "out").iterdir()}
     assert written == {f"clip.{form}" for form in ("txt", "srt", "vtt", "ctm", "json", "trn", "subtitled.mp4")}
     assert (tmp_path / "out/clip.txt").read_text() == f"{text}\n"
@@ -202,13 +215,14 @@ def test_without_outputs_the_text_is_printed_and_the_status_is_0(reader, clip, t
     [
         (["--model", "nowhere"], "there is no model at nowhere"),
         (["--model", "EXP", "--output", "srr"], "Did you mean 'srt'"),
+        (["--model", "EXP", "--detector", "mediapip"], "Did you mean 'mediapipe'"),
         (["--model", "EXP", "--min_confidence", "3"], "min_confidence: found 3.0"),
         (["--model", "EXP", "--longest_piece_s", "1"], "pieces too short"),
     ],
 )
 def test_what_cannot_be_is_said(reader, clip, options, message, capsys):
     options = [str(reader[0]) if option == "EXP" else option for option in options]
-    assert cli.main(["transcribe", str(clip), *options, "--detector", "centre"]) == 1
+    assert cli.main(["transcribe", str(clip), "--detector", "centre", *options]) == 1
     assert message in capsys.readouterr().err
 
 
