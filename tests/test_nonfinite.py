@@ -30,8 +30,9 @@ def test_a_good_loss_passes_through_and_ends_the_row(caplog):
         losses.check(bad, ["u9"])
 
 
-def test_espnets_trainer_leaves_the_weights_alone(tmp_path, monkeypatch, caplog):
-    corpus, before = write_tiny_corpus(tmp_path / "corpus"), {}
+def train_on_infinite_losses(folder, monkeypatch):
+    """The weights before and after an epoch of two batches through ESPnet's trainer."""
+    corpus, before = write_tiny_corpus(folder / "corpus"), {}
     losses = E2E._losses
 
     def infinite(model, *batch):
@@ -41,9 +42,20 @@ def test_espnets_trainer_leaves_the_weights_alone(tmp_path, monkeypatch, caplog)
         return (loss + torch.inf if model.training else loss), stats
 
     monkeypatch.setattr(E2E, "_losses", infinite)
-    config = write_config(tmp_path / "train.yaml", max_epoch=1)
-    options = ["--config", config, "--token_list", corpus / "tokens.txt", "--output_dir", tmp_path / "exp"]
+    config = write_config(folder / "train.yaml", max_epoch=1)
+    options = ["--config", config, "--token_list", corpus / "tokens.txt", "--output_dir", folder / "exp"]
     avsr_train.main([*map(str, options), *data_options(corpus), *shape_options(corpus)])
-    after = torch.load(tmp_path / "exp/1epoch.pth", weights_only=True)
+    return before, torch.load(folder / "exp/1epoch.pth", weights_only=True)
+
+
+def test_espnets_trainer_leaves_the_weights_alone(tmp_path, monkeypatch, caplog):
+    before, after = train_on_infinite_losses(tmp_path, monkeypatch)
     assert before and all(torch.equal(after[name], value) for name, value in before.items())
     assert "2 in a row, 2 since the start); utterances: s" in caplog.text
+
+
+def test_as_many_in_a_row_as_the_limit_end_a_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(NonFiniteLosses.__init__, "__defaults__", (2,))
+    with pytest.raises(NonFiniteLossError, match="2 training losses in a row were not finite, the last with s"):
+        train_on_infinite_losses(tmp_path, monkeypatch)
+    assert not (tmp_path / "exp/1epoch.pth").exists()
