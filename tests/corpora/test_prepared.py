@@ -2,12 +2,15 @@
 
 import errno
 import io
+import shutil
+import threading
 
 import numpy as np
 import pytest
 
 from espnet_vivit.bin.avsr_format import format_data_dir
 from espnet_vivit.corpora import make_clip as make_clip_module
+from espnet_vivit.corpora import own_process
 from espnet_vivit.corpora import prepared as prepared_module
 from espnet_vivit.corpora.clip_store import ClipStore
 from espnet_vivit.corpora.data_dir import validate_data_dir
@@ -18,6 +21,7 @@ from espnet_vivit.corpora.word_times import WordTime
 from espnet_vivit.errors import DataError, MediaError
 from espnet_vivit.media.mouth_clip import read_mouth_clip
 from espnet_vivit.media.mouth_roi import centre_points
+from espnet_vivit.media.video_file import read_video
 from tests.media.talking_mouth import talking
 from tests.recordings import write_recording
 from tests.talking_files import write_talking
@@ -177,6 +181,40 @@ def test_a_full_disk_ends_the_run_and_rejects_nothing(clips, out, monkeypatch):
         with pytest.raises(MediaError, match="Make room and run again"):
             prepare(clips, out)
     assert prepare(clips, out).made == 3
+
+
+@pytest.fixture
+def cluster():
+    distributed = pytest.importorskip("dask.distributed", reason="needs Dask: pip install 'espnet-vivit[cluster]'")
+    options = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None}
+    with distributed.LocalCluster(processes=False, protocol="tcp", host="127.0.0.1", **options) as cluster:
+        yield cluster.scheduler_address
+
+
+def contents(out):
+    """What is in each file; of videos their pictures, since Matroska marks each file with a number of its own."""
+    files = [path for path in out.rglob("*") if path.is_file() and path.suffix != ".sqlite"]
+    return {path: read_video(path).tobytes() if path.suffix == ".mkv" else path.read_bytes() for path in files}
+
+
+def test_a_cluster_makes_the_same_clips_and_a_crash_of_its_decoder_is_a_row(clips, out, cluster, tmp_path, monkeypatch):
+    prepare(clips, out)
+    alone = contents(out)
+    shutil.rmtree(out)
+    prepare(clips, out, dask_scheduler=cluster)
+    assert len(alone) > 10 and contents(out) == alone
+
+    (tmp_path / "soundfile.py").write_text("import os; os._exit(11)")  # what the libraries do that crash
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(own_process, "_kept", threading.local())  # processes that have not loaded it yet
+    write_talking(out.parent / "videos/0.mkv", seed=9)
+    prepare(clips, out, dask_scheduler=cluster)
+    report = report_of(out)
+    assert (
+        report["anna-0"]["verdict"] == "reject"
+        and "0.mkv: the process that read it ended" in report["anna-0"]["reasons"]
+    )
+    assert [utterance.utt_id for utterance in validate_data_dir(out / "train")] == ["anna-1"]
 
 
 def test_rejected_clips_are_tried_again_when_asked(clips, out, monkeypatch):
