@@ -208,12 +208,13 @@ def align_audio(
     speech: torch.Tensor, speech_lengths: torch.Tensor, video_lengths: torch.Tensor, utt_id: list[str] | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Trim or zero-pad each waveform to its video, 640 samples per frame; more than one frame apart is an error."""
-    wanted = video_lengths.to(speech_lengths.device) * SAMPLES_PER_FRAME
-    for b, (samples, frames) in enumerate(zip(speech_lengths.tolist(), video_lengths.tolist(), strict=True)):
-        check_durations(samples, frames, clip=utt_id[b] if utt_id else f"clip {b} of the batch")
-    kept = torch.minimum(speech_lengths, wanted)
-    speech = F.pad(speech, (0, max(0, int(wanted.max()) - speech.size(1))))[:, : int(wanted.max())]
-    beyond = torch.arange(speech.size(1), device=speech.device)[None, :] >= kept[:, None]
+    frames = video_lengths.tolist()
+    for b, (samples, count) in enumerate(zip(speech_lengths.tolist(), frames, strict=True)):
+        check_durations(samples, count, clip=utt_id[b] if utt_id else f"clip {b} of the batch")
+    wanted = video_lengths.to(speech.device) * SAMPLES_PER_FRAME  # the caller's lengths may be on the CPU
+    kept, longest = torch.minimum(speech_lengths.to(speech.device), wanted), max(frames) * SAMPLES_PER_FRAME
+    speech = F.pad(speech, (0, max(0, longest - speech.size(1))))[:, :longest]
+    beyond = torch.arange(longest, device=speech.device)[None, :] >= kept[:, None]
     return speech.masked_fill(beyond, 0.0), wanted
 
 

@@ -35,6 +35,16 @@ def unpack_valid(packed: Tensor, mask: Tensor) -> Tensor:
     return steps.unflatten(0, mask.shape)
 
 
+def count_valid(mask: Tensor) -> int:
+    """How many steps of `mask` are valid. The mask remembers: on a GPU, each count waits for all that was asked before.
+
+    A Conformer normalises by one mask in each of its blocks, a ResNet four times in each of its stages.
+    """
+    if not hasattr(mask, "valid_steps"):
+        mask.valid_steps = int(mask.sum())
+    return mask.valid_steps
+
+
 class MaskedBatchNorm1d(nn.BatchNorm1d):
     """`nn.BatchNorm1d` over the valid steps of a padded batch; same parameters, buffers and names.
 
@@ -49,7 +59,7 @@ class MaskedBatchNorm1d(nn.BatchNorm1d):
             return super().forward(x)
         if not self.training:
             return super().forward(x).masked_fill(~mask[:, None, :], 0)
-        count = int(mask.sum())
+        count = count_valid(mask)
         check_batch_norm_steps(count, self.training)
         return self._normalise_valid(x, mask[:, None, :], count / mask.numel(), count)
 
@@ -109,7 +119,7 @@ def check_lengths(lengths: Tensor, *, batch: int, size: int, kind: str, unit: st
         raise TooShortError(f"{kind} without a single step", found=f"0 {unit}", expected="at least 1", fix="Drop it.")
     if torch.compiler.is_compiling():  # a graph cannot look at values
         return lengths.long()
-    shortest, longest = lengths.min().item(), lengths.max().item()
+    shortest, longest = torch.stack(torch.aminmax(lengths)).tolist()
     if shortest < 1:
         raise TooShortError(
             f"{kind} {lengths.argmin().item()} of the batch is empty",

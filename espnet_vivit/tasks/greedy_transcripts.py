@@ -37,7 +37,7 @@ class GreedyTranscripts:
             states, lengths, text, text_lengths = args[:4]
             if not waiting:
                 return
-            best = ctc.argmax(states)
+            best, lengths, text, text_lengths = (x.cpu() for x in (ctc.argmax(states), lengths, text, text_lengths))
             for row, utt_id in enumerate(waiting):
                 steps = best[row, : lengths[row]].unique_consecutive().tolist()
                 tokens = [index for index in steps if index != model.blank_id]
