@@ -2,9 +2,10 @@
 
     python examples/finetune_on_folder.py videos exp/avsr_train exp/avsr_finetuned --epochs 5
 
-`videos` holds name.mp4 (or .mkv, .mov, …) and name.txt for each clip; every tenth clip is kept for validation. The new
-model starts from the weights of the old one and has its tokens; the vision encoder stays frozen, which suits small
-data.
+`videos` holds name.mp4 (or .mkv, .mov, …) and name.txt for each clip, or one table of them. `espnet-vivit prepare`
+cuts the mouths as the model's own training clips were cut, leaves out what cannot be read (data/report.html says why)
+and keeps a tenth for validation. The new model starts from the weights of the old one and has its tokens; the vision
+encoder stays frozen, which suits small data.
 """
 
 import argparse
@@ -13,50 +14,32 @@ from pathlib import Path
 import torch
 import yaml
 
-from espnet_vivit import AVSRTask
-from espnet_vivit.corpora.data_dir import Utterance, write_data_dir
+from espnet_vivit import AVSRTask, prepare
 from espnet_vivit.errors import DataError
-from espnet_vivit.media.audio_file import write_wav
-from espnet_vivit.media.mouth_clip import read_mouth_clip
-from espnet_vivit.media.video_file import write_gray_video
 from espnet_vivit.model_files import open_model
 from espnet_vivit.pack import packed_config
 from espnet_vivit.tasks.model_config import read_weights
 from espnet_vivit.tasks.options import read_config
+from espnet_vivit.training_facts import TrainingFacts
 
 FILES = {"speech": "wav.scp,speech,sound", "video": "video.scp,video,video", "text": "text,text,text"}
+STREAMS = {"video": ["video"], "audio": ["speech"], "multimodal": ["speech", "video"]}
+MOUTH_PIXELS = 96  # of a model that does not say what it was trained on
 
 
-def prepare(videos: Path, out: Path, *, mouth_size: int, detector: str) -> dict[str, Path]:
-    """Mouth crops and sound of every video with a transcript; data directories `train` and `valid`."""
-    clips = []
-    for transcript in sorted(videos.glob("*.txt")):
-        video = next((path for path in sorted(videos.glob(f"{transcript.stem}.*")) if path != transcript), None)
-        if video is None:
-            raise DataError(f"there is no video beside {transcript}")
-        clip = read_mouth_clip(video, size=mouth_size, detector=detector)
-        media = out / "clips" / transcript.stem
-        media.parent.mkdir(parents=True, exist_ok=True)
-        write_gray_video(media.with_suffix(".npy"), clip.frames)
-        if clip.speech is not None:
-            write_wav(media.with_suffix(".flac"), clip.speech)
-        clips.append(
-            Utterance(
-                utt_id=transcript.stem,
-                speaker="folder",
-                text=" ".join(transcript.read_text(encoding="utf-8").split()),
-                wav=None if clip.speech is None else str(media.with_suffix(".flac").resolve()),
-                video=str(media.with_suffix(".npy").resolve()),
-                num_frames=len(clip.frames),
-                num_samples=0 if clip.speech is None else len(clip.speech),
-            )
+def prepare_folder(videos: Path, out: Path, *, facts: TrainingFacts, modality: str, detector: str) -> dict[str, Path]:
+    """Data directories `train` and `valid` of mouths as the model knows them: see `espnet-vivit prepare --help`."""
+    view = facts.mouth_view or MOUTH_PIXELS
+    size = facts.mouth_size or view
+    cut = ["--view", view, "--size", min(size, view), "--detector", detector, "--test", 0, "--codec", "ffv1"]
+    sound = ["--modality", "video" if modality == "video" else "multimodal"]
+    arguments = ["folder", videos, out, *cut, *sound]
+    found = prepare.prepare(prepare.build_parser().parse_args([str(word) for word in arguments])).directories
+    if "train" not in found or "dev" not in found:
+        raise DataError(
+            f"too few clips in {videos}", found=", ".join(found), expected="three or more, to validate on one"
         )
-    if len(clips) < 2:
-        raise DataError(f"too few clips in {videos}", found=len(clips), expected="two or more, each with its .txt")
-    sets = {"valid": clips[::10], "train": [clip for index, clip in enumerate(clips) if index % 10]}
-    for name, utterances in sets.items():
-        write_data_dir(out / name, utterances)
-    return {name: out / name for name in sets}
+    return {"train": found["train"], "valid": found["dev"]}
 
 
 def main(argv=None):
@@ -71,11 +54,12 @@ def main(argv=None):
 
     files = open_model(options.model)
     known = read_config(files.config)
-    mouth_size = files.facts.mouth_size or 96
-    data = prepare(options.videos, options.out / "data", mouth_size=mouth_size, detector=options.detector)
+    how = {"facts": files.facts, "modality": known["modality"], "detector": options.detector}
+    data = prepare_folder(options.videos, options.out / "data", **how)
 
     config = {name: value for name, value in packed_config(known).items() if value is not None}  # what builds the model
     del config["token_list"]
+    config["mouth_view"] = files.facts.mouth_view  # for transcribing with the new model
     config["model_conf"] = {**(known.get("model_conf") or {}), "frame_loss_weight": 0}  # there are no word times
     start = {name: value for name, value in read_weights(files.weights).items() if not name.startswith("frame_head.")}
     torch.save(start, options.out / "start.pth")
@@ -96,11 +80,10 @@ def main(argv=None):
     }
     (options.out / "train.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     (options.out / "tokens.txt").write_text("".join(f"{token}\n" for token in known["token_list"]), encoding="utf-8")
-    streams = {"video": ["video"], "audio": ["speech"], "multimodal": ["speech", "video"]}[known["modality"]]
     command = ["--config", options.out / "train.yaml", "--token_list", options.out / "tokens.txt"]
     command += ["--output_dir", options.out / "exp"]
     for name, folder in data.items():
-        for stream in (*streams, "text"):
+        for stream in (*STREAMS[known["modality"]], "text"):
             command += [f"--{name}_data_path_and_name_and_type", f"{folder}/{FILES[stream]}"]
         command += [f"--{name}_shape_file", folder / "text"]  # unsorted batches want the ids alone
     AVSRTask.main(cmd=[str(word) for word in command])

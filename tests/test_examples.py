@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from espnet_vivit.media.audio_file import read_wav
+from espnet_vivit.corpora.pictures import middle, shrink
 from espnet_vivit.media.video_file import read_video
+from espnet_vivit.model_files import open_model
 from espnet_vivit.tasks.model_config import read_weights
 from tests.experiments import write_experiment
 from tests.recordings import write_recording
+from tests.talking_files import write_talking
 
 ROOT = Path(__file__).resolve().parents[1]
 WORDS = ["bin blue at f two now", "lay red by s one soon", "set white in b six please", "bin red at f one now"]
@@ -42,7 +44,12 @@ def videos(tmp_path_factory):
     vision = {"image_size": 44, "output_dim": 16}
     model_conf = {"ctc_weight": 0.3, "frame_loss_weight": 1.0}
     write_experiment(
-        folder / "exp", tokens=tokens, audio_encoder="resnet1d", vision_encoder_conf=vision, model_conf=model_conf
+        folder / "exp",
+        tokens=tokens,
+        audio_encoder="resnet1d",
+        vision_encoder_conf=vision,
+        model_conf=model_conf,
+        mouth_view=64,
     )
     return folder
 
@@ -68,15 +75,20 @@ def test_extract_features(run, videos, tmp_path):
 
 
 def test_finetune_on_folder(run, videos, tmp_path):
+    """The new clips show what the old ones did: the middle 64 pixels of the mouth at 48; so does the new model."""
+    for index, text in enumerate(WORDS):
+        write_talking(tmp_path / f"talks/clip{index}.mkv", seed=index).with_suffix(".txt").write_text(text)
     options = ["--epochs", "1", "--detector", "centre", "--learning_rate", "0.01"]
-    run("finetune_on_folder.py", videos, videos / "exp", tmp_path / "out", *options)
+    run("finetune_on_folder.py", tmp_path / "talks", videos / "exp", tmp_path / "out", *options)
     before, after = (read_weights(path) for path in (videos / "exp/valid.acc.ave.pth", tmp_path / "out/exp/1epoch.pth"))
     learnt = [name for name, value in after.items() if not torch.equal(value, before[name])]
     assert learnt and not any(name.startswith("vision_encoder") and "num_batches" not in name for name in learnt)
     assert set(before) - set(after) == {"frame_head.weight", "frame_head.bias"}
-    prepared = tmp_path / "out/data/clips/clip1"
-    assert read_video(prepared.with_suffix(".npy")).shape == (40, 48, 48)
-    assert len(read_wav(prepared.with_suffix(".flac"))) == 40 * 640
+    clips = [read_video(path) for path in sorted((tmp_path / "out/data/clips").rglob("*.mkv"))]
+    expected = [shrink(middle(read_video(tmp_path / f"talks/clip{index}.mkv"), 64), 48) for index in range(len(WORDS))]
+    assert {clip.tobytes() for clip in clips} == {clip.tobytes() for clip in expected}
+    facts = open_model(tmp_path / "out/exp", weights="1epoch.pth").facts
+    assert (facts.mouth_size, facts.mouth_view) == (48, 64)
 
 
 def test_vivit_in_your_espnet_model(run, monkeypatch):
