@@ -5,6 +5,7 @@ import re
 import pytest
 import torch
 import yaml
+from espnet2.main_funcs.pack_funcs import pack, unpack
 
 from espnet_vivit.bin import avsr_train
 from espnet_vivit.errors import ConfigError, WeightsError
@@ -120,6 +121,24 @@ def test_the_merged_model_answers_as_the_adapted_one_and_needs_no_base(trained, 
     torch.testing.assert_close(encoded(merged), encoded(adapted), rtol=0, atol=1e-5)
     with pytest.raises(ConfigError, match="trained without adapters"):
         merge_experiment(tmp_path / "merged", tmp_path / "again", weights="2epoch.pth")
+
+
+def test_espnets_archive_keeps_the_adapters(trained, tmp_path, monkeypatch):
+    """Ours holds merged models alone, which need nothing from elsewhere (tests/test_pack.py)."""
+    _, _, exp = trained
+    monkeypatch.chdir(exp.parent)  # what lies below it is archived with relative paths
+    names = {"asr_train_config": exp / "config.yaml", "asr_model_file": exp / "valid.acc.ave_2best.pth"}
+    pack(
+        {"asr_model_file": names["asr_model_file"]}, {"asr_train_config": names["asr_train_config"]}, tmp_path / "a.zip"
+    )
+    found = unpack(tmp_path / "a.zip", tmp_path / "unpacked")
+    packed, trained_model = (
+        AVSRTask.build_model_from_file(paths["asr_train_config"], paths["asr_model_file"])[0]
+        for paths in (found, names)
+    )
+    assert str(tmp_path) in found["asr_model_file"]
+    assert any("lora_" in name for name in packed.state_dict())
+    assert torch.equal(encoded(packed), encoded(trained_model))
 
 
 @pytest.mark.parametrize(
