@@ -52,7 +52,7 @@ def decode_timed(container, stream, counts: dict[str, int]) -> Iterator[tuple[fl
     import av
 
     rate = float(stream.average_rate or stream.guessed_rate or 25) if stream.type == "video" else 0
-    shift_s, last_s, length_s = 0.0, None, 1 / rate if rate else 0.0
+    shift_s, last_s, length_s, duration = 0.0, None, 1 / rate if rate else 0.0, None
     for packet in container.demux(stream):
         try:
             frames = packet.decode()
@@ -63,8 +63,9 @@ def decode_timed(container, stream, counts: dict[str, int]) -> Iterator[tuple[fl
             counts["frames"] += 1
             if stream.type == "audio":
                 length_s = frame.samples / frame.sample_rate
-            elif frame.duration:
-                length_s = float(frame.duration * frame.time_base)
+            elif frame.duration and frame.duration != duration:
+                duration = frame.duration
+                length_s = float(duration * frame.time_base)
             if frame.time is None:
                 time_s = 0.0 if last_s is None else last_s[1]
             else:

@@ -41,7 +41,7 @@ def similarity(points: np.ndarray, reference: np.ndarray = REFERENCE) -> np.ndar
 def crop_matrix(points: np.ndarray, size: int = SIZE) -> np.ndarray:
     """(2, 3) float64: from pixels of the picture to those of the crop, whose pixel (size/2, size/2) is the mouth."""
     matrix = similarity(points) * (size / SIZE)
-    matrix[:, 2] += size / 2 - (matrix[:, :2] @ points[3] + matrix[:, 2])
+    matrix[:, 2] = size / 2 - matrix[:, :2] @ points[3]
     return matrix
 
 

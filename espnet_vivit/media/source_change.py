@@ -5,6 +5,8 @@ The mouth crops do not show it: where a detector's points tremble, the crops of 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 _REACH = 1.5  # eye distances to each side of the face's middle
@@ -19,17 +21,21 @@ def change_around(before: np.ndarray, picture: np.ndarray, points: np.ndarray) -
     """
     if picture is before:  # shown twice, because the source has fewer than 25 a second
         return 0.0
+    import cv2  # late: OpenCV is an extra
+
     rows, columns = face_window(points, *picture.shape[:2])
-    one, other = (shown[rows, columns, 1].astype(np.float32) for shown in (before, picture))  # green: most of the light
-    return float(np.abs(one - other).mean() / max(other.std(), 1e-3))
+    one, other = (np.ascontiguousarray(shown[rows, columns, 1]) for shown in (before, picture))  # green: most light
+    _, contrast = cv2.meanStdDev(other)
+    return cv2.norm(one, other, cv2.NORM_L1) / one.size / max(float(contrast[0, 0]), 1e-3)
 
 
 def face_window(points: np.ndarray, height: int, width: int) -> tuple[slice, slice]:
     """Rows and columns around a face, thinned; all where it is not known, tiny or elsewhere."""
     left, top, right, bottom = 0.0, 0.0, float(width), float(height)
-    if np.isfinite(points).all():
-        x, y = points.mean(axis=0)
-        reach = _REACH * float(np.linalg.norm(points[0] - points[1]))
+    (right_x, right_y), (left_x, left_y), (nose_x, nose_y), (mouth_x, mouth_y) = points.tolist()
+    reach = _REACH * math.hypot(right_x - left_x, right_y - left_y)
+    if math.isfinite(reach):
+        x, y = (right_x + left_x + nose_x + mouth_x) / 4, (right_y + left_y + nose_y + mouth_y) / 4
         if 0 <= x < width and 0 <= y < height and reach >= 4:
             left, top, right, bottom = x - reach, y - reach, x + reach, y + reach
     first_row, first_column = max(0, round(top)), max(0, round(left))
