@@ -25,6 +25,7 @@ from espnet_vivit import __version__, package
 from espnet_vivit.errors import ConfigError, DataError
 from espnet_vivit.model_card import NOT_STATED, CardText, model_card, read_card, results_of
 from espnet_vivit.provenance import commit, versions
+from espnet_vivit.training_facts import training_set
 from espnet_vivit.training_log import read_training_history
 
 _BUILT_FROM = (  # the keys of a training's configuration that building and decoding read
@@ -150,6 +151,7 @@ def _provenance(files) -> dict:
     pretrained = config.get("vision_encoder") == "vivit" and vision.get("pretrained", True)
     return {
         "weights": f"{files.weights.name}, SHA-256 {package.sha256(files.weights)}",
+        "training set": training_set(config, files.config.parent) or NOT_STATED,
         "training": training,
         "seed": config.get("seed", "not stated"),
         "started from": vision.get("model_name", "ViViT") if pretrained else "random weights, or init_param",

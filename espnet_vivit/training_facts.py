@@ -15,6 +15,7 @@ from espnet_vivit.media.video_file import probe_video
 from espnet_vivit.units import seconds_of_frames, seconds_of_samples
 
 NOTE = "training_facts"  # key of config.yaml
+FEW_SPEAKERS = 5  # are named
 MOUTH_SIZES = (48, 64, 96)  # pixels: what the corpora here are prepared with
 
 
@@ -40,6 +41,19 @@ def training_facts(config: Mapping, experiment: Path) -> TrainingFacts:
         noted.get("longest_clip_s") or _longest_clip_s(found),
         config.get("mouth_view"),
     )
+
+
+def training_set(config: Mapping, experiment: Path) -> str | None:
+    """How many clips of how many speakers, in words; None where the data directory is gone. Paths: as above."""
+    folders = [Path(path).parent for path, *_ in config.get("train_data_path_and_name_and_type") or ()]
+    roots = [Path.cwd(), *experiment.resolve().parents]
+    listed = next(filter(None, (_find(folder / "utt2spk", roots) for folder in folders)), None)
+    if listed is None:
+        return None
+    speakers = list(read_scp(listed).values())
+    names = sorted(set(speakers))
+    named = f" ({', '.join(names)})" if len(names) <= FEW_SPEAKERS else ""
+    return f"{len(speakers)} clips of {len(names)} speaker{'s' * (len(names) > 1)}{named}"
 
 
 def noted_facts(config: Mapping) -> dict:

@@ -96,6 +96,7 @@ def test_nothing_of_the_training_machine_is_in_a_package(tmp_path, monkeypatch):
     folder = pack(experiment, tmp_path / "package", licence="other")
     for path in folder.iterdir():
         assert str(tmp_path) not in path.read_bytes().decode("latin-1"), path.name
+    assert Package.checked(folder).info["provenance"]["training set"] == "8 clips of 2 speakers (s0, s1)"
     facts = Package.checked(folder).facts  # but what the data were like is kept
     frames = [int(line.split()[1]) for line in (corpus / "train/utt2num_frames").read_text().splitlines()]
     assert facts.mouth_size == 24 and facts.longest_clip_s == max(frames) / 25
