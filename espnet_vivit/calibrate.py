@@ -8,13 +8,13 @@ right. `reliability.json` in the experiment folder gets it, one entry per modali
 words; packing takes it along.
 """
 
-import argparse
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.errors import DataError
 
 MODALITIES = ("video", "audio", "multimodal")
@@ -53,7 +53,7 @@ def calibrate(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="espnet-vivit calibrate",
         description="Measure from which confidence on transcribing shall believe a model's words.",
         epilog="example: espnet-vivit calibrate exp/avsr_train --ref dump/raw/dev/text "

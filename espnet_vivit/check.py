@@ -26,6 +26,7 @@ from espnet_vivit.check_config import (
     write_token_list,
 )
 from espnet_vivit.check_data import FAIL, OK, Row, check_clips, check_ctc, check_directory, check_tokens
+from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.errors import EspnetVivitError
 
 LIMIT_S = 90.0
@@ -144,7 +145,7 @@ def _examine_model(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="espnet-vivit check",
         description="Do these data and this model fit? Validates, then learns one batch by heart. Exit code 1: no.",
         epilog="example: espnet-vivit check conf/train_avsr_vivit.yaml dump/raw/train --token_list tokens.txt",

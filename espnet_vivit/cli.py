@@ -41,7 +41,6 @@ EXAMPLES = """examples:
   espnet-vivit page --model exp/avsr_train
   espnet-vivit plot exp/avsr_train --data dump/raw
   espnet-vivit score --ref data/test/text --hyp 1best_recog/text --out score
-  espnet-vivit score --help
   espnet-vivit transcribe talk.mp4 --model exp/avsr_train --output txt,srt
 """
 

@@ -9,7 +9,6 @@ seconds and more.
 Exit code 0: everything that is needed works, whatever optional parts are missing; 1: something needed does not.
 """
 
-import argparse
 import os
 import platform
 import sys
@@ -17,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 
 from espnet_vivit import __version__
+from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.doctor_trials import ABSENT, BROKEN, OK, TRIALS, Finding, installed_version
 
 DISTRIBUTION = "espnet-vivit"
@@ -96,7 +96,7 @@ def report(findings: Sequence[Finding]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="espnet-vivit doctor",
         description="What works on this machine, what is missing, what to type. Exit code 1: something needed fails.",
         epilog="example: espnet-vivit doctor",

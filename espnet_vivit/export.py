@@ -11,7 +11,6 @@ maximum): a quarter of the size; activations stay float32.
 All windows of a batch go through ViViT in one pass, so memory grows with the clip: cut recordings beyond a minute.
 """
 
-import argparse
 import contextlib
 import json
 import logging
@@ -22,6 +21,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.errors import ConfigError, MissingDependencyError
 from espnet_vivit.units import VIDEO_RATE_HZ
 
@@ -159,7 +159,7 @@ def _quiet():
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="espnet-vivit export",
         description="Write a trained model's video side (frontend, encoder, CTC) as an ONNX file for onnxruntime.",
         epilog="example: espnet-vivit export exp/avsr_train model.onnx --int8",

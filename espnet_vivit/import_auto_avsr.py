@@ -9,10 +9,10 @@ units (`token index` per line, from <unk> 1; blank and end are added) or a list 
 `--bpemodel`, the sentencepiece model beside it, is for training only.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.errors import DataError
 
 WEIGHTS = "auto_avsr.pth"
@@ -68,7 +68,7 @@ def read_units(path: Path) -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="espnet-vivit import-auto-avsr",
         description="Make an experiment folder of a published Auto-AVSR model, video or audio.",
         epilog="example: espnet-vivit import-auto-avsr vsr_trlrs3_base.pth exp/auto_avsr "

@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.errors import EspnetVivitError
 from espnet_vivit.media.quality import MEASURES, MODALITIES
 from espnet_vivit.media.quality_folder import SHEETS, How, Video, describe, find_videos, inspect_files
@@ -94,7 +95,7 @@ class _Teller:
 
 def build_parser() -> argparse.ArgumentParser:
     columns = "\n".join(f"  {name:24}{what}" for name, what in MEASURES.items())
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="espnet-vivit inspect",
         description="What is in videos, and whether their mouths can be read: verdict, reasons, contact sheets.",
         epilog="what is measured:\n" + columns + "\n\nexit codes: 0 none rejected, 1 an error, 3 some are rejected\n"

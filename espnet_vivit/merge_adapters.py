@@ -6,7 +6,6 @@ complete, and answer as the adapted model did (1e-5 on a float32 base; a 4-bit b
 they compute when decoding, is measured and said.
 """
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 import yaml
 
 from espnet_vivit.adapters.merge import merge_adapters
+from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.errors import ConfigError, DataError
 from espnet_vivit.frontend.presets import trained_preset
 from espnet_vivit.units import SAMPLES_PER_FRAME
@@ -85,7 +85,7 @@ def answers(model: torch.nn.Module, streams: dict[str, torch.Tensor]) -> list[to
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="espnet-vivit merge-adapters",
         description="Fold LoRA or QLoRA adapters into a plain model that decodes without peft and bitsandbytes.",
         epilog="example: espnet-vivit merge-adapters exp/avsr_qlora exp/avsr_merged",

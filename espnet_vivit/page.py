@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.errors import ConfigError, EspnetVivitError, MissingDependencyError
 from espnet_vivit.page_clips import render_examples, write_spoken_video
 from espnet_vivit.transcribe import MODALITIES, Transcriber, duration_s
@@ -218,7 +219,7 @@ def _gradio():
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="espnet-vivit page",
         description="Serve a local web page to try a model on.",
         epilog="example: espnet-vivit page --model exp/avsr_train",

@@ -18,6 +18,7 @@ from pathlib import Path
 import jiwer
 import numpy as np
 
+from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.errors import ConfigError, DataError, EspnetVivitError, InputError
 from espnet_vivit.score import align_words, read_transcripts
 from espnet_vivit.training_log import TrainingHistory, read_training_history
@@ -174,7 +175,7 @@ def read_clips(video_scp, ref, hyp, *, utts: Sequence[str] = (), rows: int = 8) 
 
 
 def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m espnet_vivit.plots",
         description="Training curves and contact sheets as PNG.",
         epilog="example: python -m espnet_vivit.plots curves --exp exp/avsr_vivit --out curves.png",

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.errors import ConfigError, EspnetVivitError
 
 STOPPED = 130
@@ -40,7 +41,7 @@ SHOWN_CAUSES = 5
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="espnet-vivit prepare",
         description="Find the mouths in a corpus's videos, crop and judge them, and list them for training.",
         epilog="exit codes: 0 done, 1 an error, 130 stopped; the same command goes on from there\nexample: "

@@ -7,12 +7,12 @@ length, noise and class of word, confused words and lip shapes where something h
 one clip of each test set. What is left out is named with its reason. Exit codes: 0 written, 1 an error.
 """
 
-import argparse
 import base64
 import html
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.corpora.scp import read_scp
 from espnet_vivit.decoded import CLEAN, Result, collect
 from espnet_vivit.error_breakdown import by_class, by_length, by_noise, confused_words, viseme_confusions
@@ -195,7 +195,7 @@ def _draw_attention(encoder, video: str, path: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="espnet-vivit plot",
         description="How an experiment trained and where its errors are: one HTML page, and its pictures as PNG.",
         epilog="example: espnet-vivit plot exp/avsr_vivit --data dump/raw",

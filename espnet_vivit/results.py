@@ -21,6 +21,7 @@ from importlib import import_module
 from pathlib import Path
 
 from espnet_vivit.bootstrap import RESAMPLES
+from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.decoded import Result, collect
 from espnet_vivit.error_rates import MISSING_POLICIES
 from espnet_vivit.errors import ConfigError, DataError, EspnetVivitError, unknown_name
@@ -91,7 +92,7 @@ def find_decode_dirs(experiment: Path, inference_tag: str | None) -> list[Path]:
 
 
 def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m espnet_vivit.results",
         description="Score all decode folders of an experiment and write the table into RESULTS.md.",
         epilog="example: python -m espnet_vivit.results --exp exp/avsr_vivit --data dump/raw --out RESULTS.md "

@@ -11,7 +11,6 @@ of another hypothesis file by paired bootstrap. A collapsed model (one answer fo
 Exit code 0: scored; 1: an error, which names the utterances or the file.
 """
 
-import argparse
 import json
 import os
 import sys
@@ -22,6 +21,7 @@ from pathlib import Path
 import jiwer
 
 from espnet_vivit.bootstrap import LEVEL, RESAMPLES, Interval
+from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.error_rates import MISSING_POLICIES, Counts, Score, score
 from espnet_vivit.errors import DataError, EspnetVivitError
 
@@ -127,10 +127,10 @@ def _replace(path: Path, text: str) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m espnet_vivit.score",
+    parser = CommandParser(
+        prog="espnet-vivit score",
         description="Word and character error rate with alignments, a bootstrap interval and sclite files.",
-        epilog="example: python -m espnet_vivit.score --ref data/test/text --hyp 1best_recog/text --out score",
+        epilog="example: espnet-vivit score --ref data/test/text --hyp 1best_recog/text --out score",
     )
     parser.add_argument("--ref", required=True, help="reference file, `utterance-id words...` per line")
     parser.add_argument("--hyp", required=True, help="hypothesis file, same form")

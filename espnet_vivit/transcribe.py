@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.errors import ConfigError, EspnetVivitError, MediaError, unknown_name
 
 if TYPE_CHECKING:
@@ -256,7 +257,7 @@ def streams_of(path: Path) -> set[str]:
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="espnet-vivit transcribe",
         description="Read speech from video files, their sound, or both.",
         epilog="example: espnet-vivit transcribe talk.mp4 --model exp/avsr_train --output txt,srt",

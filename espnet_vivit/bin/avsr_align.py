@@ -20,6 +20,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from espnet_vivit.bin.command import exit_status, write_lines
+from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.corpora.data_dir import WordTime, format_word_times, parse_word_times, read_scp
 from espnet_vivit.errors import ConfigError, DataError, InputError
 from espnet_vivit.score import read_transcripts
@@ -66,7 +67,7 @@ def _streams(batch: Mapping, names: Sequence[str]) -> dict:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--asr_model_file", type=Path, help="a trained model")
     parser.add_argument("--asr_train_config", type=Path, help="default: config.yaml beside the model file")
     parser.add_argument("--modality", help="streams to use, video, audio or multimodal; default: all there are")

@@ -6,17 +6,17 @@
 Voices are drawn by seed and utterance id (`espnet_vivit.corpora.noise`), so a second run writes the same samples.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_vivit.bin.command import exit_status
+from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.corpora.noise import MIN_TALKERS, add_babble
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         description="Put babble under the sound of a test set.",
         epilog="example: python -m espnet_vivit.bin.avsr_babble --data data/test --talkers data/train "
         "--out data/test_babble_0db --snr_db 0",

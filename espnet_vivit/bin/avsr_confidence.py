@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_vivit.bin.command import exit_status
+from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.decode.calibration import judged_words, reliability
 from espnet_vivit.errors import DataError
 from espnet_vivit.score import read_transcripts
@@ -33,7 +34,7 @@ def read_confidences(folder: Path) -> dict[str, list[float]]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ref", type=Path, required=True, help="the true transcripts, `utterance words...`")
     parser.add_argument("--hyp", type=Path, required=True, help="1best_recog folder with text and confidence")
     parser.add_argument("--bins", type=int, default=10, help="rows of the table")

@@ -7,13 +7,13 @@ products, convolutions and attention; two operations are one multiply-accumulate
 is said and is not counted; how long all of it takes is in the `timing` that decoding leaves behind.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_vivit.bin.command import exit_status, replaced_when_complete
+from espnet_vivit.command_parser import CommandParser
 
 FRAMES = 100  # four seconds
 
@@ -75,7 +75,7 @@ def measure(model_file: Path, config: Path | None = None) -> dict:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         description="Count a trained model's parameters and multiply-accumulates per frame.",
         epilog="example: python -m espnet_vivit.bin.avsr_cost --asr_model_file exp/avsr/valid.acc.ave.pth "
         "--out exp/avsr/cost.json",

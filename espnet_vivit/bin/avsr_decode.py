@@ -22,6 +22,7 @@ from pathlib import Path
 
 from espnet_vivit.bin.avsr_streams import STREAMS, data_option, modality_of, read_yaml
 from espnet_vivit.bin.command import exit_status, write_lines
+from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.corpora.data_dir import read_scp
 from espnet_vivit.decode_timing import TIMING, join_timings, write_timing
 from espnet_vivit.errors import ConfigError, DataError, unknown_name
@@ -187,7 +188,7 @@ def join(args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         description="Decode test sets with every modality that a model serves.",
         formatter_class=argparse.RawTextHelpFormatter,
     )

@@ -10,13 +10,13 @@ share `--max_excluded` does not fit; 1: more does not fit (nothing is written), 
 Without `--word_times`, or where that file does not exist, the spoken span is reported as unknown.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_vivit.bin.avsr_tokens import tokenizer
 from espnet_vivit.bin.command import exit_status, write_lines
+from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.corpora.data_dir import parse_word_times
 from espnet_vivit.errors import DataError
 from espnet_vivit.feasibility import check_feasibility
@@ -54,7 +54,7 @@ def read_spans(path: Path) -> dict[str, tuple[float, float]]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m espnet_vivit.bin.avsr_feasibility",
         description="Check that CTC can align every training utterance, and list those that it can.",
         epilog="example: python -m espnet_vivit.bin.avsr_feasibility --text dump/raw/train/text --num_frames "

@@ -6,13 +6,13 @@ Only what is trained on is filtered; test sets are scored whole. Whether the lab
 where tokens and feature rate are known.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_vivit.bin.avsr_format import SHAPE_FILES
 from espnet_vivit.bin.command import exit_status, write_lines
+from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.corpora.data_dir import Utterance, read_data_dir, read_scp, write_data_dir
 from espnet_vivit.errors import ConfigError, DataError
 from espnet_vivit.units import seconds_of_frames, seconds_of_samples
@@ -53,7 +53,7 @@ def filter_data_dir(data: Path, out: Path, *, min_duration: float, max_duration:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         description="Keep the clips of a data directory that are neither too short nor too long.",
         epilog="example: python -m espnet_vivit.bin.avsr_filter --data dump/raw/org/train --out dump/raw/train",
     )

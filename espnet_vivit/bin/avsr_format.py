@@ -10,7 +10,6 @@ Out: the data directory with absolute paths, plus `video_shape` (`utterance T,H,
 from which stage 10 makes batches without decoding anything again.
 """
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from espnet_vivit.bin.command import exit_status, write_lines
+from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.corpora.data_dir import Utterance, check_disjoint, validate_data_dir, write_data_dir
 from espnet_vivit.errors import DataError, EspnetVivitError
 from espnet_vivit.media.video_file import probe_video
@@ -126,7 +126,7 @@ def check_held_out(train: Path, held_out: Sequence[Path]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         description="Check the clips of a data directory and write it with their shapes.",
         epilog="example: python -m espnet_vivit.bin.avsr_format --data data/train --out dump/raw/org/train",
     )

@@ -8,13 +8,13 @@
 The model and its training are ESPnet's; its `--collect_stats` is replaced by counting tokens, which needs no model.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_vivit.bin.avsr_feasibility import read_labels
 from espnet_vivit.bin.command import exit_status, write_lines
+from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.errors import ConfigError
 
 
@@ -26,7 +26,7 @@ def write_text_shapes(text: Path, out: Path, *, token_list: Path, token_type: st
 
 
 def shapes(argv: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m espnet_vivit.bin.avsr_lm shapes")
+    parser = CommandParser(prog="python -m espnet_vivit.bin.avsr_lm shapes")
     parser.add_argument("--train", type=Path, required=True, help="transcripts to train on")
     parser.add_argument("--valid", type=Path, required=True, help="transcripts to validate on")
     parser.add_argument("--out", type=Path, required=True, help="folder for train/ and valid/")

@@ -14,11 +14,12 @@ from pathlib import Path
 
 from espnet_vivit.bin.avsr_feasibility import read_labels
 from espnet_vivit.bin.command import exit_status, write_lines
+from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.errors import ConfigError
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", type=Path, required=True, help="transcripts to count n-grams in")
     parser.add_argument("--valid", type=Path, help="transcripts to measure the perplexity of")
     parser.add_argument("--order", type=int, default=3, help="the longest n-gram")

@@ -9,7 +9,6 @@ is therefore noted in its folder as `made_from.json` and compared. A checkpoint 
 before anything is loaded; the training will go on from the one before it, or, without one, cannot go on.
 """
 
-import argparse
 import hashlib
 import json
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from espnet_vivit.bin.command import exit_status, write_lines
 from espnet_vivit.checkpoints import find_checkpoint
+from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.errors import ConfigError, DataError
 
 NOTE = "made_from.json"
@@ -55,7 +55,7 @@ def check_resume(experiment: Path, origin: Mapping[str, str], *, resume_changed:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         description="Check that a training may begin, or go on, in an experiment's folder.",
         epilog="example: python -m espnet_vivit.bin.avsr_resume --exp exp/avsr_X --config conf/train.yaml "
         "--token_list data/token_list/word/tokens.txt --shapes exp/avsr_stats_word/train/video_shape",

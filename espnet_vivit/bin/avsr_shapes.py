@@ -9,7 +9,6 @@ utterances from these files, so one that CTC cannot align (`espnet_vivit.feasibi
 printed, and more than `--max_infeasible` of them is an error.
 """
 
-import argparse
 import os
 import shutil
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 from espnet_vivit.bin.avsr_feasibility import UNKNOWN, read_labels, read_num_frames, read_spans
 from espnet_vivit.bin.avsr_format import SHAPE_FILES
 from espnet_vivit.bin.command import exit_status, write_lines
+from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.corpora.data_dir import read_scp
 from espnet_vivit.errors import DataError
 from espnet_vivit.feasibility import check_feasibility
@@ -85,7 +85,7 @@ def same_files(first: Path, second: Path) -> bool:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         description="Write the lengths of all utterances, from which ESPnet makes batches.",
         epilog="example: python -m espnet_vivit.bin.avsr_shapes --train dump/raw/train --valid dump/raw/dev "
         "--out exp/avsr_stats_word --token_list data/token_list/word/tokens.txt --token_type word",

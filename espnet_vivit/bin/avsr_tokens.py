@@ -7,7 +7,6 @@ The tokens are those of ESPnet's own tokenizers (`espnet2.text`), which tests us
 several seconds, so counting is done here. Sentencepiece: Kudo and Richardson 2018, https://github.com/google/sentencepiece.
 """
 
-import argparse
 import shutil
 import sys
 from collections import Counter
@@ -15,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from espnet_vivit.bin.command import exit_status, write_lines
+from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.errors import ConfigError, DataError, unknown_name
 
 TOKEN_TYPES = ("char", "word", "bpe")
@@ -124,7 +124,7 @@ def write_token_list(
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         description="Make the token list of a training set.",
         epilog="example: python -m espnet_vivit.bin.avsr_tokens --text dump/raw/train/text --token_type word "
         "--out data/token_list/word",
