@@ -71,7 +71,9 @@ class FreezeUntil:
         for group in self._groups():
             group["steps_done"] += 1
             if group["steps_done"] == group["frozen_until"]:
-                logging.info("%s learns from here on, after %d steps", group["name"], group["frozen_until"])
+                part = _part(group)
+                if part in self.model.held_towers:  # not yet said of another of its groups
+                    logging.info("%s learns from here on, after %d steps", part, group["frozen_until"])
                 self._unfreeze(group)
 
     def _after_loading(self, optimizer) -> None:

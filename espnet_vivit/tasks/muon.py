@@ -144,12 +144,18 @@ def hidden_matrices(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def _compare_methods(optimizer: torch.optim.Optimizer, state: dict) -> None:
-    saved = [group.get("method") for group in state["param_groups"]]
-    own = [group["method"] for group in optimizer.param_groups]
+    saved, own = (
+        [f"{len(group['params'])} of {group.get('method')}" for group in groups]
+        for groups in (state["param_groups"], optimizer.param_groups)
+    )
     if saved != own:
-        found = "another optim" if None in saved else f"groups of {', '.join(map(str, saved))}"
-        fix = "Resume with what it had, or begin a new experiment from its weights with init_param"
-        raise ConfigError("the training to be resumed does not fit optim: muon", found=found, fix=fix)
+        other = any("method" not in group for group in state["param_groups"])
+        raise ConfigError(
+            "the training to be resumed does not fit optim: muon",
+            found="another optim" if other else f"groups of {', '.join(saved)} parameters",
+            expected=None if other else ", ".join(own),
+            fix="Resume with the optim, rates and freeze_param that it had, or begin a new experiment with init_param",
+        )
 
 
 add_optimizer(NAME, Muon)

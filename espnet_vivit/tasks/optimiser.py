@@ -154,7 +154,8 @@ def group_table(optimizer: Optimizer) -> str:
     for group in optimizer.param_groups:
         count = sum(parameter.numel() for parameter in group["params"] if parameter.requires_grad)
         frozen = f", frozen until step {group['frozen_until']}" if group["frozen_until"] else ""
-        lines.append(f"{group['name']}: {count:,} trained parameters, learning rate {group['lr']:.3g}{frozen}")
+        method = f", {group['method']}" if "method" in group else ""
+        lines.append(f"{group['name']}{method}: {count:,} trained parameters, learning rate {group['lr']:.3g}{frozen}")
     return "\n".join(lines)
 
 

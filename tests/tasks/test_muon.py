@@ -194,8 +194,14 @@ def test_float16s_scaler_unscales_and_skips_steps_of_both():
 def test_the_state_of_another_optimiser_is_refused_in_both_directions():
     model = fresh()
     muon, adamw = optimizer_of(model), optimizer_of(fresh(), optim="adamw", optim_conf={"lr": LR})
-    with pytest.raises(ConfigError, match=r"does not fit optim: muon: found another optim\. Resume with what it had"):
+    with pytest.raises(ConfigError, match=r"does not fit optim: muon: found another optim\. Resume with the optim"):
         optimizer_of(fresh()).load_state_dict(adamw.state_dict())
+    other = fresh()
+    other.encoder.requires_grad_(False)
+    with pytest.raises(
+        ConfigError, match=r"found groups of \d+ of adamw, \d+ of muon parameters; expected \d+ of adam"
+    ):
+        optimizer_of(other, freeze_param=["encoder"]).load_state_dict(muon.state_dict())
     with pytest.raises(ConfigError, match=r"the training to be resumed had optim: muon\. Say optim: muon again"):
         adamw.load_state_dict(muon.state_dict())
 
