@@ -98,4 +98,6 @@ def report(found: Mapping) -> str:
             f"keeps {found['kept_words']:.1%} of {found['words']} words, {found['accuracy']:.0%} or more of them right"
         )
         lines.append(f"pieces with a mean confidence from {found['min_confidence']:.3f} on are believed: {kept}")
+        if found["kept_words"] == 1.0:
+            lines.append("no piece measured was below that; what is, has not been seen here and is not believed")
     return "\n".join(lines)

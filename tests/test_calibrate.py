@@ -5,7 +5,7 @@ import json
 import pytest
 
 from espnet_vivit import cli
-from espnet_vivit.calibrate import calibrate
+from espnet_vivit.calibrate import calibrate, report
 from espnet_vivit.errors import DataError
 from espnet_vivit.package import Package
 from tests.experiments import write_experiment
@@ -26,6 +26,12 @@ def test_the_threshold_is_the_lowest_mean_confidence_with_so_many_right_words(ac
     assert found["right"] == pytest.approx(4 / 7) and found["words"] == 7 and found["utterances"] == 4
     assert sum(part["words"] for part in found["curve"]) == 7
     json.dumps(found, allow_nan=False)
+
+
+def test_a_threshold_below_which_nothing_was_seen_says_so():
+    said = "has not been seen here"
+    assert said in report(calibrate(REFERENCES, HYPOTHESES, CONFIDENCES, accuracy=0.5))
+    assert said not in report(calibrate(REFERENCES, HYPOTHESES, CONFIDENCES, accuracy=0.8))
 
 
 def test_a_model_that_is_never_right_is_not_believed():
