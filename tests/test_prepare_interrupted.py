@@ -147,7 +147,7 @@ def make(clip, options):
     return Outcome(clip.utt_id, verdict, reasons, measures, video=clip.video, num_frames=75, shape=(96, 96))
 
 prepared.make_clip = make
-clips = auto_avsr_clips(root, {"train": root / "train.csv", "test": root / "test.csv"}, units=["GOOD", "MORNING"])
+clips = auto_avsr_clips(root, {"train": root / "train.csv", "test": root / "test.csv"}, units=["", "▁GOOD", "▁MORNING"])
 how = ClipOptions(folder=str(out / "clips"), modality="video")
 prepared.prepare_clips(clips, out, options=how, nj=0, progress=False)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)

@@ -93,8 +93,10 @@ def test_every_frame_is_decoded_once_owned_and_pieces_are_bounded(streams, step)
         if "speech" in streams:
             np.testing.assert_array_equal(piece.stretch.speech, whole.speech[begin * SAMPLES : end * SAMPLES])
         if "video" in streams:
-            np.testing.assert_array_equal(piece.stretch.clip.frames, whole.clip.frames[begin:end])
-            np.testing.assert_array_equal(piece.stretch.clip.mouth_opening, whole.clip.mouth_opening[begin:end])
+            for name in ("frames", "mouth_opening", "source_change"):
+                np.testing.assert_array_equal(
+                    getattr(piece.stretch.clip, name), getattr(whole.clip, name)[begin:end], err_msg=name
+                )
 
 
 def test_a_piece_ends_where_another_face_begins():
