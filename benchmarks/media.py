@@ -1,11 +1,12 @@
 """How fast files become mouth clips, and how far the mouth is from given landmarks.
 
-    python benchmarks/media.py ../shared/data/grid              every detector that works here, 48 videos
+    python benchmarks/media.py ../shared/data/grid              every detector that works here, 40 videos
     python benchmarks/media.py FOLDER --detector haar --detect-every 3 --clips 12
 
 FOLDER holds `original/*/*.mpg` and `landmarks/*/*.npy`. Frames per second of one core: all CPU time of this process and
 of MediaPipe (decode, detect, align, crop, sound). The first clip, in which libraries are loaded, is not counted.
-Errors are distances of the mouth point in pixels, before smoothing.
+Errors are distances of the mouth point in pixels, before smoothing. Programs beside it make processor time longer; as
+root, `chrt -f 10 taskset -c 1 python benchmarks/media.py …` has a core to itself.
 """
 
 import argparse
