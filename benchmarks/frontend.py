@@ -51,10 +51,9 @@ def main() -> None:
     name = f"vivit-{options.size}-{PATCH}x2"
     print(f"{name}, {PIXELS} pixels, {options.threads} thread(s), {options.rounds} rounds, torch {torch.__version__}")
     print(f"{machine()}")
-    encoder = vivit_encoder(name, pretrained=False, image_size=PIXELS, frame_adjust="window").eval()
     sections = {
-        "window": lambda: one_window(encoder, options.rounds, compiled=not options.no_compile),
-        "ragged": lambda: ragged_batch(encoder, options.rounds),
+        "window": lambda: one_window(windowed(name), options.rounds, compiled=not options.no_compile),
+        "ragged": lambda: ragged_batch(windowed(name), options.rounds),
         "long": lambda: cost_per_second(options.rounds, options.longest),
         "resnet": lambda: beside_resnet(options.rounds),
     }
@@ -128,18 +127,18 @@ def ragged_batch(encoder: VivitEncoder, rounds: int) -> None:
 
 
 def cost_per_second(rounds: int, longest_s: int) -> None:
-    """A longer clip must not cost more per second of video; with a small tower, to last minutes and not hours.
+    """A longer clip must not cost more per second of video; with the smallest tower, to last minutes and not hours.
 
     Beside the cost stands how often a frame is computed: what it would rise by if nothing but windows cost time.
     """
-    encoder = vivit_encoder("vivit-ti-16x2", pretrained=False, image_size=PIXELS, frame_adjust="window").eval()
-    overlap = encoder.window_overlap
-    print(f"\nvivit-ti-16x2, overlap {overlap}: cost of a second of video\n")
+    encoder = scratch_encoder()
+    side, overlap = encoder.vivit.config.image_size, encoder.window_overlap
+    print(f"\nViViT of conf/{SCRATCH.name}, overlap {overlap}: cost of a second of video\n")
     print("| clip | ms per second of video | ratio to 4 s | times a frame is computed | MB beyond input and output |")
     print("|---:|---:|---:|---:|---:|")
     rows = {}
     for seconds in sorted({4, 30, min(60, longest_s), longest_s}):
-        clip = torch.randint(0, 256, (1, seconds * VIDEO_RATE_HZ, PIXELS, PIXELS), dtype=torch.uint8)
+        clip = torch.randint(0, 256, (1, seconds * VIDEO_RATE_HZ, side, side), dtype=torch.uint8)
         rows[seconds] = lambda clip=clip: encoder(clip)
     times = in_turns(rows, rounds)
     for seconds, run in rows.items():
@@ -159,16 +158,14 @@ def beside_resnet(rounds: int) -> None:
     clip = torch.randint(0, 256, (1, frames, PIXELS, PIXELS), dtype=torch.uint8)
     lengths = torch.tensor([frames])
     resnet = ResNetFrontend().eval()
-    preset = yaml.safe_load(SCRATCH.read_text(encoding="utf-8"))["vision_encoder_conf"]
-    scratch = vivit_encoder(**preset, feature_rate="frame").eval()
+    scratch = scratch_encoder()
     rows = {"Conv3d-ResNet18, 88 pixels": lambda: resnet(clip[..., 4:92, 4:92], lengths)}
     side = scratch.vivit.config.image_size
     edge = (PIXELS - side) // 2
     cropped = clip[..., edge : edge + side, edge : edge + side]
     rows[f"ViViT of conf/{SCRATCH.name}, {side} pixels"] = lambda: scratch(cropped, lengths)
-    options = {"pretrained": False, "image_size": PIXELS, "frame_adjust": "window", "stem": "conv"}
     for size in ("ti", "s"):
-        encoder = vivit_encoder(f"vivit-{size}-16x2", **options).eval()
+        encoder = windowed(f"vivit-{size}-16x2", stem="conv")
         packed = copy.deepcopy(encoder).pack_weights()
         label = f"vivit-{size}-16x2, stem: conv, {PIXELS} pixels"
         rows[label] = lambda encoder=encoder: encoder(clip, lengths)
@@ -181,6 +178,18 @@ def beside_resnet(rounds: int) -> None:
         cost = 1 / paired_ratio(times[first], times[label])
         each = 1e3 * statistics.median(times[label]) / frames
         print(f"| {label} | {each:.2f} | {cost:.2f} | {watched(run)[0] / 1e6:.0f} |", flush=True)
+
+
+@torch.inference_mode(False)  # as it was loaded long before
+def windowed(name: str, *, stem: str = "tubelet") -> VivitEncoder:
+    return vivit_encoder(name, pretrained=False, image_size=PIXELS, frame_adjust="window", stem=stem).eval()
+
+
+@torch.inference_mode(False)
+def scratch_encoder() -> VivitEncoder:
+    """The ViViT of a recipe that trains without a checkpoint."""
+    preset = yaml.safe_load(SCRATCH.read_text(encoding="utf-8"))["vision_encoder_conf"]
+    return vivit_encoder(**preset, feature_rate="frame").eval()
 
 
 # the table ----------------------------------------------------------------------------------------------------------
