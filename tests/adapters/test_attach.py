@@ -83,6 +83,28 @@ def test_training_leaves_the_base_bit_identical_and_moves_adapters_and_the_rest(
     assert all(p.grad is None for p in model.parameters() if not p.requires_grad)
 
 
+@pytest.mark.parametrize("config", [LORA, QLORA], ids=["lora", "qlora"])
+def test_adapters_train_under_ddp_without_unused_parameters(folder, config, tmp_path):
+    """In a process group of this process alone DDP still sends all weights around, 4-bit ones too, and counts."""
+    if config is QLORA:
+        qlora_or_skip()
+    model = model_on(folder, tower_adapters={"vision_encoder": config}).train()
+    base = base_weights(model.vision_encoder)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        parallel = torch.nn.parallel.DistributedDataParallel(model)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+        for _ in range(2):  # the second forward raises if a parameter of the first had no gradient
+            optimizer.zero_grad()
+            parallel(**BATCH)[0].sum().backward()
+            optimizer.step()
+    finally:
+        torch.distributed.destroy_process_group()
+    assert all(p.grad is not None for name, p in model.named_parameters() if "lora_" in name)
+    for name, value in base_weights(model.vision_encoder).items():
+        assert torch.equal(value, base[name]), name
+
+
 def test_what_stands_behind_vivit_keeps_training(folder):
     conf = {"vision_encoder_conf": {**model_conf(folder), "output_dim": 8}}
     torch.manual_seed(0)
