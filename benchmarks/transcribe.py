@@ -160,8 +160,9 @@ def measure_memory(lengths_s: Sequence[int], *, threads: int) -> int:
     found = []
     with tempfile.TemporaryDirectory() as folder:
         model = build("tiny", Path(folder) / "model", **MEMORY_MODEL)
+        clip = noise(Path(folder) / "noise.mkv")
         for length_s in lengths_s:
-            recording = noise(Path(folder) / "noise.mkv", length_s)
+            recording = concatenate([clip], Path(folder), length_s)
             command = [sys.executable, "-c", _READ_ALONE, str(model), str(recording), str(threads)]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             megabytes, seconds, cpu = map(float, done.stdout.split()[-3:])
@@ -184,21 +185,20 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, result.duration
 """
 
 
-def noise(path: Path, length_s: int) -> Path:
-    """A recording of 48x48 pixels that change all the time, with sound; two seconds of it, again and again."""
+def noise(path: Path, length_s: int = 10) -> Path:
+    """A clip of 48x48 pixels that change all the time, with sound."""
     rng = np.random.default_rng(0)
-    smooth = np.cumsum(rng.integers(-3, 4, (2 * VIDEO_RATE_HZ, 48, 48)), axis=0) % 100 + 60
-    sound = (rng.standard_normal((2, 1, AUDIO_RATE_HZ)) * 3000).astype(np.int16)
     with av.open(str(path), "w") as target:
         video = target.add_stream("mpeg4", rate=VIDEO_RATE_HZ)
         video.height = video.width = 48
-        video.pix_fmt = "yuv420p"
+        video.pix_fmt, video.thread_count = "yuv420p", 1
         audio = target.add_stream("pcm_s16le", rate=AUDIO_RATE_HZ, layout="mono")
         for second in range(length_s):
-            begin = second % 2 * VIDEO_RATE_HZ
-            for picture in smooth[begin : begin + VIDEO_RATE_HZ].astype(np.uint8):
+            change = np.cumsum(rng.integers(-3, 4, (VIDEO_RATE_HZ, 48, 48)), axis=0)
+            for picture in (change % 100 + 60).astype(np.uint8):
                 target.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="gray").reformat(format="yuv420p")))
-            frame = av.AudioFrame.from_ndarray(sound[second % 2], format="s16", layout="mono")
+            sound = (3000 * rng.standard_normal((1, AUDIO_RATE_HZ))).astype(np.int16)
+            frame = av.AudioFrame.from_ndarray(sound, format="s16", layout="mono")
             frame.sample_rate, frame.pts = AUDIO_RATE_HZ, second * AUDIO_RATE_HZ
             target.mux(audio.encode(frame))
         target.mux(video.encode(None))

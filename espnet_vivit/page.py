@@ -132,7 +132,9 @@ def _word_html(word) -> str:
     )
 
 
+_NOTHING_YET = '<p class="yet">The words will stand here, coloured from red (a guess) to green (sure).</p>'
 _STYLE = """
+.yet { color: #777; padding: 8px 14px; }
 .words { line-height: 3.2; }
 .word { display: inline-block; padding: 2px 10px; margin: 3px; border-radius: 8px; color: #111; line-height: 1.4;
         text-align: center; font-size: 1.2rem; }
@@ -155,17 +157,19 @@ def build_page(reader: PageReader, *, examples: Sequence[Path] = ()):
 
     with gradio.Blocks(title="espnet_vivit", delete_cache=(_CLEAN_EVERY_S, _KEEP_S), analytics_enabled=False) as page:
         gradio.Markdown(
-            "# What is being said?\nA video of a speaking face in; its words out. It stays on this machine."
+            "# What is being said?\nA video of a speaking face in; its words out. It stays on this machine.\n"
+            "What your browser cannot play, such as MPEG-1 or Matroska, is read all the same."
         )
         with gradio.Row():
             with gradio.Column():
                 video = gradio.Video(label="Video", sources=["upload", "webcam"], height=320)
-                modality = gradio.Radio(list(reader.modalities), value="auto", label="Read from")
+                choices = list(reader.modalities)
+                modality = gradio.Radio(choices, value="auto", label="Read from", visible=len(choices) > 1)
                 button = gradio.Button("Read", variant="primary", elem_id="read")
                 if examples:
                     gradio.Examples([[str(path)] for path in examples], inputs=[video], label="Synthetic clips")
             with gradio.Column():
-                words = gradio.HTML(elem_id="words")
+                words = gradio.HTML(_NOTHING_YET, elem_id="words")
                 mouth = gradio.Video(
                     label="What the model saw (ViViT: and where it looked)",
                     interactive=False,
