@@ -83,6 +83,7 @@ def test_each_picture_is_decoded_looked_at_and_encoded_once(counts, experiment, 
     options = {"search": "ctc_greedy", "min_confidence": 0.0, "longest_piece_s": LONGEST_S}
     transcriber = Transcriber(experiment, detector="haar", **options)
     monkeypatch.setattr("espnet_vivit.transcription.recogniser._judge", lambda cut, clip: Believed())
+    assert transcriber.recogniser.speech2text.asr_model.vision_encoder._packed is not None, "on a CPU it can be"
     pieces = count_windows(transcriber, counts)
     transcriber.transcribe(recording)
     frames = SECONDS * 25

@@ -6,6 +6,7 @@ rejected from the sound alone, and says so.
 """
 
 import dataclasses
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from espnet_vivit.decode.speech2text import Speech2Text
 from espnet_vivit.decode.word_times import Transcript, Word
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.frontend.presets import trained_preset
+from espnet_vivit.frontend.vivit_clips import VivitEncoder
 from espnet_vivit.media.mouth_clip import MouthClip
 from espnet_vivit.media.mouth_roi import SIZE as MOUTH_SIZE
 from espnet_vivit.media.quality import Quality, assess_clip
@@ -62,6 +64,7 @@ class PieceRecogniser:
             device=device,
         )
         self.modality = self.speech2text.modality
+        _pack(self.speech2text.asr_model.vision_encoder)
         args = self.speech2text.asr_train_args
         self.preset = None
         if self.modality != "audio":
@@ -120,6 +123,13 @@ class PieceRecogniser:
         if self.mouth_view is not None:
             frames = shrink(middle(frames, self.mouth_view), self.mouth_size)
         return np.ascontiguousarray(crop(frames, self.preset, rng=None))
+
+
+def _pack(vision_encoder) -> None:
+    """A ViViT on a CPU computes from packed weights if it can, a sixth faster for ViViT-B; others as they are."""
+    if isinstance(vision_encoder, VivitEncoder):
+        with suppress(ConfigError):  # says what it cannot be packed for: another device, adapters
+            vision_encoder.pack_weights()
 
 
 def _judge(cut: Cut, clip: MouthClip) -> Quality:
