@@ -37,9 +37,13 @@ class ByEpoch:
 def read_by_epoch(where: str, option: object) -> ByEpoch:
     """The schedule that `option` describes; `where` names it in errors.
 
-    Raises ConfigError for epochs that are no whole numbers from 1, rising, or a mixture of numbers and lists.
+    Raises ConfigError for epochs that are no whole numbers from 1, rising, a mixture of numbers and lists, or values
+    that are neither.
     """
     if not isinstance(option, Mapping):
+        if not _is_number(option) and not _is_list(option):
+            expected = "a value, or a schedule by epoch such as {1: 0.0, 10: 0.5}"
+            raise ConfigError(where, found=repr(option), expected=expected)
         return ByEpoch((1,), (tuple(option) if _is_list(option) else option,))
     epochs, values = list(option), list(option.values())
     rising = all(isinstance(epoch, int) and epoch >= 1 for epoch in epochs) and all(a < b for a, b in pairwise(epochs))

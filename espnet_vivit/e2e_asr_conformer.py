@@ -22,6 +22,7 @@ from espnet_vivit.adapters.config import TOWERS, read_tower_adapters
 from espnet_vivit.auto_avsr import load_auto_avsr, model_options, read_state_dict
 from espnet_vivit.e2e_options import (
     ENCODER_SIZES,
+    check_loss_weights,
     check_streams,
     decoder_sizes,
     modality_of,
@@ -30,7 +31,6 @@ from espnet_vivit.e2e_options import (
     weight_sources,
     with_model_name,
 )
-from espnet_vivit.errors import ConfigError
 from espnet_vivit.frontend.feature_rate import check_feature_rate
 from espnet_vivit.fusion import ModalityDropout, align_audio, build_fusion
 from espnet_vivit.hybrid_loss import HybridLoss
@@ -104,8 +104,9 @@ class E2E(HybridLoss, ESPnetASRModel):
         extract_feats_in_collect_stats: bool = False,
     ):
         modality = modality_of(modality, vision_encoder, audio_encoder)
-        if frame_loss_weight < 0:
-            raise ConfigError("frame_loss_weight is negative", found=frame_loss_weight, expected="0 (off) or more")
+        check_loss_weights(
+            frame_loss_weight, ctc_weight=ctc_weight, interctc_weight=interctc_weight, lsm_weight=lsm_weight
+        )
         adapters, precision = read_tower_adapters(tower_adapters), Precision(amp_dtype)
         encoder_conf = dict(encoder_conf or {})
         width = encoder_conf.get("output_size", ENCODER_SIZES["output_size"])

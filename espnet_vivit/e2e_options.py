@@ -39,6 +39,15 @@ def modality_of(modality: str | None, vision_encoder: str | None, audio_encoder:
     return modality
 
 
+def check_loss_weights(frame_loss_weight: float, **shares: float) -> None:
+    """Raise ConfigError for a share that is none, such as a ctc_weight of 2, or a negative frame_loss_weight."""
+    if frame_loss_weight < 0:
+        raise ConfigError("frame_loss_weight is negative", found=frame_loss_weight, expected="0 (off) or more")
+    for name, share in shares.items():
+        if not 0 <= share <= 1:
+            raise ConfigError(f"{name} is a share", found=share, expected="0 to 1")
+
+
 def with_model_name(conf: Mapping | None, model_name: str | None) -> dict:
     """`vision_encoder_conf` with `vision_model_name` in it. Raises ConfigError where the two disagree."""
     conf = dict(conf or {})

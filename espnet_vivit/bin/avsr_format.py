@@ -51,7 +51,8 @@ def speech_shape(utterance: Utterance) -> tuple[int]:
         raise DataError(f"cannot read the sound file {utterance.wav} ({error})") from error
     if (info.samplerate, info.channels) != (AUDIO_RATE_HZ, 1):
         found = f"{info.samplerate} Hz, {info.channels} channels"
-        raise DataError(f"sound of {utterance.wav}", found=found, expected=f"{AUDIO_RATE_HZ} Hz, 1 channel")
+        expected, fix = f"{AUDIO_RATE_HZ} Hz, 1 channel", "Resample it at data preparation."
+        raise DataError(f"sound of {utterance.wav}", found=found, expected=expected, fix=fix)
     if info.frames != utterance.num_samples:
         expected = f"{utterance.num_samples} (utt2num_samples)"
         raise DataError(f"{utterance.wav}", found=f"{info.frames} samples", expected=expected)

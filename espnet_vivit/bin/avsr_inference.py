@@ -75,6 +75,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     ]
     if missing:
         raise ConfigError("options are missing: " + ", ".join(f"--{name}" for name in missing))
+    if not Path(args.asr_model_file).is_file():
+        raise ConfigError("no trained model", found=f"no file {args.asr_model_file}", fix="Train one (stage 11).")
     if args.ngpu not in (0, 1):
         raise ConfigError("decoding runs on one device", found=f"ngpu={args.ngpu}", expected="0 or 1")
     check_devices(args.ngpu)

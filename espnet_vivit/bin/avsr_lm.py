@@ -8,6 +8,7 @@
 The model and its training are ESPnet's; its `--collect_stats` is replaced by counting tokens, which needs no model.
 """
 
+import inspect
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 from espnet_vivit.bin.avsr_feasibility import read_labels
 from espnet_vivit.bin.command import exit_status, write_lines
 from espnet_vivit.command_parser import CommandParser
-from espnet_vivit.errors import ConfigError
+from espnet_vivit.errors import ConfigError, unknown_name
 
 
 def write_text_shapes(text: Path, out: Path, *, token_list: Path, token_type: str, bpemodel: Path | None) -> None:
@@ -46,9 +47,17 @@ def shapes(argv: Sequence[str]) -> None:
 
 def train(argv: Sequence[str]) -> None:
     from espnet_vivit.espnet_compat import quiet_espnet_import
+    from espnet_vivit.option_types import check_option_types
 
     with quiet_espnet_import():
-        from espnet2.tasks.lm import LMTask
+        from espnet2.tasks.lm import LMTask, lm_choices
+    args, _ = LMTask.get_parser().parse_known_args(argv)
+    model = lm_choices.get_class(args.lm)  # ESPnet passes lm_conf to it unseen
+    known = [name for name in inspect.signature(model).parameters if name != "vocab_size"]
+    for option in args.lm_conf:
+        if option not in known:
+            raise unknown_name(f"option in lm_conf for lm: {args.lm}", option, known)
+    check_option_types(f"lm_conf for lm: {args.lm}", args.lm_conf, model)
     LMTask.main(cmd=list(argv))
 
 
@@ -65,6 +74,9 @@ COMMANDS = {"shapes": shapes, "train": train, "perplexity": perplexity}
 
 def main(argv: Sequence[str] | None = None) -> None:
     argv = list(sys.argv[1:] if argv is None else argv)
+    if argv[:1] in (["--help"], ["-h"]):
+        print(__doc__)
+        return
     if not argv or argv[0] not in COMMANDS:
         raise ConfigError("avsr_lm needs a command", found=" ".join(argv[:1]) or "none", expected=" or ".join(COMMANDS))
     COMMANDS[argv[0]](argv[1:])

@@ -9,12 +9,14 @@ gets a line a minute. Reads the log lines of `espnet2.train.trainer` (202511) an
 warnings of a collapse are shown; lines that it does not know are dropped here and stay in the log.
 """
 
+import argparse
 import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.units import duration
 
 STARTED = re.compile(r"(\d+)/(\d+)epoch started")
@@ -82,7 +84,9 @@ def progress_lines(
             yield line.rstrip().split("INFO: ")[-1]
 
 
-def main() -> None:
+def main(argv: Sequence[str] = ()) -> None:
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args(argv)  # it has no options; the log comes on standard input
     clear = "\r\033[K" if sys.stdout.isatty() else ""
 
     def show_bar(text: str) -> None:
@@ -95,6 +99,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     try:
-        main()
+        main(sys.argv[1:])
     except KeyboardInterrupt:
         sys.exit(130)

@@ -42,7 +42,8 @@ def read_yaml(path: Path) -> dict:
     try:
         config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read the configuration {path} ({error})") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"cannot read the configuration {path} ({reason})", fix="Check its name and text.") from error
     if not isinstance(config, dict):
         raise ConfigError(f"the configuration {path} holds no options", expected="lines like `key: value`")
     return config

@@ -14,6 +14,7 @@ from espnet_vivit.e2e_options import modality_of, weight_sources
 from espnet_vivit.errors import ConfigError, DataError, WeightsError, unknown_name
 from espnet_vivit.espnet_compat import get_default_kwargs
 from espnet_vivit.init_parts import load_parts, weights_table
+from espnet_vivit.option_types import check_option_types
 from espnet_vivit.tasks.options import refused
 
 _PART_KINDS = ("vision_encoder", "audio_encoder", "encoder", "decoder")
@@ -25,6 +26,7 @@ def check_model_options(args: argparse.Namespace) -> None:
     for option in args.model_conf:
         if option not in known:
             raise unknown_name("option in model_conf", option, known)
+    check_option_types("model_conf", args.model_conf, model_module().E2E)
     if getattr(args, "use_adapter", False):
         raise refused("use_adapter", "in the configuration")
     args.modality = modality_of(args.modality, args.vision_encoder, args.audio_encoder)

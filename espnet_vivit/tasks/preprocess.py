@@ -20,6 +20,7 @@ from espnet_vivit.errors import ConfigError, DataError, EspnetVivitError, InputE
 from espnet_vivit.espnet_compat import AbsPreprocessor, TokenIDConverter
 from espnet_vivit.frontend.presets import VisualPreset
 from espnet_vivit.fusion import check_durations
+from espnet_vivit.option_types import check_option_types
 from espnet_vivit.tasks.augment import change_speed, crop, crop_to_words, flip, mask_time
 from espnet_vivit.tasks.frame_labels import check_words, frame_labels
 from espnet_vivit.tasks.pieces import tokenizer_for
@@ -195,6 +196,7 @@ def check_preprocessor_conf(conf: Mapping) -> None:
     for option in conf:
         if option not in known:
             raise unknown_name("option in preprocessor_conf", option, known)
+    check_option_types("preprocessor_conf", conf, AVSRPreprocessor)
 
 
 def _check(name: str, value, right: bool, expected: str) -> None:

@@ -7,6 +7,7 @@ import argparse
 
 from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.tasks.batches import MAX_PADDING, check_batch_options
+from espnet_vivit.tasks.criteria import check_criteria
 from espnet_vivit.tasks.launch import adapt_launch
 from espnet_vivit.tasks.out_of_memory import WAYS
 from espnet_vivit.tasks.recompute import check_tower_names
@@ -41,4 +42,5 @@ def check_training_options(args: argparse.Namespace) -> None:
             "multiple_iterator reads each epoch from lists cut into pieces, which checks and curriculum do not know",
             fix="Leave it out: lists of a whole corpus fit into memory, and clips are read when they are needed",
         )
+    check_criteria(args)
     adapt_launch(args)

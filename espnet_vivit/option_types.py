@@ -1,0 +1,43 @@
+"""Values of the wrong kind in a recipe's YAML: the constructor's annotations are the schema, as its names are."""
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
+
+from espnet_vivit.errors import ConfigError
+
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a name", types.NoneType: "null"}
+
+
+def check_option_types(where: str, conf: Mapping, taker: Callable) -> None:
+    """Raise ConfigError for an option that `taker` annotates as number, name or truth value, and that is none.
+
+    `where` names `conf` in the error. Options whose annotation says anything else are left to `taker`.
+    """
+    for name, parameter in inspect.signature(taker).parameters.items():
+        union = isinstance(parameter.annotation, types.UnionType)
+        wanted = typing.get_args(parameter.annotation) if union else (parameter.annotation,)
+        if name not in conf or conf[name] is parameter.default:  # ESPnet annotates `str` where it means `str | None`
+            continue
+        if not set(wanted) <= _KINDS.keys() or any(_is(conf[name], kind) for kind in wanted):
+            continue
+        fix = None
+        if isinstance(conf[name], str) and {int, float} & set(wanted) and _is_number(conf[name]):
+            fix = "YAML takes 1e-3 and '1' for text, 1.0e-3 and 1 for numbers"
+        expected = " or ".join(_KINDS[kind] for kind in wanted)
+        raise ConfigError(f"{name} in {where}", found=repr(conf[name]), expected=expected, fix=fix)
+
+
+def _is(value: object, kind: type) -> bool:
+    if isinstance(value, bool) or kind is bool:
+        return isinstance(value, bool) and kind is bool
+    return isinstance(value, int | float if kind is float else kind)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,59 @@
+"""Numbers, names and truth values in a YAML are of the kind that the constructor says."""
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from espnet_vivit.errors import ConfigError
+from espnet_vivit.option_types import check_option_types
+
+
+def part(
+    *,
+    blocks: int = 1,
+    rate: float = 0.1,
+    frozen: bool = False,
+    pooling: str = "mean",
+    width: int | None = None,
+    layers: Sequence[int] = (),
+    drop: float | Mapping[int, float] = 0.0,
+    free=None,
+    position: str = None,  # noqa: RUF013
+):
+    return blocks, rate, frozen, pooling, width, layers, drop, free, position
+
+
+RIGHT = {
+    "blocks": 2,
+    "rate": 1,
+    "frozen": True,
+    "pooling": "max",
+    "width": None,
+    "layers": [1],
+    "drop": {1: 0.1},
+    "position": None,
+}
+
+
+def test_what_fits_is_taken_and_what_no_annotation_says_is_left_alone():
+    check_option_types("part_conf", RIGHT, part)
+    check_option_types("part_conf", {"width": 3, "rate": 0.5, "free": object(), "layers": "x", "drop": "x"}, part)
+
+
+@pytest.mark.parametrize(
+    ("conf", "message"),
+    [
+        ({"blocks": "two"}, "blocks in part_conf: found 'two'; expected a whole number"),
+        ({"blocks": 1.5}, "blocks in part_conf: found 1.5; expected a whole number"),
+        ({"blocks": True}, "blocks in part_conf: found True; expected a whole number"),
+        ({"blocks": None}, "blocks in part_conf: found None; expected a whole number"),
+        ({"frozen": "no"}, "frozen in part_conf: found 'no'; expected true or false"),
+        ({"pooling": 3}, "pooling in part_conf: found 3; expected a name"),
+        ({"width": "big"}, "width in part_conf: found 'big'; expected a whole number or null"),
+        ({"rate": "1e-3"}, "rate in part_conf: found '1e-3'; expected a number. YAML takes 1e-3 and '1' for text"),
+    ],
+)
+def test_another_kind_is_an_error_that_names_it(conf, message):
+    with pytest.raises(ConfigError) as caught:
+        check_option_types("part_conf", conf, part)
+    assert str(caught.value).startswith(message)
