@@ -52,7 +52,7 @@ def vivit_encoder(
             window's CLS vector, repeated: for labels of whole clips).
         frame_adjust: "sample" brings every clip to `num_frames` frames; "window" thins nothing (see `windows`).
         window_overlap: frames shared by neighbouring windows, even.
-        max_windows: windows computed in one pass; None: 8 in inference, no bound in training.
+        max_windows: windows computed in one pass; None: 8 in inference (4 on a CPU), no bound in training.
         feature_rate: "tubelet" (12.5 Hz, max(1, T // 2) steps) or "frame" (25 Hz, T steps).
         image_size: height and width in pixels; other than the checkpoint's resizes its position table.
         normalization: of uint8 input: "scenic" is [-1, 1], "huggingface" what its processors give, [-3, 1].

@@ -205,7 +205,7 @@ def test_only_windows_of_the_clips_themselves_are_computed():
     assert sorted(passes) == [(1, 1 + 2 * 4), (2, 1 + 1 * 4), (3, 1 + 4 * 4)]
 
 
-@pytest.mark.parametrize(("max_windows", "largest"), [(None, 8), (3, 3), (100, 13)])
+@pytest.mark.parametrize(("max_windows", "largest"), [(None, 4), (3, 3), (100, 13)])
 def test_inference_bounds_the_windows_of_one_pass(max_windows, largest):
     video = gray_clip(13 * WINDOW)[None]
     passes = computed_windows(windowed(window_overlap=0, max_windows=max_windows), video, None)
