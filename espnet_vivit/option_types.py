@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from espnet_vivit.errors import ConfigError
 
+_AT_LEAST_ONE = ("num_blocks", "linear_units", "attention_heads", "output_size")
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a name", types.NoneType: "null"}
 
 
@@ -27,6 +28,17 @@ def check_option_types(where: str, conf: Mapping, taker: Callable) -> None:
             fix = "YAML takes 1e-3 and '1' for text, 1.0e-3 and 1 for numbers"
         expected = " or ".join(_KINDS[kind] for kind in wanted)
         raise ConfigError(f"{name} in {where}", found=repr(conf[name]), expected=expected, fix=fix)
+
+
+def check_sizes_and_rates(where: str, conf: Mapping) -> None:
+    """Raise ConfigError for layers of no size, and dropout rates that are no shares; ESPnet's parts take -1 blocks."""
+    for name, value in conf.items():
+        if not isinstance(value, int | float):  # where no annotation tells, the part itself judges
+            continue
+        if name in _AT_LEAST_ONE and value < 1:
+            raise ConfigError(f"{name} in {where}", found=value, expected="1 or more")
+        if name.endswith("dropout_rate") and not 0 <= value < 1:
+            raise ConfigError(f"{name} in {where}", found=value, expected="a share from 0 to below 1")
 
 
 def _is(value: object, kind: type) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 
 from espnet_vivit.errors import ConfigError, unknown_name
-from espnet_vivit.option_types import check_option_types
+from espnet_vivit.option_types import check_option_types, check_sizes_and_rates
 
 # name -> "module:callable"; imported when built, so that a ResNet does not pay for importing transformers
 VISION_ENCODERS = {
@@ -56,6 +56,7 @@ def build_checked(where: str, build: Callable, conf: Mapping | None, **given):
                 fix=f"Set {option} in one place only, at the top level",
             )
     check_option_types(where, conf, build)
+    check_sizes_and_rates(where, conf)
     return build(**{**conf, **given})
 
 

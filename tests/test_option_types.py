@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from espnet_vivit.errors import ConfigError
-from espnet_vivit.option_types import check_option_types
+from espnet_vivit.option_types import check_option_types, check_sizes_and_rates
 
 
 def part(
@@ -57,3 +57,17 @@ def test_another_kind_is_an_error_that_names_it(conf, message):
     with pytest.raises(ConfigError) as caught:
         check_option_types("part_conf", conf, part)
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("conf", "message"),
+    [
+        ({"num_blocks": -1}, "num_blocks in part_conf: found -1; expected 1 or more"),
+        ({"linear_units": 0}, "linear_units in part_conf: found 0; expected 1 or more"),
+        ({"attention_dropout_rate": 1.5}, "attention_dropout_rate in part_conf: found 1.5; expected a share"),
+    ],
+)
+def test_sizes_and_rates_that_no_layer_can_have(conf, message):
+    with pytest.raises(ConfigError, match=message):
+        check_sizes_and_rates("part_conf", conf)
+    check_sizes_and_rates("part_conf", {"num_blocks": 1, "linear_units": 8, "dropout_rate": 0})

@@ -35,6 +35,9 @@ def check_training_options(args: argparse.Namespace) -> None:
     check_tower_names(args.gradient_checkpointing)
     if args.on_out_of_memory not in WAYS:
         raise unknown_name("on_out_of_memory", args.on_out_of_memory, WAYS)
+    for name in ("batch_size", "batch_bins"):
+        if getattr(args, name) < 1:
+            raise ConfigError(name, found=getattr(args, name), expected="1 or more")
     if args.accum_grad < 1:
         raise ConfigError("accum_grad", found=args.accum_grad, expected="a number of batches per step, 1 or more")
     if args.multiple_iterator:

@@ -58,7 +58,8 @@ def test_every_folder_has_the_three_vision_encoders_and_every_file_is_tested():
     for folder in FOLDERS:
         names = {path.name for path in folder.glob("*.yaml")}
         assert {f"train_avsr_{name}.yaml" for name in ("vivit", "resnet", "linear")} | {"decode_avsr.yaml"} <= names
-    assert {path for folder in FOLDERS for path in folder.iterdir()} == {*TRAINING, *DECODING, *LANGUAGE}
+    found = {path for folder in FOLDERS for path in folder.iterdir() if path.name != "card.yaml"}  # of packages
+    assert found == {*TRAINING, *DECODING, *LANGUAGE}
 
 
 def clip(rng: np.random.Generator, side: int, frames: int) -> dict:
