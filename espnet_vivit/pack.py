@@ -9,7 +9,6 @@ the experiment. A model whose adapters stand on weights kept elsewhere is refuse
 whole one of it first.
 """
 
-import argparse
 import dataclasses
 import datetime
 import json
@@ -22,6 +21,7 @@ from pathlib import Path
 import yaml
 
 from espnet_vivit import __version__, package
+from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.errors import ConfigError, DataError
 from espnet_vivit.model_card import NOT_STATED, CardText, model_card, read_card, results_of
 from espnet_vivit.provenance import commit, versions
@@ -182,7 +182,7 @@ def _write_json(path: Path, value: Mapping) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="espnet-vivit pack",
         description="Make a package of a trained model: weights, configuration, tokens, licence, provenance, hashes.",
         epilog="example: espnet-vivit pack exp/avsr_train package.zip --card conf/card.yaml",

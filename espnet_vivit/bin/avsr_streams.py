@@ -15,7 +15,6 @@ The first shape file is the one that `batch_type: length` and `numel` count: of 
 that `batch_bins` is a number of video frames (length) or of pixels (numel), and not a sum of frames and samples.
 """
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from pathlib import Path
 import yaml
 
 from espnet_vivit.bin.command import exit_status
+from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.corpora.mouth_view import VIEW_NAME, read_mouth_view
 from espnet_vivit.errors import ConfigError, DataError, unknown_name
 from espnet_vivit.units import FEATURE_RATES
@@ -123,7 +123,7 @@ def train_options(config: Mapping, *, train: Path, valid: Path, stats: Path) -> 
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         description="Tell which streams a training configuration needs.",
         epilog="example: python -m espnet_vivit.bin.avsr_streams --config conf/train_avsr_vivit.yaml --ask modality",
         allow_abbrev=False,

@@ -91,6 +91,7 @@ def test_a_torch_without_muon_is_named(monkeypatch):
     ("option", "message"),
     [
         (["--optim_conf", "weight_decy=0.1"], "found 'weight_decy'"),
+        (["--batch_size", "0"], "batch_size: found 0; expected 1 or more"),
         (["--multiple_iterator", "true"], "multiple_iterator reads each epoch from lists cut into pieces"),
     ],
 )
