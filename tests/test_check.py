@@ -92,7 +92,7 @@ def test_without_a_token_list_one_is_made_for_the_check(corpus, tmp_path):
         ({"vision_encoder": "resnet18"}, "configuration", "unknown vision_encoder"),
         ({"vision_encoder": ..., "audio_encoder": ...}, "configuration", "the model has no input"),
         ({"token_type": "bpe"}, "tokens", "token_type bpe has no token list"),
-        ({"optim_conf": {"lrr": 1}}, "model", "optim_conf does not fit optim: adamw"),
+        ({"optim_conf": {"lrr": 1}}, "configuration", "Did you mean 'lr'"),
         ({"vision_encoder_conf": {"image_sise": 22}}, "model", "image_sise"),
         ({"vision_encoder": "vivit", "vision_encoder_conf": {"model_name": "nobody/nothing"}}, "model", "nobody"),
     ],
