@@ -24,7 +24,7 @@ def check_option_types(where: str, conf: Mapping, taker: Callable) -> None:
         if not set(wanted) <= _KINDS.keys() or any(_is(conf[name], kind) for kind in wanted):
             continue
         fix = None
-        if isinstance(conf[name], str) and {int, float} & set(wanted) and _is_number(conf[name]):
+        if isinstance(conf[name], str) and {int, float} & set(wanted) and is_number(conf[name]):
             fix = "YAML takes 1e-3 and '1' for text, 1.0e-3 and 1 for numbers"
         expected = " or ".join(_KINDS[kind] for kind in wanted)
         raise ConfigError(f"{name} in {where}", found=repr(conf[name]), expected=expected, fix=fix)
@@ -47,7 +47,8 @@ def _is(value: object, kind: type) -> bool:
     return isinstance(value, int | float if kind is float else kind)
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a text, which YAML takes 1e-3 for, was meant as a number."""
     try:
         float(text)
     except ValueError:

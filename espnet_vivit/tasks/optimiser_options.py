@@ -13,6 +13,7 @@ import torch
 
 from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.espnet_compat import add_optimizer_hooks, optim_classes, scheduler_classes
+from espnet_vivit.option_types import is_number
 from espnet_vivit.tasks.muon import NAME as MUON
 from espnet_vivit.tasks.optimiser import LEVELLING_SCHEDULERS
 
@@ -50,7 +51,7 @@ def _made(option: str, name: str, made: type, of: object, conf: Mapping):
     """The optimiser or scheduler that `conf` describes."""
     _check_keys(f"{option} of {name}", conf, made)
     for key, value in conf.items():
-        if isinstance(value, str) and _is_number(value):
+        if isinstance(value, str) and is_number(value):
             expected = f"a number, as {float(value)!r}"
             fix = "YAML takes 1e-3 for text, and 1.0e-3 for a number"
             raise ConfigError(f"{key} in {option}", found=f"the text {value!r}", expected=expected, fix=fix)
@@ -70,11 +71,3 @@ def _check_keys(where: str, conf: Mapping, taker: Callable) -> None:
     for key in conf:
         if key not in names:
             raise unknown_name(f"option in {where}", key, names)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -199,7 +199,7 @@ stage_score() {
 }
 
 stage_pack() {
-    local modality decoded model=${asr_exp} options=(--licence "not stated")
+    local modality decoded file model=${asr_exp} options=(--licence "not stated")
     [ ! -f "${pack_card}" ] || options=(--card "${pack_card}")
     for modality in video audio multimodal; do # confidences are there after --inference_args "--word_times true"
         decoded="${decode_dir}/${valid_set}_${modality}/1best_recog"
@@ -210,7 +210,9 @@ stage_pack() {
     if grep -q '^tower_adapters:$' "${asr_exp}/config.yaml"; then # a package is whole: adapters go into their bases
         model=${asr_exp}/merged
         "${PYTHON}" -m espnet_vivit.cli merge-adapters "${asr_exp}" "${model}" --weights "${inference_asr_model}"
-        cp "${asr_exp}"/{RESULTS.md,reliability.json} "${model}" 2> /dev/null || true # where they are there
+        for file in RESULTS.md reliability.json; do # the second only where confidences were judged
+            [ ! -f "${asr_exp}/${file}" ] || cp "${asr_exp}/${file}" "${model}"
+        done
     else
         options+=(--weights "${inference_asr_model}")
     fi
