@@ -213,10 +213,8 @@ stage_pack() {
         for file in RESULTS.md reliability.json; do # the second only where confidences were judged
             [ ! -f "${asr_exp}/${file}" ] || cp "${asr_exp}/${file}" "${model}"
         done
-    else
-        options+=(--weights "${inference_asr_model}")
     fi
-    "${PYTHON}" -m espnet_vivit.cli pack "${model}" "${asr_exp}/partial.zip" "${options[@]}"
+    "${PYTHON}" -m espnet_vivit.cli pack "${model}" "${asr_exp}/partial.zip" --weights "${inference_asr_model}" "${options[@]}" > /dev/null
     mv "${asr_exp}/partial.zip" "${asr_exp}/${asr_tag}.zip"
     echo "${asr_exp}/${asr_tag}.zip: $(du -h "${asr_exp}/${asr_tag}.zip" | cut -f1)"
 }
