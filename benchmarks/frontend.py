@@ -32,7 +32,6 @@ from espnet_vivit.units import VIDEO_RATE_HZ
 PIXELS, PATCH, WINDOW = 96, 16, 32
 RAGGED = (40, 75, 100, 150)  # frames of the clips of a batch
 SCRATCH = Path(__file__).resolve().parents[1] / "conf" / "train_tiny_video.yaml"  # to train without a checkpoint
-FREEZE = {"freezing": True}  # the compiler packs weights beforehand
 DTYPES = (torch.float32, torch.bfloat16)
 SECTIONS = ("window", "ragged", "long", "resnet")
 
@@ -74,8 +73,8 @@ def one_window(encoder: VivitEncoder, rounds: int, *, compiled: bool) -> None:
         rows[f"vivit_encoder{kind}"] = lambda one=one: one(clip)
         rows[f"vivit_encoder{kind}, packed"] = lambda packed=packed: packed(clip)
         if compiled:
-            ours = copy.deepcopy(one).compile_tower(options=FREEZE)
-            rows[f"stock VivitModel{kind}, compiled"] = library_steps(one, clip, options=FREEZE)
+            ours = copy.deepcopy(one).compile_tower(freeze_weights=True)
+            rows[f"stock VivitModel{kind}, compiled"] = library_steps(one, clip, compiled=True)
             rows[f"vivit_encoder{kind}, compiled"] = lambda ours=ours: ours(clip)
     report(f"one window of {WINDOW} frames", rows, rounds, work=window_flops(encoder.vivit.config))
 

@@ -16,7 +16,6 @@ shortest.
 """
 
 import argparse
-import math
 import os
 import resource
 import subprocess
@@ -31,13 +30,14 @@ import numpy as np
 import torch
 import yaml
 from measure import machine
+from recordings import concatenate
 from tqdm import tqdm
 
 from espnet_vivit.corpora.mini_av_grammar import WORDS
 from espnet_vivit.media.detectors import choose_detector
 from espnet_vivit.tasks.avsr import AVSRTask
 from espnet_vivit.tasks.options import read_config
-from espnet_vivit.transcribe import Transcriber, duration_s
+from espnet_vivit.transcribe import Transcriber
 from espnet_vivit.units import AUDIO_RATE_HZ, VIDEO_RATE_HZ
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -203,29 +203,6 @@ def noise(path: Path, length_s: int = 10) -> Path:
             target.mux(audio.encode(frame))
         target.mux(video.encode(None))
         target.mux(audio.encode(None))
-    return path
-
-
-def concatenate(clips: list[Path], folder: Path, length_s: float) -> Path:
-    """The clips one after the other, round and round, their packets copied with new times, until `length_s`."""
-    path, begun_s, number = folder / "long.mkv", 0.0, 0
-    with av.open(str(clips[0])) as first, av.open(str(path), "w") as target:
-        kinds = [stream.type for stream in (first.streams.video[0], *first.streams.audio[:1])]
-        streams = {kind: target.add_stream_from_template(getattr(first.streams, kind)[0]) for kind in kinds}
-        while begun_s < length_s:
-            clip = clips[number % len(clips)]
-            with av.open(str(clip)) as source:
-                kept = [getattr(source.streams, kind)[0] for kind in kinds]
-                origin_s = min(float(stream.start_time * stream.time_base) for stream in kept)
-                for packet in source.demux(kept):
-                    if packet.dts is None:
-                        continue
-                    shift = round((begun_s - origin_s) / packet.time_base)
-                    packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
-                    packet.stream = streams[packet.stream.type]
-                    target.mux(packet)
-            begun_s += math.ceil(duration_s(clip) * VIDEO_RATE_HZ) / VIDEO_RATE_HZ
-            number += 1
     return path
 
 

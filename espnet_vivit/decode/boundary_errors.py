@@ -9,7 +9,7 @@ import numpy as np
 from espnet_vivit.corpora.word_times import WordTime
 from espnet_vivit.errors import DataError
 
-NEAR_S = (0.04, 0.1, 0.2)  # one video frame; a syllable's half; a short word
+NEAR_S = (0.04, 0.08, 0.2)  # one video frame; two; a short word
 
 
 @dataclass(frozen=True)

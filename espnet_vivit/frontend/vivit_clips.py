@@ -17,6 +17,7 @@ from espnet_vivit.frontend.feature_cache import FeatureCache, Fingerprint
 from espnet_vivit.frontend.feature_rate import at_least_one, check_feature_rate, steps_at_rate
 from espnet_vivit.frontend.frame_adjust import FRAME_ADJUSTS, Finish, Tower, sampled_steps, window_steps
 from espnet_vivit.frontend.frame_adjust_graph import PaddedClips, has_tail, sampled_in_graph, windowed_in_graph
+from espnet_vivit.frontend.frozen_graph import compile_frozen
 from espnet_vivit.frontend.masking import check_video, zero_padding
 from espnet_vivit.frontend.packed_layers import PackedLayers, check_packable
 from espnet_vivit.frontend.presets import VisualPreset
@@ -118,13 +119,17 @@ class VivitEncoder(nn.Module):
             self.vivit.eval()
         return self
 
-    def compile_tower(self, **options) -> "VivitEncoder":
+    def compile_tower(self, *, freeze_weights: bool = False, **options) -> "VivitEncoder":
         """Let `torch.compile(..., fullgraph=True, **options)` make one kernel graph of each pass through the tower.
 
         What surrounds it stays as it is, so that still only windows of the clips themselves are computed: for ragged
         batches cheaper than compiling the whole encoder, whose graph computes padding too.
+
+        freeze_weights: graphs made without gradients hold the weights as constants, packed for the products. Faster on
+        a CPU, for a second copy in memory; later changes of the weights are not seen.
         """
-        self._tower_steps = torch.compile(tower_steps, fullgraph=True, **options)
+        compiler = compile_frozen if freeze_weights else torch.compile
+        self._tower_steps = compiler(tower_steps, fullgraph=True, **options)
         return self
 
     def pack_weights(self) -> "VivitEncoder":

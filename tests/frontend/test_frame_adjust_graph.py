@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 from espnet_vivit.errors import InputError
 from espnet_vivit.frontend.frame_adjust import Tower, window_steps
@@ -215,3 +216,18 @@ def test_what_the_compiler_makes_of_it_answers_as_before(whole):
         expected = encoder(video, lengths)[0]
         compiled = torch.compile(encoder, fullgraph=True) if whole else encoder.compile_tower()
         torch.testing.assert_close(compiled(video, lengths)[0], expected, atol=TOLERANCE, rtol=TOLERANCE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("freeze", [True, False], ids=["frozen", "not frozen"])
+def test_frozen_weights_are_packed_by_the_compiler(freeze):
+    """Needs a C++ compiler; what the compiler counts says whether it packed."""
+    encoder = tiny_vivit(frame_adjust="window", window_overlap=0, config={"num_hidden_layers": 1})
+    video, lengths = ragged((8, 8))
+    with torch.no_grad():
+        expected = encoder(video, lengths)[0]
+        counters.clear()
+        encoder.compile_tower(freeze_weights=freeze)
+        torch.testing.assert_close(encoder(video, lengths)[0], expected, atol=TOLERANCE, rtol=TOLERANCE)
+        packed = counters["inductor"]["mkldnn_linear_weight_pack_matcher_count"]
+        assert (packed > 0) == (freeze and torch.backends.mkldnn.is_available())

@@ -1,0 +1,79 @@
+"""Is a recording read as its parts are? GRID's clips one by one, and the same clips as one recording, cut by ourselves.
+
+    python benchmarks/concatenated.py --grid_root DIR --model egs/grid/avsr1/exp/avsr_train_vsr_vivit_word --split dev
+
+DIR holds mouth crops with manifest.tsv and align.tsv, as egs/grid/avsr1 takes them; they are put one behind another
+without encoding them again. Printed are word errors and how far the right words' boundaries are from the known ones.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from measure import machine
+from recordings import concatenate
+from tqdm import tqdm
+
+from espnet_vivit.corpora.grid import read_table, word_times
+from espnet_vivit.corpora.word_times import WordTime
+from espnet_vivit.decode.boundary_errors import boundary_errors
+from espnet_vivit.error_rates import score
+from espnet_vivit.transcribe import Transcriber
+from espnet_vivit.units import seconds_of_frames
+
+RECORDING = "recording"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--grid_root", type=Path, required=True)
+    parser.add_argument("--model", required=True, help="experiment or package that reads lips")
+    parser.add_argument("--split", default="dev", help="of manifest.tsv")
+    parser.add_argument("--limit", type=int, help="only so many clips")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    rows = read_table(options.grid_root / "manifest.tsv", ("utt_id", "split", "n_frames", "text", "video"))
+    rows = [row for row in rows if row["split"] == options.split][: options.limit]
+    known = word_times(options.grid_root / "align.tsv")
+    transcriber = Transcriber(options.model, modality="video", detector="centre", min_confidence=0)
+    print(f"{machine()}\n{len(rows)} clips of {options.split}, pieces of at most {transcriber.longest_piece_s:g} s")
+
+    clips = [options.grid_root / row["video"] for row in rows]
+    texts = {row["utt_id"]: row["text"] for row in rows}
+    found = {row["utt_id"]: words_of(transcriber, clip) for row, clip in zip(tqdm(rows), clips, strict=True)}
+    report("one by one", texts, known, found)
+
+    with tempfile.TemporaryDirectory() as folder:
+        words = words_of(transcriber, concatenate(clips, Path(folder)))
+    begins, frames = {}, 0
+    for row in rows:
+        begins[row["utt_id"]] = seconds_of_frames(frames)
+        frames += int(row["n_frames"])
+    shifted = [
+        WordTime(word.start_s + begin_s, word.end_s + begin_s, word.word)
+        for utt_id, begin_s in begins.items()
+        for word in known[utt_id]
+    ]
+    report("as one recording", {RECORDING: " ".join(texts.values())}, {RECORDING: shifted}, {RECORDING: words})
+
+
+def words_of(transcriber: Transcriber, video: Path) -> list[WordTime]:
+    return [WordTime(word.start_s, word.end_s, word.text) for word in transcriber.transcribe(video).words]
+
+
+def report(title: str, texts: Mapping[str, str], known: Mapping, found: Mapping[str, Sequence[WordTime]]) -> None:
+    heard = {utt_id: " ".join(word.word for word in words) for utt_id, words in found.items()}
+    result = score(texts, heard)
+    counts = result.words
+    print(
+        f"\n{title}: WER {100 * result.wer:.1f} %, {counts.substitutions} substituted, {counts.deletions} deleted, "
+        f"{counts.insertions} inserted of {counts.reference} words"
+    )
+    print(boundary_errors({utt_id: known[utt_id] for utt_id in found}, found).table())
+
+
+if __name__ == "__main__":
+    main()
