@@ -49,6 +49,7 @@ from espnet_vivit.tasks.options import PartChoices, adapt_parser, read_config
 from espnet_vivit.tasks.preprocess import AVSRPreprocessor, check_preprocessor_conf
 from espnet_vivit.tasks.recompute import checkpoint_towers
 from espnet_vivit.tasks.schedule import CosineWithWarmup  # noqa: F401 (importing it adds the scheduler)
+from espnet_vivit.tasks.token_check import check_known_tokens
 from espnet_vivit.tasks.trainer import AVSRTrainer, check_precision
 from espnet_vivit.tasks.training_options import add_training_arguments, check_training_options
 from espnet_vivit.training_facts import noted_facts
@@ -110,6 +111,7 @@ class AVSRTask(ASRTask):
             )
         if args.train_data_path_and_name_and_type or args.valid_data_path_and_name_and_type:
             check_training_data(args)  # else espnetez gives datasets of its own
+            check_known_tokens(args)
         # Nothing normalises by corpus statistics here, so collecting shapes needs no model unless it is asked for.
         args.model_conf.setdefault("extract_feats_in_collect_stats", False)
 
