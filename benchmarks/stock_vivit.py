@@ -6,15 +6,14 @@ from collections.abc import Callable
 import torch
 from transformers import VivitConfig, VivitModel
 
-from espnet_vivit.frontend.frozen_graph import compile_frozen
 from espnet_vivit.frontend.vivit_clips import VivitEncoder
 from espnet_vivit.frontend.vivit_weights import grid_of
 
 
-def library_steps(encoder: VivitEncoder, clip: torch.Tensor, *, compiled: bool = False) -> Callable:
+def library_steps(encoder: VivitEncoder, clip: torch.Tensor, *, compiler: Callable = lambda model: model) -> Callable:
     """The library's way with uint8 windows (W, 32, H, W'): normalised RGB through `VivitModel`, averaged over space.
 
-    The weights are those of `encoder`; compiled: by `torch.compile`, weights frozen.
+    The weights are those of `encoder`; compiler: `torch.compile` or its like.
     """
     config = copy.deepcopy(encoder.vivit.config)
     config.hidden_act = "gelu_fast"  # as in the published configuration
@@ -22,8 +21,7 @@ def library_steps(encoder: VivitEncoder, clip: torch.Tensor, *, compiled: bool =
     model.load_state_dict(encoder.vivit.state_dict())
     model = model.to(encoder.vivit.dtype)
     _, height, width = grid_of(config)
-    if compiled:
-        model = compile_frozen(model)
+    model = compiler(model)
 
     def run(windows: torch.Tensor = clip) -> torch.Tensor:
         rgb = (windows.float() / 127.5 - 1)[:, :, None].expand(-1, -1, 3, -1, -1)

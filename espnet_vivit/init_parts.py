@@ -2,12 +2,14 @@
 
     load_parts(model, {"vision_encoder": "google/vivit-b-16x2-kinetics400", "encoder": "vsr_trlrs3_base.pth"})
 
-In: part -> where its weights are. A part is a tower (`encoder`), or a module in one (`decoder.decoders`, for tokens of
-one's own). The weights may be a checkpoint of ours, a published Auto-AVSR model, the part's own state dict (`.pth` or
-`.safetensors`), or, for ViViT, a folder or hub id of Hugging Face. Every weight of the part must be there in its shape
-and none left over; what does not fit is named. Only tensors are read, a pickle with code in it is refused.
+In: part -> where its weights are. A part is a tower (`encoder`), or a module in one: `decoder.decoders` for tokens of
+one's own, `fusion.video_linear` where a lip reader gets sound as well (`fusion: add`). The weights may be a checkpoint
+of ours, a published Auto-AVSR model, the part's own state dict (`.pth` or `.safetensors`), or, for ViViT, a folder or
+hub id of Hugging Face. Every weight of the part must be there in its shape and none left over; what does not fit is
+named. Only tensors are read, a pickle with code in it is refused.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,11 +127,12 @@ def _read_file(path: Path) -> Mapping[str, Tensor]:
 
 
 def _match(part: str, targets: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The file's weights under our full names, by whichever of three ways of naming fits most of the part."""
+    """The file's weights under our full names, by whichever of four ways of naming fits most of the part."""
     ways = (  # our name -> the file's, and the prefix of all that belongs to the part
         (lambda name: name, f"{part}."),
         (auto_avsr_name, auto_avsr_name(f"{part}.")),
         (lambda name: name.removeprefix(f"{part}."), ""),
+        (lambda name: re.sub(r"^fusion\.(video|audio)_linear\.", "fusion.", name), "fusion."),  # of one stream alone
     )
     found = [({rename(name): name for name in targets}, prefix) for rename, prefix in ways]
     names, prefix = max(found, key=lambda way: sum(name in state for name in way[0]))

@@ -14,7 +14,7 @@ from espnet_vivit.errors import ConfigError, WeightsError
 from espnet_vivit.init_parts import load_parts, weights_table
 from espnet_vivit.tasks.avsr import AVSRTask
 from tests.auto_avsr import state_dict
-from tests.tiny import CONFIG, VOCABULARY, randomize, tiny_e2e, tiny_vivit
+from tests.tiny import CONFIG, VOCABULARY, randomize, raw_clip, tiny_e2e, tiny_vivit
 from tests.tiny_corpus import data_options, shape_options, write_config, write_tiny_corpus
 
 SIZES = {"odim": VOCABULARY, "width": 16, "heads": 2, "units": 32, "blocks": 2, "decoder_blocks": 1, "channels": 2}
@@ -94,6 +94,18 @@ def test_a_tower_for_another_picture_and_window_is_resized_as_the_frontend_itsel
     expected = vivit_encoder(str(tmp_path / "small"), image_size=24, num_frames=12)
     for name, value in expected.vivit.state_dict().items():
         torch.testing.assert_close(model.vision_encoder.vivit.state_dict()[name], value)
+
+
+def test_a_lip_reader_to_which_sound_is_added_begins_with_its_own_answers(tmp_path):
+    reader = randomize(tiny_e2e("video"), std=0.2).eval()
+    path = save(reader.state_dict(), tmp_path / "reader.pth")
+    model = model_of(fusion="add").eval()
+    parts = ("vision_encoder", "fusion.video_linear", "encoder", "decoder", "ctc")
+    load_parts(model, dict.fromkeys(parts, path))
+    for parameter in model.fusion.audio_linear.parameters():
+        parameter.data.zero_()
+    video = {"video": raw_clip(9)[None], "video_lengths": torch.tensor([9])}
+    assert torch.equal(model.encode(**video)[0], reader.encode(**video)[0])
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
