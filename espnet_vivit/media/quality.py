@@ -66,7 +66,10 @@ MIN_GOOD = 0.95  # share of good pictures below which the sound is not compared 
 
 @dataclass(frozen=True)
 class Limit:
-    """A measure's bounds: from `warn`, and worse from `reject`, on; `words` say it ({0}: the value, {1}: its size)."""
+    """A measure's bounds: from `warn`, and worse from `reject`, on.
+
+    `words` say it: {0} is the value, {1} its size, {s} the plural's letter.
+    """
 
     measure: str
     bad: str  # "high" or "low" values
@@ -81,15 +84,18 @@ class Limit:
                 return verdict
         return "ok"
 
+    def said(self, value: float) -> str:
+        return self.words.format(value, abs(value), s="" if value == 1 else "s")
+
 
 LIMITS = (
-    Limit("pictures", "low", 12, 4, "only {:.0f} pictures"),
+    Limit("pictures", "low", 12, 4, "only {:.0f} picture{s}"),
     Limit("faces_found", "low", 95, 75, "a face is found in only {:.0f} % of the pictures"),
-    Limit("broken_packets", "high", 1, None, "{:.0f} packets of the file cannot be decoded"),
+    Limit("broken_packets", "high", 1, None, "{:.0f} packet{s} of the file cannot be decoded"),
     Limit("longest_gap_s", "high", 0.2, 1.0, "no face for {:.2f} s"),
-    Limit("gray_pictures", "high", 1, 3, "{:.0f} gray pictures without content (a decoder's garbage?)"),
-    Limit("black_pictures", "high", 1, 5, "{:.0f} black pictures"),
-    Limit("foreign_pictures", "high", 3, 8, "{:.0f} pictures unlike the rest of the clip (garbage, a cut, a hand?)"),
+    Limit("gray_pictures", "high", 1, 3, "{:.0f} gray picture{s} without content (a decoder's garbage?)"),
+    Limit("black_pictures", "high", 1, 5, "{:.0f} black picture{s}"),
+    Limit("foreign_pictures", "high", 3, 8, "{:.0f} picture{s} unlike the rest of the clip (garbage, a cut, a hand?)"),
     Limit("frozen_s", "high", 0.4, 1.0, "the picture is frozen for {:.2f} s"),
     Limit("tilt_deg", "high", 45, 120, "the face is turned by {:.0f} degrees (upside down is 180)"),
     Limit("motion_below", "low", -0.5, None, "upside down? more motion above the lips than below (log {:.1f})"),
@@ -97,7 +103,7 @@ LIMITS = (
     Limit("face_jump", "high", 0.8, None, "the face jumps by {:.1f} eye distances (a cut, or another face?)"),
     Limit("eye_distance_px", "low", 24, 12, "the face is small: {:.0f} pixels between the eyes, 40 are good"),
     Limit("mouth_off_centre", "high", 16, None, "the mouth is {:.0f} % of the crop's side off its centre"),
-    Limit("source_rate_hz", "low", 20, 10, "{:.3g} pictures per second in the file: fast movements are lost"),
+    Limit("source_rate_hz", "low", 20, 10, "{:.3g} picture{s} per second in the file: fast movements are lost"),
     Limit("source_rate_hz", "high", 50.5, None, "{:.3g} pictures per second in the file: more than half were dropped"),
     Limit("brightness", "low", 40, None, "very dark: median gray level {:.0f} of 255"),
     Limit("contrast", "low", 14, None, "little contrast: {:.0f} gray levels"),
@@ -166,7 +172,7 @@ def _findings(measures: dict[str, float], modality: str) -> Iterator[tuple[str, 
             continue
         value = measures[limit.measure]
         if (verdict := limit.verdict(value)) != "ok":
-            yield verdict, limit.words.format(value, abs(value))
+            yield verdict, limit.said(value)
     if silent and modality != "video":
         what = "no sound" if math.isnan(measures["level_db"]) else "the sound is silent"
         yield ("reject" if modality == "multimodal" else "warn"), what

@@ -179,7 +179,8 @@ def describe(row: ClipReport) -> str:
         sound = f"sound {coded}, {known['level_db']:.0f} dB"
     if "av_offset_ms" in known:
         sound += f", {known['av_offset_ms']:+.0f} ms against the mouth"
-    length = f"{known['pictures']:.0f} pictures, {known['pictures'] / VIDEO_RATE_HZ:.2f} s"
+    pictures = known["pictures"]
+    length = f"{pictures:.0f} picture{'s' * (pictures != 1)}, {pictures / VIDEO_RATE_HZ:.2f} s"
     return "; ".join([length, source, faces, sound])
 
 

@@ -103,8 +103,9 @@ def open_report(folder: str | os.PathLike, *, title: str = "Quality of clips") -
 
 
 def cause(reason: str) -> str:
-    """A reason without its numbers and quoted names, so that equal faults can be counted."""
+    """A reason without its numbers and quoted names, so that equal faults can be counted; one of a thing is many."""
     reason = re.sub(r"(?<![\w])-?\d[\d.]*", "N", reason)
+    reason = re.sub(r"\bN((?: gray| black)? (?:picture|packet))\b", r"N\1s", reason)
     return re.sub(r"\S*/\S+", "FILE", reason)
 
 

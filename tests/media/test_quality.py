@@ -1,6 +1,7 @@
 """Each fault that is put into a good clip is found, named with its size, and nothing else is said; no good clip is."""
 
 import math
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -57,9 +58,9 @@ def noise(clip: Clip, pictures: int) -> np.ndarray:
 
 PICTURE_FAULTS = {
     "12 gray pictures": ("reject", lambda clip: with_pictures(clip, 0, 12, 128)),
-    "1 gray pictures": ("warn", lambda clip: with_pictures(clip, 50, 51, 128)),
+    "1 gray picture without content": ("warn", lambda clip: with_pictures(clip, 50, 51, 128)),
     "10 black pictures": ("reject", lambda clip: with_pictures(clip, 40, 50, 2)),
-    "2 black pictures": ("warn", lambda clip: with_pictures(clip, 0, 2, 2)),
+    "1 black picture": ("warn", lambda clip: with_pictures(clip, 0, 1, 2)),
     "9 pictures unlike the rest": ("reject", lambda clip: with_pictures(clip, 30, 39, noise(clip, 9))),
     "4 pictures unlike the rest": ("warn", lambda clip: with_pictures(clip, 30, 34, noise(clip, 4))),
     "frozen for 0.60 s": ("warn", lambda clip: with_pictures(clip, 41, 56, clip.frames[40])),
@@ -185,9 +186,15 @@ def test_limits_hold_from_their_value_on(good_measures, limit):
     assert judge(measures | {limit.measure: math.nan}).verdict in ("ok", "warn")
 
 
-@pytest.mark.parametrize("pictures", [1, 2, 5])
-def test_the_shortest_clips_are_judged_not_refused(good, pictures):
-    assert "pictures" in assess_clip(cut(good, pictures)).reasons[0]
+@pytest.mark.parametrize(("pictures", "words"), [(1, "only 1 picture"), (2, "only 2 pictures"), (5, "only 5 pictures")])
+def test_the_shortest_clips_are_judged_not_refused(good, pictures, words):
+    assert words in assess_clip(cut(good, pictures)).reasons
+
+
+@pytest.mark.parametrize("limit", [limit for limit in LIMITS if "{s}" in limit.words], ids=lambda limit: limit.measure)
+def test_one_of_a_thing_is_said_in_the_singular(limit):
+    assert not re.search(r"\b1 (gray |black )?(pictures|packets)", limit.said(1.0))
+    assert re.search(r"\b2 (gray |black )?(pictures|packets)", limit.said(2.0))
 
 
 def test_a_clip_of_nothing_but_black_has_a_verdict(good):

@@ -112,6 +112,9 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
 
 def test_equal_causes_are_counted_together():
     assert cause("12 gray pictures, -0.5 s") == cause("3 gray pictures, 2 s") == "N gray pictures, N s"
+    assert cause("1 gray picture without content") == cause("2 gray pictures without content")
+    assert cause("only 1 picture") == cause("only 3 pictures") == "only N pictures"
+    assert cause("1 packet of the file cannot be decoded") == cause("7 packets of the file cannot be decoded")
     assert cause("/data/a.mp4 has no sound") == cause("/other/b.mp4 has no sound")
 
 
