@@ -130,12 +130,11 @@ def end_at_the_second(video: Video) -> list[str]:
     return [video.name]
 
 
-@pytest.mark.slow
 def test_a_video_that_ends_its_process_is_a_row_and_the_rest_go_on():
     videos = [Video(Path(str(number)), str(number)) for number in range(6)]
     done = list(quality_folder._each(end_at_the_second, videos, 2))
     assert [rows for rows in done if rows[0] != done[2][0]] == [["0"], ["1"], ["3"], ["4"], ["5"]]
-    assert "ended the process that read it" in done[2][0].quality.reasons[0]
+    assert "2: the process that worked on it ended" in done[2][0].quality.reasons[0]
 
 
 def test_an_unexpected_error_is_the_row_of_its_file(folder, tmp_path, monkeypatch):

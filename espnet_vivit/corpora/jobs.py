@@ -2,28 +2,23 @@
 
     for job, result in run_jobs(work, jobs, nj=8, lost=describe_loss): ...
 
-A job that brings its process down (a decoder's crash, the kernel's memory killer) is not the end of the others: what
-was under way is done again, one at a time, and only the job that does it again is lost. `jobs` may be endless: a few
-for each process are taken ahead. `work` must be importable by name, its arguments and results small.
+A job that brings its process down is lost alone, see media/processes.py. `jobs` may be endless: a few for each process
+are taken ahead. `work` must be importable by name, its arguments and results small.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import TypeVar
 
 from espnet_vivit.corpora.own_process import ProcessEndedError, in_own_process
 from espnet_vivit.errors import ConfigError, MediaError, MissingDependencyError
-from espnet_vivit.media.processes import process_pool
+from espnet_vivit.media.processes import AHEAD, CRASHED, run_in_processes
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
-AHEAD = 3  # jobs handed out per process
 CONNECT_S = 20
-CRASHED = "the process that read it ended"
 
 
 def run_jobs(
@@ -46,55 +41,7 @@ def run_jobs(
     elif nj < 0:
         raise ConfigError("bad number of processes (--nj)", found=nj, expected="1 or more; 0: in this process")
     else:
-        yield from _in_processes(work, jobs, nj, lost)
-
-
-def _in_processes(work, jobs, nj: int, lost) -> Iterator[tuple]:
-    waiting = iter(jobs)
-    pending: dict[Future, object] = {}
-    pool = process_pool(nj)
-    try:
-        while True:
-            broken = []
-            try:
-                for job in islice(waiting, AHEAD * nj - len(pending)):
-                    broken = [job]  # of this job nobody else would know if the pool breaks now
-                    pending[pool.submit(work, job)] = job
-                    broken = []
-            except BrokenProcessPool:
-                pass
-            if not pending and not broken:
-                return
-            done = wait(pending, return_when=FIRST_COMPLETED).done if pending else ()
-            for future in done:
-                job = pending.pop(future)
-                if isinstance(future.exception(), BrokenProcessPool):
-                    broken.append(job)
-                else:
-                    yield job, future.result()
-            if broken:
-                pool.shutdown(wait=True, cancel_futures=True)
-                suspects, pending = [*broken, *pending.values()], {}
-                yield from _one_by_one(work, suspects, lost)
-                pool = process_pool(nj)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _one_by_one(work, suspects, lost) -> Iterator[tuple]:
-    """In a process of their own, until one of them ends it: that one is lost, and the others get a new process."""
-    pool = process_pool(1)
-    try:
-        for job in suspects:
-            try:
-                result = pool.submit(work, job).result()
-            except BrokenProcessPool:
-                result = lost(job, CRASHED)
-                pool.shutdown()
-                pool = process_pool(1)
-            yield job, result
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        yield from run_in_processes(work, jobs, nj=nj, lost=lost)
 
 
 def _on_cluster(work, jobs, address: str, lost) -> Iterator[tuple]:

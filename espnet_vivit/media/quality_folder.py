@@ -11,20 +11,18 @@ from __future__ import annotations
 
 import io
 import os
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 
 from espnet_vivit.errors import ConfigError, DataError, MediaError
 from espnet_vivit.media.audio_file import read_wav
 from espnet_vivit.media.detectors import choose_detector
 from espnet_vivit.media.mouth_clip import MouthClip, stream_mouth_clips
-from espnet_vivit.media.processes import process_pool
+from espnet_vivit.media.processes import run_in_processes
 from espnet_vivit.media.quality import assess_clip, refused_clip
 from espnet_vivit.media.quality_page import believed
 from espnet_vivit.media.quality_report import ClipReport, facts_of, open_report
@@ -41,7 +39,6 @@ SHEETS_FOLDER = "sheets"
 AUDIO_SUFFIXES = (".flac", ".wav")
 VIEWS = 4  # pictures of the source on a contact sheet
 FEW_FACES = 50  # percent of the pictures: with fewer faces, it is tried whether the picture is turned
-AHEAD = 4  # videos handed out per process before their turn
 
 
 @dataclass(frozen=True)
@@ -189,32 +186,10 @@ def _each(work: Callable[[Video], list[ClipReport]], videos: Iterable[Video], nj
     if nj <= 1:
         yield from map(work, videos)
         return
-    waiting = iter(videos)
-    pending: deque[tuple[Video, Future]] = deque()
-    pool = process_pool(nj)
-    try:
-        while True:
-            for video in islice(waiting, AHEAD * nj - len(pending)):
-                pending.append((video, pool.submit(work, video)))
-            if not pending:
-                return
-            video, future = pending.popleft()
-            try:
-                yield future.result()
-            except (
-                BrokenProcessPool
-            ):  # this video's fault, or that of one beside it: tried alone, then on with the rest
-                yield _alone(work, video)
-                pool = process_pool(nj)
-                pending = deque((other, pool.submit(work, other)) for other, _ in pending)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    for _, rows in run_in_processes(work, videos, nj=nj, lost=_lost, in_order=True):
+        yield rows
 
 
-def _alone(work: Callable[[Video], list[ClipReport]], video: Video) -> list[ClipReport]:
-    with process_pool(1) as pool:
-        try:
-            return pool.submit(work, video).result()
-        except BrokenProcessPool:
-            error = MediaError(f"{video.path} ended the process that read it", fix="Encode it again, or leave it out.")
-            return [_refusal(video, error, 0.0)]
+def _lost(video: Video, why: str) -> list[ClipReport]:
+    error = MediaError(f"{video.path}: {why}", fix="Encode it again, or leave it out.")
+    return [_refusal(video, error, 0.0)]

@@ -45,7 +45,7 @@ def lost(number: int, why: str) -> str:
 
 def test_a_job_that_ends_its_process_is_lost_alone():
     results = dict(run_jobs(partial(square_or_die, fatal=3), range(8), nj=2, lost=lost))
-    assert results.pop(3) == "3: the process that read it ended"
+    assert results.pop(3) == "3: the process that worked on it ended"
     assert results == {number: number * number for number in range(8) if number != 3}
 
 
@@ -83,7 +83,7 @@ def cluster():
 def test_a_dask_cluster_of_one_worker_gives_the_same_results_and_survives_a_crash(cluster):
     address = cluster.scheduler_address
     results = dict(run_jobs(partial(square_or_die, fatal=3), range(12), nj=1, lost=lost, dask_scheduler=address))
-    assert results.pop(3) == "3: the process that read it ended"
+    assert results.pop(3) == "3: the process that worked on it ended"
     assert results == {number: number * number for number in range(12) if number != 3}
     with pytest.raises(DataError, match=r"no \d"):
         list(run_jobs(refuse, range(3), nj=1, lost=lost, dask_scheduler=address))

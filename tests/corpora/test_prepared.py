@@ -212,7 +212,7 @@ def test_a_cluster_makes_the_same_clips_and_a_crash_of_its_decoder_is_a_row(clip
     report = report_of(out)
     assert (
         report["anna-0"]["verdict"] == "reject"
-        and "0.mkv: the process that read it ended" in report["anna-0"]["reasons"]
+        and "0.mkv: the process that worked on it ended" in report["anna-0"]["reasons"]
     )
     assert [utterance.utt_id for utterance in validate_data_dir(out / "train")] == ["anna-1"]
 
