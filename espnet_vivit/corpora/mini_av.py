@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import multiprocessing
 import os
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +26,7 @@ from espnet_vivit.corpora.mini_av_speech import espeak_version
 from espnet_vivit.corpora.progress import progress_bar
 from espnet_vivit.errors import ConfigError, EspnetVivitError, MediaError, unknown_name
 from espnet_vivit.media.audio_file import read_wav, write_wav
+from espnet_vivit.media.processes import run_in_processes
 from espnet_vivit.media.video_file import probe_video, write_gray_video
 from espnet_vivit.units import seconds_of_frames
 
@@ -113,16 +112,16 @@ def _make_all(plans, media_dir: Path, video_format: str, nj: int, bar: tqdm) -> 
 
 
 def _run(jobs: list, nj: int) -> Iterator[Utterance]:
-    """`_make_clip` over the jobs, in their order. Processes are spawned, so nothing is inherited."""
+    """`_make_clip` over the jobs, in their order."""
     if nj == 1:
         yield from map(_make_clip, jobs)
         return
-    with ProcessPoolExecutor(nj, mp_context=multiprocessing.get_context("spawn")) as pool:
-        try:
-            yield from pool.map(_make_clip, jobs, chunksize=4)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    for _, utterance in run_in_processes(_make_clip, jobs, nj=nj, lost=_refuse, in_order=True):
+        yield utterance
+
+
+def _refuse(job: tuple[ClipPlan, Path, str], why: str) -> Utterance:
+    raise MediaError(f"{job[0].utt_id} was not made: {why}", fix="Is there memory enough? Run again with fewer jobs.")
 
 
 def _make_clip(job: tuple[ClipPlan, Path, str]) -> Utterance:

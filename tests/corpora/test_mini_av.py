@@ -1,5 +1,8 @@
+import os
 import shutil
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +15,10 @@ from espnet_vivit.corpora.mini_av import corpus_hash, main, prepare
 from espnet_vivit.corpora.mini_av_clip import ClipPlan, draw_clip, speak_clip
 from espnet_vivit.corpora.mini_av_grammar import SLOTS
 from espnet_vivit.corpora.mini_av_plan import Config, plan_clips
-from espnet_vivit.errors import ConfigError, MissingDependencyError
+from espnet_vivit.errors import ConfigError, MediaError, MissingDependencyError
+from espnet_vivit.media.processes import CRASHED
 from espnet_vivit.media.video_file import read_video
+from tests.test_prepare_interrupted import processes_with
 
 COUNTS = {"num_train": 30, "num_dev": 4, "num_test_seen": 10, "num_test_unseen": 5}
 
@@ -106,6 +111,29 @@ def test_a_clips_randomness_comes_from_its_id_and_not_from_its_text(monkeypatch)
 def test_two_jobs_make_the_same_corpus_as_one(corpus, tmp_path):
     again = prepare(tmp_path, nj=2, progress=False, **COUNTS)
     assert corpus_hash(again) == corpus_hash(corpus)
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").is_file(), reason="looks at /proc for processes left behind")
+def test_killed_it_leaves_no_process_behind(tmp_path):
+    command = [sys.executable, "-m", "espnet_vivit.corpora.mini_av", "--out", str(tmp_path / "data"), "--nj", "2"]
+    environment = dict(os.environ, TEST_MARK=str(tmp_path))
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        until = time.monotonic() + 120
+        while not list(tmp_path.glob("data/clips/train/*.flac")):
+            assert running.poll() is None and time.monotonic() < until
+            time.sleep(0.01)
+        assert len(processes_with(f"TEST_MARK={tmp_path}")) >= 3, "its workers are seen"
+        running.kill()
+    until = time.monotonic() + 30
+    while left := processes_with(f"TEST_MARK={tmp_path}"):
+        assert time.monotonic() < until, f"{len(left)} processes wait for a leader that is no more"
+        time.sleep(0.1)
+
+
+def test_a_clip_that_ends_its_process_is_an_error_that_names_it(corpus, tmp_path):
+    plan = make_plan()
+    with pytest.raises(MediaError, match=f"{plan.utt_id} was not made: the process that worked on it ended"):
+        mini_av._refuse((plan, tmp_path, "npy"), CRASHED)
 
 
 def test_a_stopped_run_is_finished_and_only_what_is_missing_is_made(corpus, copy):
