@@ -12,6 +12,7 @@ import torch
 from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.frontend.conv_stem import ConvStem
 from espnet_vivit.frontend.vivit_clips import VivitEncoder, check_options
+from espnet_vivit.frontend.vivit_tower import recompute_layers
 from espnet_vivit.frontend.vivit_weights import dtype_named, load_vivit
 
 STEMS = ("tubelet", "conv")
@@ -91,7 +92,7 @@ def vivit_encoder(
     if stem == "conv":
         tower.embeddings.patch_embeddings = ConvStem(tower.config.hidden_size, tuple(tower.config.tubelet_size[1:]))
     if gradient_checkpointing:
-        tower.gradient_checkpointing_enable()
+        recompute_layers(tower)
     return VivitEncoder(
         tower,
         frozen=frozen,

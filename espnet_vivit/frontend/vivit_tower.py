@@ -61,6 +61,14 @@ def tower_tokens(
     return vivit.layernorm(hidden)
 
 
+def recompute_layers(vivit: VivitModel) -> None:
+    """In training, each layer keeps its input alone and runs again in the backward pass (transformers' own switch)."""
+    if hasattr(vivit, "activation_checkpointing_enable"):
+        vivit.activation_checkpointing_enable()
+    else:  # its name in the first releases of transformers 5, deprecated since
+        vivit.gradient_checkpointing_enable()
+
+
 def _attention_mask(own: torch.Tensor, config: VivitConfig, dtype: torch.dtype) -> torch.Tensor:
     """(W, n / 2) bool -> (W, 1, 1, 1 + N), for the scores: 0 at CLS and the tokens of `own` steps, else lowest."""
     _, height, width = grid_of(config)

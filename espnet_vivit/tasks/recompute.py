@@ -15,10 +15,12 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
+from transformers import VivitModel
 
 from espnet_vivit.adapters.attach import base_of
 from espnet_vivit.adapters.config import TOWERS
 from espnet_vivit.errors import ConfigError, unknown_name
+from espnet_vivit.frontend.vivit_tower import recompute_layers
 
 _LAYERS = ("layers", "encoders", "decoders")  # what ViViT, the Conformer and ESPnet's decoder call them
 
@@ -39,10 +41,8 @@ def checkpoint_towers(towers: Mapping[str, nn.Module | None], names: Sequence[st
         if not blocks:
             fix = f"Leave {name} out: it has no layers between which anything could be dropped"
             raise ConfigError(f"gradient_checkpointing of {name}", found=type(tower).__name__, fix=fix)
-        if hasattr(base, "activation_checkpointing_enable"):
-            base.activation_checkpointing_enable()
-        elif hasattr(base, "gradient_checkpointing_enable"):  # its name in the first releases of transformers 5
-            base.gradient_checkpointing_enable()
+        if isinstance(base, VivitModel):
+            recompute_layers(base)
         else:
             for block in blocks:
                 block.forward = _Recomputed(block)

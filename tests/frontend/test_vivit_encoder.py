@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
+from torch.utils.checkpoint import checkpoint
 
 from espnet_vivit import vivit_encoder
 from espnet_vivit.errors import ConfigError, InputError, TooShortError, WeightsError
@@ -389,6 +390,24 @@ def test_an_unfrozen_tower_trains_all_of_itself():
     assert all(module.training for module in encoder.modules())
     encoder(gray_clip(20)[None]).square().sum().backward()
     assert all(parameter.grad is not None for parameter in encoder.parameters())
+
+
+def test_gradient_checkpointing_calls_nothing_deprecated():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        encoder = windowed(gradient_checkpointing=True)
+    assert all(layer.gradient_checkpointing for layer in encoder.vivit.layers)
+
+
+def test_gradient_checkpointing_is_found_under_its_name_of_the_oldest_transformers(monkeypatch):
+    from transformers import PreTrainedModel
+
+    def enable(model):  # as transformers 5.10 does, which has no activation_checkpointing_enable
+        model._set_gradient_checkpointing(enable=True, gradient_checkpointing_func=checkpoint)
+
+    monkeypatch.delattr(PreTrainedModel, "activation_checkpointing_enable", raising=False)
+    monkeypatch.setattr(PreTrainedModel, "gradient_checkpointing_enable", enable)
+    assert all(layer.gradient_checkpointing for layer in windowed(gradient_checkpointing=True).vivit.layers)
 
 
 def test_gradient_checkpointing_changes_no_gradient():
