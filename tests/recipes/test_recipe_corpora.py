@@ -105,6 +105,14 @@ def test_a_recipe_prepares_checks_and_finds_its_tokens(egs, tmp_path, corpus, wr
     assert (recipe / "data/report.tsv").is_file() and (recipe / "data/token_list/char/tokens.txt").is_file()
 
 
+def test_grid_needs_nothing_but_its_folder(egs, tmp_path):
+    write_grid_crops(tmp_path / "the corpus")
+    recipe = egs / "grid/avsr1"
+    done = run(recipe, "--grid_root", str(tmp_path / "the corpus"))
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert not list((recipe / "dump/raw").glob("*babble*")) and validate_data_dir(recipe / "dump/raw/test_seen")
+
+
 def test_grid_has_its_test_set_again_under_babble(egs, tmp_path):
     write_grid_crops(tmp_path / "the corpus")
     recipe = egs / "grid/avsr1"

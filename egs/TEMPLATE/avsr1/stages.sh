@@ -39,8 +39,8 @@ tag_of_args() {
 split_words() {
     local lines
     words=()
-    lines=$(xargs -r -n 1 printf '%s\n' <<< "$1") || fail "cannot split these options: $1"
-    [ -z "${lines}" ] || mapfile -t words <<< "${lines}"
+    lines=$(xargs -r -n 1 printf '%s\n' <<< "$1" && printf .) || fail "cannot split these options: $1"
+    [ "${lines}" = . ] || mapfile -t words <<< "${lines%$'\n'.}" # the dot keeps an empty word at the end
 }
 
 stage_data() {
