@@ -78,8 +78,13 @@ def _attach(name: str, base: nn.Module, config: AdapterConfig, source: str | Non
     stored = StoredBase(base, name=name, source=source, adapted=targets)  # hashes what is about to be quantised
     if config.type == "qlora":
         quantize_linears(name, base, config, compute_dtype)
-        base.is_loaded_in_4bit = True  # what peft goes by
-    lora = peft.LoraConfig(r=config.r, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=targets)
+        base.is_loaded_in_4bit = True  # pyright: ignore[reportArgumentType]  a plain attribute, which peft goes by
+    lora = peft.LoraConfig(
+        r=config.r,
+        lora_alpha=config.alpha,  # pyright: ignore[reportArgumentType]  peft says int, and only divides it by r
+        lora_dropout=config.dropout,
+        target_modules=targets,
+    )
     peft.inject_adapter_in_model(lora, base, adapter_name=ADAPTER)
     for parameter in base.parameters():
         if parameter.requires_grad:  # by now the adapters alone

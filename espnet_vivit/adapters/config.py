@@ -93,4 +93,4 @@ def _is_number(value, kind) -> bool:
 
 
 def _is_names(value) -> bool:
-    return value is None or (isinstance(value, tuple) and value and all(isinstance(name, str) for name in value))
+    return value is None or (isinstance(value, tuple) and value != () and all(isinstance(name, str) for name in value))

@@ -28,7 +28,8 @@ def merge_adapters(tower: nn.Module) -> dict[str, torch.Tensor]:
     for name, layer in base.named_modules():
         if isinstance(layer, LoraLayer):
             key = f"{prefix}{name}.weight"
-            merged[key] = merged[key] + layer.get_delta_weight(ADAPTER).detach().float().reshape(merged[key].shape)
+            delta = layer.get_delta_weight(ADAPTER)  # pyright: ignore[reportAttributeAccessIssue]  all of peft's have it
+            merged[key] = merged[key] + delta.detach().float().reshape(merged[key].shape)
     return merged
 
 

@@ -27,8 +27,13 @@ def quantize_linears(name: str, base: nn.Module, config: AdapterConfig, default_
 
 def dequantize(layer: nn.Module) -> torch.Tensor:
     """(out, in) float32: what a 4-bit layer's weights stand for."""
+    _import_bitsandbytes()
+    from bitsandbytes.functional import dequantize_4bit
+    from bitsandbytes.nn import Params4bit
+
     weight = layer.weight
-    return _import_bitsandbytes().functional.dequantize_4bit(weight.data, weight.quant_state).float()
+    assert isinstance(weight, Params4bit)
+    return dequantize_4bit(weight.data, weight.quant_state).float()
 
 
 def _quantized(bitsandbytes, linear: nn.Linear, config: AdapterConfig, dtype: torch.dtype) -> nn.Module:

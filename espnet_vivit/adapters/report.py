@@ -14,7 +14,7 @@ def tower_table(towers: Mapping[str, nn.Module | None], adapters: Mapping[str, s
     Parameters are counted as the layers have them (a byte of packed 4-bit weights counts twice); the bytes are those of
     weights, buffers and quantisation scales, without gradients and optimiser states.
     """
-    rows = [_HEADER]
+    rows: list[tuple[str, ...]] = [_HEADER]
     for name, tower in towers.items():
         if tower is not None:
             rows.append((name, adapters.get(name, "–"), *_describe(tower)))

@@ -32,7 +32,7 @@ class StoredBase:
 
     def watch(self, base: nn.Module) -> None:
         base.register_load_state_dict_pre_hook(self._before_loading)
-        if self.source is not None:
+        if self.hash is not None:
             base.register_state_dict_post_hook(partial(StoredBase._leave_base_out, self))  # PyTorch marks the hook
             base.register_load_state_dict_post_hook(self._forgive_base)
 
@@ -41,7 +41,8 @@ class StoredBase:
         for key in [key for key in state_dict if key.startswith(prefix)]:
             if key[len(prefix) :] not in trained:
                 del state_dict[key]
-        state_dict[prefix + HASH_KEY] = self.hash.clone()
+        if self.hash is not None:
+            state_dict[prefix + HASH_KEY] = self.hash.clone()
 
     def _before_loading(self, base, state_dict, prefix, local_metadata, strict, missing, unexpected, errors) -> None:
         for layer in self.adapted:
@@ -49,7 +50,7 @@ class StoredBase:
                 plain = f"{prefix}{layer}.{part}"
                 if plain in state_dict:
                     state_dict[f"{prefix}{layer}.base_layer.{part}"] = state_dict.pop(plain)
-        if self.source is None:
+        if self.hash is None:
             return
         frozen = {prefix + key for key in _frozen_names(base)}
         given = sorted(frozen & state_dict.keys())
