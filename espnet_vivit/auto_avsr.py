@@ -37,7 +37,7 @@ def auto_avsr_name(name: str) -> str:
 
 def read_state_dict(checkpoint: str | Path | Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """The weights of a file, or the mapping itself. Raises WeightsError for all that is not tensors by name."""
-    state = checkpoint
+    state: object = checkpoint
     if isinstance(checkpoint, str | Path):
         try:
             state = torch.load(checkpoint, map_location="cpu", weights_only=True)
@@ -45,12 +45,13 @@ def read_state_dict(checkpoint: str | Path | Mapping[str, Tensor]) -> Mapping[st
             raise WeightsError(f"the checkpoint {checkpoint} does not exist") from None
         except Exception as error:  # damaged files fail in as many ways as there are; the cause is kept
             raise _unreadable(checkpoint, error) from error
-    strangers = [name for name, value in state.items() if not isinstance(value, Tensor)] if _is_mapping(state) else None
-    if strangers is None or strangers or not state:
-        found = f"entries that are none: {', '.join(map(str, strangers))}" if strangers else f"{type(state).__name__}"
+    by_name = state if isinstance(state, Mapping) and all(isinstance(name, str) for name in state) else {}
+    strangers = [name for name, value in by_name.items() if not isinstance(value, Tensor)]
+    if strangers or not by_name:
+        found = f"entries that are none: {', '.join(strangers)}" if strangers else f"{type(state).__name__}"
         fix = "Of a checkpoint of PyTorch Lightning, save ['state_dict'] with the prefix `model.` taken off its names"
         raise WeightsError("the checkpoint is no state dict", found=found, expected="tensors by name", fix=fix)
-    return state
+    return by_name
 
 
 def model_options(
@@ -64,7 +65,7 @@ def model_options(
     """
     modality = _modality(state)
     stem, axes, part = _STEMS[modality]
-    frontend_conf = {"channels": _size(state, stem, axes, "C")}
+    frontend_conf: dict[str, int | str] = {"channels": _size(state, stem, axes, "C")}
     if modality == "audio":
         frontend_conf["waveform_normalization"] = waveform_normalization
     heads = _size(state, "encoder.encoders.0.self_attn.pos_bias_u", "heads, D / heads", "heads")
@@ -135,10 +136,6 @@ def _count(state: Mapping[str, Tensor], prefix: str) -> int:
     """How many different numbers follow `prefix`: blocks, of which a missing one is reported as such when loading."""
     matches = (re.match(rf"{re.escape(prefix)}\.(\d+)\.", name) for name in state)
     return max(int(match.group(1)) for match in matches if match) + 1
-
-
-def _is_mapping(state: object) -> bool:
-    return isinstance(state, Mapping) and all(isinstance(name, str) for name in state)
 
 
 def _unreadable(path: str | Path, error: Exception) -> WeightsError:

@@ -16,6 +16,7 @@ from espnet.nets.pytorch_backend.transformer.attention import RelPositionMultiHe
 from espnet.nets.pytorch_backend.transformer.embedding import RelPositionalEncoding
 from espnet.nets.pytorch_backend.transformer.layer_norm import LayerNorm
 from espnet.nets.pytorch_backend.transformer.positionwise_feed_forward import PositionwiseFeedForward
+from espnet2.asr.ctc import CTC
 from espnet2.asr.encoder.abs_encoder import AbsEncoder
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -79,12 +80,15 @@ class Conformer(AbsEncoder):
         self.after_norm = LayerNorm(output_size)
         self.interctc_layer_idx = list(interctc_layer_idx)
         self.interctc_use_conditioning = interctc_use_conditioning
-        self.conditioning_layer = None  # ESPnetASRModel puts a Linear(vocabulary, output_size) here when conditioning
+        # ESPnetASRModel puts a Linear(vocabulary, output_size) here when conditioning
+        self.conditioning_layer: nn.Linear | None = None
 
     def output_size(self) -> int:
         return self._output_size
 
-    def forward(self, xs_pad: Tensor, ilens: Tensor, prev_states: Tensor | None = None, ctc: nn.Module | None = None):
+    def forward(
+        self, xs_pad: Tensor, ilens: Tensor, prev_states: Tensor | None = None, ctc: CTC | None = None
+    ) -> tuple[Tensor | tuple[Tensor, list[tuple[int, Tensor]]], Tensor, None]:
         """`prev_states` is part of ESPnet's interface and unused; `ctc` is needed with conditioning only."""
         xs_pad, lengths, mask = self._check_input(xs_pad, ilens)
         # In the weights' own precision: under autocast ESPnet's position table would be rounded to half for good.
@@ -96,6 +100,7 @@ class Conformer(AbsEncoder):
                 output = zero_padding(self.after_norm(x), lengths)
                 intermediate.append((number, output))
                 if self.interctc_use_conditioning:
+                    assert self.conditioning_layer is not None and ctc is not None  # ESPnetASRModel saw to it
                     x = x + self.conditioning_layer(ctc.softmax(output))
         encoding = zero_padding(self.after_norm(x), lengths)
         return (encoding, intermediate) if intermediate else encoding, lengths, None

@@ -10,10 +10,10 @@ Auto-AVSR (Ma et al., ICASSP 2023; github.com/mpc001/auto_avsr). Decoder, CTC an
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from espnet2.asr.ctc import CTC
-from espnet2.asr.espnet_model import ESPnetASRModel
 from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.torch_utils.initialize import initialize
 
@@ -38,8 +38,16 @@ from espnet_vivit.nonfinite import NonFiniteLosses
 from espnet_vivit.parts import DECODERS, ENCODERS, build_checked, build_frontends, build_part
 from espnet_vivit.precision import ExactLoss, Precision
 
+if TYPE_CHECKING:
+    from espnet_vivit.conformer import Conformer
+    from espnet_vivit.frontend.resnet1d import ResNet1d
+    from espnet_vivit.parts import VisualFrontend
 
-class E2E(HybridLoss, ESPnetASRModel):
+    # (B, T', D); with intermediate CTC followed by [(block, (B, T', D)), …]
+    EncoderStates = torch.Tensor | tuple[torch.Tensor, list[tuple[int, torch.Tensor]]]
+
+
+class E2E(HybridLoss):
     """Lip reading, speech recognition, or both: see the module's picture.
 
     Args:
@@ -66,6 +74,10 @@ class E2E(HybridLoss, ESPnetASRModel):
     Raises:
         ConfigError: an unknown name or option, or two that contradict each other.
     """
+
+    encoder: "Conformer"
+    vision_encoder: "VisualFrontend | None"
+    audio_encoder: "ResNet1d | None"
 
     def __init__(
         self,
@@ -223,7 +235,7 @@ class E2E(HybridLoss, ESPnetASRModel):
         stats["loss"] = loss.detach()
         if self.training:
             loss = self.non_finite.check(loss, utt_id)
-        return force_gatherable((loss, stats, text.size(0)), loss.device)
+        return force_gatherable((loss, stats, text.size(0)), loss.device)  # pyright: ignore[reportReturnType] same type
 
     def encode(
         self,
@@ -232,7 +244,7 @@ class E2E(HybridLoss, ESPnetASRModel):
         video: torch.Tensor | None = None,
         video_lengths: torch.Tensor | None = None,
         utt_id: list[str] | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple["EncoderStates", torch.Tensor]:
         """Encoder states (B, T', D) and their lengths; with intermediate CTC ((B, T', D), [(block, (B, T', D)), …])."""
         with self.precision.autocast(next(self.parameters()).device):
             features, lengths = self._extract_feats(speech, speech_lengths, video, video_lengths, utt_id)
@@ -240,9 +252,10 @@ class E2E(HybridLoss, ESPnetASRModel):
             states, lengths, _ = self.encoder(features, lengths, **conditioning)
         if self.precision.dtype is None:
             return states, lengths
-        states, intermediate = states if isinstance(states, tuple) else (states, [])
-        states, intermediate = states.float(), [(block, x.float()) for block, x in intermediate]
-        return (states, intermediate) if intermediate else states, lengths
+        if isinstance(states, tuple):
+            states, intermediate = states
+            return (states.float(), [(block, x.float()) for block, x in intermediate]), lengths
+        return states.float(), lengths
 
     def train(self, mode: bool = True) -> "E2E":
         super().train(mode)
@@ -259,25 +272,37 @@ class E2E(HybridLoss, ESPnetASRModel):
         """The parts that `tower_adapters` can name; None where the model has none."""
         return {name: getattr(self, name) for name in TOWERS}
 
-    def collect_feats(self, text=None, text_lengths=None, utt_id=None, **streams) -> dict[str, torch.Tensor]:
+    def collect_feats(
+        self,
+        text: torch.Tensor | None = None,
+        text_lengths: torch.Tensor | None = None,
+        utt_id: list[str] | None = None,
+        **streams: torch.Tensor | None,
+    ) -> dict[str, torch.Tensor]:
         """What the encoder would see: {"feats": (B, T', D), "feats_lengths": (B,)}; the arguments are `forward`'s."""
         streams = {name: value for name, value in streams.items() if not name.startswith("frame_labels")}
         features, lengths = self._extract_feats(**streams, utt_id=utt_id)
         return {"feats": features, "feats_lengths": lengths}
 
-    def _extract_feats(self, speech=None, speech_lengths=None, video=None, video_lengths=None, utt_id=None):
+    def _extract_feats(
+        self, speech=None, speech_lengths=None, video=None, video_lengths=None, utt_id=None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Frontends, modality dropout and fusion -> (B, T', D), (B,)."""
         check_streams(self.modality, speech=(speech, speech_lengths), video=(video, video_lengths))
         seen = heard = lengths = None
         if video is not None:
+            assert self.vision_encoder is not None  # else check_streams has raised; so below
             seen, lengths = self.vision_encoder(video, video_lengths)
             seen = seen[:, : lengths.max()]  # a batch may be padded beyond its longest clip
         if speech is not None:
+            assert self.audio_encoder is not None
             if video is not None:
+                assert speech_lengths is not None and video_lengths is not None
                 speech, speech_lengths = align_audio(speech, speech_lengths, video_lengths, utt_id)
             heard, heard_lengths = self.audio_encoder(speech, speech_lengths)
             lengths = heard_lengths if lengths is None else lengths
             heard = heard[:, : lengths.max()]
+        assert lengths is not None
         if seen is not None and heard is not None:
             seen, heard = self.modality_dropout(seen, heard)
         if self.modality == "multimodal":

@@ -37,9 +37,9 @@ class Fusion(nn.Module, ABC):
 
         lengths (B,): valid steps of each clip; None: all of them.
         """
-        if video is None and audio is None:
-            raise InputError("nothing to fuse", found="neither video nor audio", expected="at least one of them")
         if video is None:
+            if audio is None:
+                raise InputError("nothing to fuse", found="neither video nor audio", expected="at least one of them")
             video = audio.new_zeros(*audio.shape[:2], self.video_size)
         if audio is None:
             audio = video.new_zeros(*video.shape[:2], self.audio_size)
@@ -63,7 +63,7 @@ class ConcatFusion(Fusion):
         super().__init__(video_size, audio_size, output_size)
         self.linear = nn.Linear(video_size + audio_size, output_size)
 
-    def fuse(self, video, audio, lengths):
+    def fuse(self, video: torch.Tensor, audio: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
         return self.linear(torch.cat([video, audio], dim=-1))
 
 
@@ -75,7 +75,7 @@ class AddFusion(Fusion):
         self.video_linear = nn.Linear(video_size, output_size)
         self.audio_linear = nn.Linear(audio_size, output_size)
 
-    def fuse(self, video, audio, lengths):
+    def fuse(self, video: torch.Tensor, audio: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
         return self.video_linear(video) + self.audio_linear(audio)
 
 
@@ -89,7 +89,7 @@ class GatedFusion(AddFusion):
         super().__init__(video_size, audio_size, output_size)
         self.gate = nn.Linear(video_size + audio_size, output_size)
 
-    def fuse(self, video, audio, lengths):
+    def fuse(self, video: torch.Tensor, audio: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
         gate = torch.sigmoid(self.gate(torch.cat([video, audio], dim=-1)))
         return gate * self.video_linear(video) + (1 - gate) * self.audio_linear(audio)
 
@@ -115,7 +115,7 @@ class CrossAttentionFusion(AddFusion):
         self.audio_to_video = CrossAttention(output_size, heads)
         self.video_to_audio = CrossAttention(output_size, heads)
 
-    def fuse(self, video, audio, lengths):
+    def fuse(self, video: torch.Tensor, audio: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
         video, audio = self.video_linear(video), self.audio_linear(audio)
         seen, heard = self.video_norm(video), self.audio_norm(audio)
         found = self.audio_to_video(seen, heard, lengths) + self.video_to_audio(heard, seen, lengths)
@@ -124,6 +124,8 @@ class CrossAttentionFusion(AddFusion):
 
 class CrossAttention(nn.Module):
     """`forward(reader (B, T, D), source (B, T, D), lengths (B,) or None) -> (B, T, D)`: what the reader finds."""
+
+    slopes: torch.Tensor
 
     def __init__(self, size: int, heads: int):
         super().__init__()
@@ -158,7 +160,8 @@ def build_fusion(
     if name not in FUSIONS:
         raise unknown_name("fusion", name, FUSIONS)
     if video_size is None or audio_size is None:
-        return nn.Linear(video_size if audio_size is None else audio_size, output_size)
+        (size,) = (size for size in (video_size, audio_size) if size is not None)
+        return nn.Linear(size, output_size)
     options = {"heads": heads} if name == "cross_attention" else {}
     return FUSIONS[name](video_size, audio_size, output_size, **options)
 

@@ -8,20 +8,28 @@ no part of the CTC error rate. New: the frame loss, a cross-entropy on one token
 import torch
 import torch.nn.functional as F
 from espnet.nets.pytorch_backend.nets_utils import th_accuracy
+from espnet2.asr.espnet_model import ESPnetASRModel
+from torch import nn
 
 from espnet_vivit.errors import InputError
 from espnet_vivit.frontend.masking import length_mask
+from espnet_vivit.precision import Precision
 
 _FRAME_LOSS_SMOOTHING = 0.1
 
 
-class HybridLoss:
-    """Methods of `E2E`, a mixin before `ESPnetASRModel`, whose parts and weights they use."""
+class HybridLoss(ESPnetASRModel):
+    """`ESPnetASRModel` with these losses; `E2E` makes the parts and sets the weights."""
+
+    ctc_dropout_rate: float
+    frame_head: nn.Linear | None
+    frame_loss_weight: float
+    precision: Precision
 
     def _losses(self, states, lengths, text, text_lengths, frame_labels) -> tuple[torch.Tensor, dict]:
         """The weighted sum of all losses and the statistics of each, from what `encode` gives."""
         states, intermediate = states if isinstance(states, tuple) else (states, [])
-        stats: dict[str, torch.Tensor | None] = {}
+        stats: dict[str, torch.Tensor | float | None] = {}
         loss = states.new_zeros(())
         if self.ctc_weight > 0:
             loss_ctc, stats["cer_ctc"] = self._calc_ctc_loss(states, lengths, text, text_lengths)
@@ -38,13 +46,14 @@ class HybridLoss:
             stats |= dict(zip(("acc", "cer", "wer"), rates, strict=True)) | {"loss_att": loss_att.detach()}
             loss = loss + (1 - self.ctc_weight) * loss_att
         if self.frame_head is not None:
-            loss_frame, stats["acc_frame"] = self._frame_loss(states, frame_labels)
+            loss_frame, stats["acc_frame"] = self._frame_loss(self.frame_head, states, frame_labels)
             stats["loss_frame"] = loss_frame.detach()
             loss = loss + self.frame_loss_weight * loss_frame
         return loss, stats
 
     def _calc_ctc_loss(self, encoder_out, encoder_out_lens, ys_pad, ys_pad_lens) -> tuple[torch.Tensor, float | None]:
         """ESPnet2's, but its dropout ends with training, and padded steps are no part of the error rate."""
+        assert self.ctc is not None  # it is where ctc_weight is above 0
         kept = F.dropout(encoder_out, self.ctc_dropout_rate, self.training)
         loss = self.ctc(kept, encoder_out_lens, ys_pad, ys_pad_lens)
         if self.training or self.error_calculator is None:
@@ -53,7 +62,7 @@ class HybridLoss:
         best = self.ctc.argmax(encoder_out).masked_fill(padding, self.blank_id)
         return loss, self.error_calculator(best.cpu(), ys_pad.cpu(), is_ctc=True)
 
-    def _frame_loss(self, states, labels) -> tuple[torch.Tensor, float | None]:
+    def _frame_loss(self, head: nn.Linear, states, labels) -> tuple[torch.Tensor, float | None]:
         """Cross-entropy of (B, T', D) states against one token label per step (B, T'), and the share that is right."""
         if labels is None:
             raise InputError(
@@ -65,9 +74,10 @@ class HybridLoss:
         if labels.shape != states.shape[:2]:
             found, expected = tuple(labels.shape), tuple(states.shape[:2])
             raise InputError("frame_labels do not match the encoder's steps", found=found, expected=expected)
-        logits = self.frame_head(states)  # (B, T', V)
+        logits = head(states)  # (B, T', V)
         if (labels == -1).all():  # no clip of the batch has word times: nothing to learn, and no mean over nothing
             return 0.0 * logits.sum(), None
-        options = {"ignore_index": -1, "label_smoothing": _FRAME_LOSS_SMOOTHING if self.training else 0.0}
-        loss = F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), **options)
+        smoothing = _FRAME_LOSS_SMOOTHING if self.training else 0.0
+        flat = logits.flatten(0, 1).float()
+        loss = F.cross_entropy(flat, labels.flatten(), ignore_index=-1, label_smoothing=smoothing)
         return loss, th_accuracy(logits.flatten(0, 1), labels, ignore_label=-1)

@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -149,7 +150,8 @@ def _match(part: str, targets: Mapping[str, Tensor], state: Mapping[str, Tensor]
 def _of_hugging_face(part: str, module: nn.Module, source: str) -> dict[str, Tensor]:
     """Weights of a stored ViViT under our full names, its position table resized to our picture and window."""
     vivit = base_of(module)
-    if not hasattr(vivit, "config") or source.endswith(_FILES):
+    config: Any = getattr(vivit, "config", None)
+    if config is None or source.endswith(_FILES):
         raise WeightsError(
             f"the checkpoint for {part} does not exist",
             found=source,
@@ -160,12 +162,12 @@ def _of_hugging_face(part: str, module: nn.Module, source: str) -> dict[str, Ten
 
     options = {"revision": None, "cache_dir": None, "local_files_only": False, "attn_implementation": "sdpa"}
     stored = read_checkpoint(source, dtype=None, **options)
-    own, theirs = _beyond_shapes(vivit.config), _beyond_shapes(stored.config)
+    own, theirs = _beyond_shapes(config), _beyond_shapes(stored.config)
     for name, value in own.items():  # what shapes do not tell
         if theirs[name] != value:
             found = f"{name} {theirs[name]}"
             raise WeightsError(f"{source} is another ViViT than {part}", found=found, expected=value)
-    stored = resize_tower(stored, image_size=vivit.config.image_size, num_frames=vivit.config.num_frames)
+    stored = resize_tower(stored, image_size=config.image_size, num_frames=config.num_frames)
     prefix = part if vivit is module else f"{part}.vivit"
     return {f"{prefix}.{name}": value for name, value in stored.state_dict().items()}
 

@@ -6,9 +6,18 @@ A constructor's signature is the schema: a key that it does not have is an error
 import inspect
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.option_types import check_option_types, check_sizes_and_rates
+
+if TYPE_CHECKING:
+    from espnet_vivit.frontend.linear import LinearFrontend
+    from espnet_vivit.frontend.resnet import ResNetFrontend
+    from espnet_vivit.frontend.resnet1d import ResNet1d
+    from espnet_vivit.frontend.vivit_clips import VivitEncoder
+
+    VisualFrontend = VivitEncoder | ResNetFrontend | LinearFrontend
 
 # name -> "module:callable"; imported when built, so that a ResNet does not pay for importing transformers
 VISION_ENCODERS = {
@@ -21,7 +30,7 @@ ENCODERS = {"conformer": "espnet_vivit.conformer:Conformer"}
 DECODERS = {"transformer": "espnet2.asr.decoder.transformer_decoder:TransformerDecoder"}
 
 
-def build_part(kind: str, name: str, table: Mapping[str, str], conf: Mapping | None, **given):
+def build_part(kind: str, name: str, table: Mapping[str, str], conf: Mapping | None, **given) -> Any:
     """Build the part `name` of `table` from `conf` and from what the model itself decides (`given`).
 
     Raises:
@@ -32,7 +41,9 @@ def build_part(kind: str, name: str, table: Mapping[str, str], conf: Mapping | N
     return build_checked(f"{kind}_conf for {kind}: {name}", _load(table[name]), conf, **given)
 
 
-def build_frontends(modality: str, *, vision: tuple, audio: tuple, feature_rate: str) -> tuple:
+def build_frontends(
+    modality: str, *, vision: tuple, audio: tuple, feature_rate: str
+) -> tuple["VisualFrontend | None", "ResNet1d | None"]:
     """(vision encoder, audio encoder) of a model of `modality`, None where it has none; each given as (name, conf)."""
     tower = ear = None
     if modality != "video":  # the sound first, as a seed gives other weights to what is drawn in another order
@@ -42,7 +53,7 @@ def build_frontends(modality: str, *, vision: tuple, audio: tuple, feature_rate:
     return tower, ear
 
 
-def build_checked(where: str, build: Callable, conf: Mapping | None, **given):
+def build_checked(where: str, build: Callable, conf: Mapping | None, **given) -> Any:
     """`build(**conf, **given)`; `where` names `conf` in the errors, which are those of `build_part`."""
     conf = dict(conf or {})
     known = inspect.signature(build).parameters

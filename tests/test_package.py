@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "conformer": BASE | {"frontend"},
     "parts": BASE | {"frontend", "adapters", "fusion", "conformer", "option_types"},
     "auto_avsr": BASE,
-    "hybrid_loss": BASE | {"frontend"},
+    "hybrid_loss": BASE | {"frontend", "precision"},
     "init_parts": BASE | {"adapters", "auto_avsr", "frontend"},
     "atomic_save": BASE,
     "checkpoints": BASE | {"atomic_save"},
