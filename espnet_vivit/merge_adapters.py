@@ -9,6 +9,7 @@ they compute when decoding, is measured and said.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 import yaml
@@ -18,6 +19,9 @@ from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.errors import ConfigError, DataError
 from espnet_vivit.frontend.presets import trained_preset
 from espnet_vivit.units import SAMPLES_PER_FRAME
+
+if TYPE_CHECKING:
+    from espnet_vivit.e2e_asr_conformer import E2E
 
 WEIGHTS = "valid.acc.ave.pth"
 _FRAMES, _PIXELS = 40, 96  # of the drawn clip
@@ -75,9 +79,11 @@ def drawn_clip(config: dict) -> dict[str, torch.Tensor]:
 
 
 @torch.no_grad()
-def answers(model: torch.nn.Module, streams: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+def answers(model: "E2E", streams: dict[str, torch.Tensor]) -> list[torch.Tensor]:
     """Encoder states (1, T', D) of a clip, and the decoder's scores (1, 2, V) of two tokens, if it has one."""
-    states, lengths = model.eval().encode(**streams)
+    states, lengths = model.eval().encode(**streams, utt_id=None)
+    if isinstance(states, tuple):  # intermediate CTC: the last layer's states come first
+        states = states[0]
     if model.decoder is None:
         return [states]
     tokens = torch.tensor([[model.sos, model.eos]])

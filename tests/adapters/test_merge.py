@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from espnet_vivit.adapters.merge import merge_adapters
+from espnet_vivit.merge_adapters import answers
 from tests import tiny
 from tests.adapters.adapted import STREAM, model_on, qlora_or_skip, save_tower, step
 
@@ -85,3 +86,11 @@ def scores(model):
     return torch.cat(
         [states.flatten(), model.decoder(states, lengths, tokens, torch.tensor([2, 2]))[0].flatten()]
     ).tolist()
+
+
+def test_models_with_intermediate_ctc_are_compared_by_their_last_states():
+    torch.manual_seed(0)
+    model = tiny.tiny_e2e("audio", encoder_conf={"interctc_layer_idx": [1]}, interctc_weight=0.3)
+    states, decoded = answers(model, {name: value[:1] for name, value in AUDIO.items()})
+    assert states.shape == (1, 10, model.encoder.output_size())
+    assert decoded.shape == (1, 2, len(model.token_list))
