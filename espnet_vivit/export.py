@@ -15,8 +15,9 @@ import contextlib
 import json
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -24,6 +25,10 @@ from torch import nn
 from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.errors import ConfigError, MissingDependencyError
 from espnet_vivit.units import VIDEO_RATE_HZ
+
+if TYPE_CHECKING:
+    from espnet_vivit.e2e_asr_conformer import E2E
+    from espnet_vivit.parts import VisualFrontend
 
 OPSET = 20
 _EXAMPLE_FRAMES = (19, 12)  # of the batch that is traced: any ragged one of more than one window would do
@@ -36,13 +41,14 @@ class CTCGraph(nn.Module):
     A model of both streams answers from video alone, as in decoding.
     """
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: "E2E"):
         super().__init__()
         if model.vision_encoder is None:
             raise ConfigError("only models that read video are exported", found=f"modality {model.modality!r}")
         if model.ctc is None:
             raise ConfigError("only models with CTC are exported", found="ctc_weight 0")
-        self.vision_encoder, self.fusion = model.vision_encoder, model.fusion
+        self.vision_encoder: VisualFrontend = model.vision_encoder
+        self.fusion = model.fusion
         self.encoder, self.output, self.multimodal = model.encoder, model.ctc.ctc_lo, model.modality == "multimodal"
 
     def forward(self, video: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -54,7 +60,7 @@ class CTCGraph(nn.Module):
         return torch.log_softmax(self.output(states), dim=-1), steps
 
 
-def export_frontend(frontend: nn.Module, path: str | Path, *, int8: bool = False) -> Path:
+def export_frontend(frontend: "VisualFrontend", path: str | Path, *, int8: bool = False) -> Path:
     """Write a visual frontend as ONNX: `video`, `lengths` -> `features` (B, T', D), `steps` (B,). Returns the path.
 
     frontend: `vivit_encoder`, `LinearFrontend` or `ResNetFrontend`; it is exported as it answers in evaluation, and
@@ -67,7 +73,7 @@ def export_frontend(frontend: nn.Module, path: str | Path, *, int8: bool = False
     return _write(frontend, frontend, Path(path), "features", metadata={}, int8=int8)
 
 
-def export_model(model: nn.Module, path: str | Path, *, int8: bool = False) -> Path:
+def export_model(model: "E2E", path: str | Path, *, int8: bool = False) -> Path:
     """Write frontend, fusion, encoder and CTC of an `E2E` as ONNX: `video`, `lengths` -> `log_probs`, `steps`.
 
     Raises:
@@ -82,10 +88,13 @@ def export_model(model: nn.Module, path: str | Path, *, int8: bool = False) -> P
         )
     tokens = json.dumps(list(model.token_list), ensure_ascii=False)
     metadata = {"tokens": tokens, "blank": "0", "feature_rate": model.feature_rate}
-    return _write(CTCGraph(model), model.vision_encoder, Path(path), "log_probs", metadata=metadata, int8=int8)
+    graph = CTCGraph(model)
+    return _write(graph, graph.vision_encoder, Path(path), "log_probs", metadata=metadata, int8=int8)
 
 
-def _write(graph: nn.Module, frontend: nn.Module, path: Path, output: str, *, metadata: Mapping, int8: bool) -> Path:
+def _write(
+    graph: nn.Module, frontend: "VisualFrontend", path: Path, output: str, *, metadata: Mapping, int8: bool
+) -> Path:
     try:
         import onnx
         import onnxscript  # noqa: F401  (torch's exporter needs it)
@@ -93,7 +102,7 @@ def _write(graph: nn.Module, frontend: nn.Module, path: Path, output: str, *, me
         from espnet_vivit.export_int8 import quantize_weights
     except ImportError as error:
         raise MissingDependencyError(f"ONNX export needs a package: {error}", fix="pip install '.[export]'") from error
-    height, width = _picture_size(frontend)
+    height, width = frontend.preset.crop_shape(MOUTH_PIXELS)
     model = _trace(graph, (height, width), output)
     if int8:
         quantize_weights(model)
@@ -106,11 +115,6 @@ def _write(graph: nn.Module, frontend: nn.Module, path: Path, output: str, *, me
     except ValueError as error:  # protobuf's bound
         raise ConfigError(f"the model does not fit in one ONNX file of 2 GB ({error})", fix="Try --int8") from error
     return path
-
-
-def _picture_size(frontend: nn.Module) -> tuple[int, int]:
-    side = frontend.preset.crop_size(MOUTH_PIXELS)
-    return (side, side) if isinstance(side, int) else tuple(side)
 
 
 def _trace(graph: nn.Module, size: tuple[int, int], output: str):
@@ -129,11 +133,12 @@ def _trace(graph: nn.Module, size: tuple[int, int], output: str):
             opset_version=OPSET,
             verbose=False,
         )
+    assert program is not None  # it is where dynamo=True
     return program.model_proto
 
 
 @contextlib.contextmanager
-def evaluating(module: nn.Module):
+def evaluating(module: nn.Module) -> Iterator[None]:
     """`module` in evaluation inside the block; after it each of its parts is as it was."""
     training = [part for part in module.modules() if part.training]
     module.eval()

@@ -91,6 +91,16 @@ def test_the_baselines_are_exported_too(build, rate, tmp_path):
         torch.testing.assert_close(features, expected, atol=TOLERANCE, rtol=TOLERANCE)
 
 
+def test_a_frontend_need_not_see_a_square(tmp_path):
+    height, width = PIXELS // 2, PIXELS
+    encoder = tiny_vivit(config=ONE_LAYER | {"image_size": [height, width]})
+    path = export_frontend(encoder, tmp_path / "frontend.onnx")
+    video, lengths = torch.randint(0, 256, (2, 12, height, width), dtype=torch.uint8), torch.tensor([12, 5])
+    with torch.no_grad():
+        expected, _ = encoder(video, lengths)
+    torch.testing.assert_close(run(path, video, lengths)[0], expected, atol=TOLERANCE, rtol=TOLERANCE)
+
+
 # models -------------------------------------------------------------------------------------------------------------
 
 
