@@ -8,11 +8,15 @@ References are the tokens put together again, so a word that the tokens cannot s
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 
 from espnet_vivit.error_rates import score
 from espnet_vivit.tasks.pieces import WORD_START
+
+if TYPE_CHECKING:
+    from espnet_vivit.e2e_asr_conformer import E2E
 
 SPACE = "<space>"
 
@@ -26,8 +30,8 @@ class GreedyTranscripts:
         self.references: dict[str, str] = {}
 
     @contextmanager
-    def listening(self, model: torch.nn.Module) -> Iterator[None]:
-        """`model` is E2E. Intermediate CTCs come after the model's own, and are passed over."""
+    def listening(self, model: "E2E") -> Iterator[None]:
+        """While `model` is validated. Intermediate CTCs come after the model's own, and are passed over."""
         waiting: list[str] = []
 
         def note_utterances(module, args, kwargs) -> None:
@@ -46,10 +50,12 @@ class GreedyTranscripts:
                 self.references[utt_id] = self.spell([model.token_list[index] for index in wanted])
             waiting.clear()
 
-        hooks = [
-            model.register_forward_pre_hook(note_utterances, with_kwargs=True),
-            model.ctc.register_forward_pre_hook(read),
-        ]
+        hooks = []
+        if model.ctc is not None:  # with ctc_weight 0 there is nobody to ask
+            hooks = [
+                model.register_forward_pre_hook(note_utterances, with_kwargs=True),
+                model.ctc.register_forward_pre_hook(read),
+            ]
         try:
             yield
         finally:

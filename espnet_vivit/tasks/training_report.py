@@ -37,7 +37,7 @@ class TrainingReport:
         self.first, self.distributed = first, distributed
         self.log = RunLog(folder, finished_epochs=finished_epochs) if first else None
         self.epoch_s: float | None = None  # how long the epoch before took
-        self._trained: tuple[dict, Progress, float] | None = None
+        self._trained: tuple[dict, Progress, float] | None = None  # of this epoch, once `trained` was called
 
     def train_progress(self, batches, reporter) -> Progress:
         """`batches` on their way to the trainer; `reporter` is ESPnet's for this epoch."""
@@ -67,21 +67,22 @@ class TrainingReport:
         if wer is not None:
             reporter.register({WER: wer})
             reporter.next()
-        if self.first:
-            self._write(transcripts, reporter, time.perf_counter() - begun_s)
+        if self.log is not None:
+            self._write(self.log, transcripts, reporter, time.perf_counter() - begun_s)
 
-    def _write(self, transcripts: GreedyTranscripts, reporter, valid_s: float) -> None:
+    def _write(self, log: RunLog, transcripts: GreedyTranscripts, reporter, valid_s: float) -> None:
+        assert self._trained is not None
         train, progress, train_s = self._trained
         valid = means(reporter)
         warnings = []
         if WER in valid:
-            history = [*self.log.values("valid", WER), valid[WER]]
+            history = [*log.values("valid", WER), valid[WER]]
             said = [transcripts.hypotheses[utt_id] for utt_id in transcripts.references]
             warnings = collapse_warnings(said, list(transcripts.references.values()), history)
         for warning in warnings:
             logging.warning("epoch %d: %s", reporter.get_epoch(), warning)
         self.epoch_s = train_s + valid_s
-        self.log.add(
+        log.add(
             epoch=reporter.get_epoch(),
             train=train,
             valid=valid,
