@@ -11,15 +11,19 @@ frame loss, a mean over frames. Each half is computed twice (see espnet_vivit.ta
 
 import gc
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
 from espnet_vivit.errors import BatchTooLargeError
 from espnet_vivit.nonfinite import NonFiniteLosses
+from espnet_vivit.tasks.progress import Batches
 from espnet_vivit.tasks.recompute import recomputed
 from espnet_vivit.units import SAMPLES_PER_FRAME
+
+if TYPE_CHECKING:
+    from espnet_vivit.e2e_asr_conformer import E2E
 
 WAYS = ("stop", "halve")
 _CPU_MESSAGES = ("can't allocate memory", "not enough memory")  # PyTorch has no class for these
@@ -53,10 +57,11 @@ def too_large(utt_ids: list[str], batch: Mapping, reason: str) -> BatchTooLargeE
 class BatchStream:
     """Batches on their way to the trainer: the last one is remembered, and can be given back. `len` is the source's."""
 
-    def __init__(self, batches: Iterable):
+    def __init__(self, batches: Batches):
         self.length = len(batches)
-        self.source, self.returned = iter(batches), []
-        self.last: tuple[list[str], dict] | None = None
+        self.source = iter(batches)
+        self.returned: list[tuple[list[str], dict]] = []
+        self.last: tuple[list[str], dict] | None = None  # also while the next one is being loaded
 
     def __len__(self) -> int:
         return self.length
@@ -64,18 +69,20 @@ class BatchStream:
     def __iter__(self) -> Iterator:
         return self
 
-    def __next__(self):
+    def __next__(self) -> tuple[list[str], dict]:
+        self.last = None
         self.last = self.returned.pop() if self.returned else next(self.source)
         return self.last
 
     def give_back(self) -> None:
+        assert self.last is not None
         self.returned.append(self.last)
 
 
 class Halving:
     """Splits what has been found too large for `model` (E2E); one for a whole training."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: "E2E"):
         self.model, self.whole = model, model.forward
         self.limit: int | None = None  # frames, padding included, of what is computed at once
         model.forward = self.forward
@@ -103,7 +110,7 @@ class Halving:
             return 1
         return -(-count // max(1, self.limit // frames))
 
-    def forward(self, **batch):
+    def forward(self, **batch: Any) -> Any:
         pieces = self.pieces(batch) if self.model.training else 1
         if pieces == 1:
             return self.whole(**batch)
@@ -119,10 +126,10 @@ class Halving:
 class _Counted:
     """`whole(**part)`, where losses that are not finite are counted in the first run only."""
 
-    def __init__(self, model: nn.Module, whole):
+    def __init__(self, model: "E2E", whole: Callable):
         self.model, self.whole, self.ran = model, whole, False
 
-    def __call__(self, **part):
+    def __call__(self, **part: Any) -> Any:
         counted, first = self.model.non_finite, not self.ran
         self.ran = True
         if not first:

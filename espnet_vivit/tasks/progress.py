@@ -9,7 +9,8 @@ same stands in a line every ten seconds, which `espnet_vivit.bin.avsr_progress` 
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
 
 from tqdm import tqdm
 
@@ -27,6 +28,14 @@ def frames_of(batch: Mapping) -> int:
     return int(batch["speech_lengths"].sum()) // SAMPLES_PER_FRAME
 
 
+class Batches(Protocol):
+    """As ESPnet's loaders are: (utterance ids, batch) each, and it is known how many."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[tuple[list[str], dict]]: ...
+
+
 class Progress:
     """Iterates over `batches`, (utterance ids, batch) each, and tells of it. `len` is theirs.
 
@@ -36,7 +45,7 @@ class Progress:
 
     def __init__(
         self,
-        batches: Iterable,
+        batches: Batches,
         *,
         epoch: int,
         max_epoch: int,

@@ -118,7 +118,7 @@ class AVSRTrainer(Trainer):
                 )
                 break
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
+                if not is_out_of_memory(error) or batches.last is None:  # or while loading: no batch's fault
                     raise
                 reason = str(error).strip().splitlines()[0]
                 if options.on_out_of_memory != "halve":

@@ -1,6 +1,7 @@
 """A batch that does not fit: named with what to change, or computed in halves with the same result."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,7 +9,9 @@ import torch
 from espnet_vivit import E2E
 from espnet_vivit.bin import avsr_train
 from espnet_vivit.errors import BatchTooLargeError
+from espnet_vivit.espnet_compat import Trainer
 from espnet_vivit.tasks.out_of_memory import BatchStream, Halving, cut, is_out_of_memory
+from espnet_vivit.tasks.trainer import AVSRTrainer
 from tests import tiny
 from tests.tasks.runs import command, write_corpus
 from tests.tiny_corpus import write_config
@@ -106,6 +109,32 @@ def test_a_batch_can_be_given_back():
     seen = [next(stream)]
     stream.give_back()
     assert [*seen, *stream] == [(["a"], {}), (["a"], {}), (["b"], {})] and len(stream) == 2
+
+
+class NoRoomToLoad:
+    """Batches of which only so many can be loaded."""
+
+    def __init__(self, batches):
+        self.batches = batches
+
+    def __len__(self):
+        return len(self.batches) + 1
+
+    def __iter__(self):
+        yield from self.batches
+        raise MemoryError("no room for a clip")
+
+
+@pytest.mark.parametrize("loaded", [[], [(["a"], batch(1))]], ids=["first", "later"])
+def test_running_out_of_memory_while_loading_is_blamed_on_no_batch(loaded, monkeypatch):
+    monkeypatch.setattr(Trainer, "train_one_epoch", lambda *, iterator, **rest: list(iterator))
+    report = SimpleNamespace(train_progress=lambda batches, reporter: batches)
+    trainer = type("OneRun", (AVSRTrainer,), {"report": report})
+    given = dict.fromkeys(("schedulers", "scaler", "summary_writer", "distributed_option"))
+    given |= {"model": model(), "iterator": NoRoomToLoad(loaded), "optimizers": []}
+    reporter, options = SimpleNamespace(get_epoch=lambda: 1), SimpleNamespace(on_out_of_memory="halve")
+    with pytest.raises(MemoryError, match="no room for a clip"):
+        trainer.train_one_epoch(**given, reporter=reporter, options=options)
 
 
 @pytest.mark.parametrize(
