@@ -157,6 +157,8 @@ class AVSRTask(ASRTask):
             preprocess=iter_options.preprocess_fn,
             float_dtype=args.train_dtype,
             max_cache_size=iter_options.max_cache_size,
+        if args.curriculum and iter_options.train:
+            keys_to_load = None  # short clips are dealt out anew: another process's texts are needed, too
             max_cache_fd=iter_options.max_cache_fd,
             keys_to_load=keys_to_load,
         )
@@ -181,7 +183,8 @@ class AVSRTask(ASRTask):
         if mode != "train":
             return factory
         shape_files = (kwargs or {}).get("shape_files", args.train_shape_file)
-        return EpochIterFactory(factory, read_curriculum(args.curriculum), shape_files)
+        curriculum = read_curriculum(args.curriculum)
+        return EpochIterFactory(factory, curriculum, shape_files, distributed=distributed_option.distributed)
 
     @classmethod
     def build_streaming_iterator(

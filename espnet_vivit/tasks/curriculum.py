@@ -3,12 +3,18 @@
 In: ESPnet's factory of a training set's batches. Out: one that leaves long clips out of the batches of the first
 epochs, and tells the preprocessing which epoch it is, for noise that grows with it. Beginning with long clips keeps lip
 readers at 100 % errors for long: Auto-AVSR (Ma et al., ICASSP 2023) trains on up to 100 frames before it trains on all.
+
+Several processes share each batch. What is left of one may be too little for all of them, and ESPnet ends the epoch of
+all with the first that has no batch left: short clips are dealt out anew, so that each is seen and none waits.
 """
 
 import copy
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import zip_longest
+
+import torch
 
 from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.espnet_compat import AbsIterFactory
@@ -48,9 +54,12 @@ def read_curriculum(option: Mapping | None) -> Curriculum | None:
 class EpochIterFactory(AbsIterFactory):
     """`build_iter(epoch)` gives the batches of that epoch, as ESPnet's `factory` makes them of what is left."""
 
-    def __init__(self, factory, curriculum: Curriculum | None, shape_files: Sequence[str]):
-        self.factory, self.curriculum = factory, curriculum
-        self.short = None if curriculum is None else _short(factory, curriculum, read_frames(shape_files))
+    def __init__(
+        self, factory, curriculum: Curriculum | None, shape_files: Sequence[str], *, distributed: bool = False
+    ):
+        self.factory, self.curriculum, self.short = factory, curriculum, None
+        if curriculum is not None:
+            self.short = _short(factory, curriculum, read_frames(shape_files), distributed=distributed)
 
     def build_iter(self, epoch: int, shuffle: bool | None = None):
         preprocess = self.factory.dataset.preprocess
@@ -60,15 +69,20 @@ class EpochIterFactory(AbsIterFactory):
         return (self.short if early else self.factory).build_iter(epoch, shuffle)
 
 
-def _short(factory, curriculum: Curriculum, frames: Mapping[str, int]):
-    """A copy of ESPnet's factory over the same dataset, with batches of the short clips alone."""
+def _short(factory, curriculum: Curriculum, frames: Mapping[str, int], *, distributed: bool):
+    """A copy of ESPnet's factory over the same dataset, with this process's part of batches of short clips alone."""
+    processes, rank = 1, 0
     batches = list(factory.sampler)
+    if distributed:
+        processes, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
+        batches = _of_all_processes(batches, processes)
     left = [tuple(key for key in batch if frames[key] <= curriculum.max_frames) for batch in batches]
-    left = [batch for batch in left if batch]
-    if not left:
+    left = at_least([batch for batch in left if batch], processes)
+    if not left or len(left[0]) < processes:
+        found = f"max_frames: {curriculum.max_frames}, and a shortest clip of {min(frames.values())} frames"
         raise ConfigError(
             "curriculum leaves no clip to begin with",
-            found=f"max_frames: {curriculum.max_frames}, and a shortest clip of {min(frames.values())} frames",
+            found=found if processes == 1 else f"{found}; {sum(map(len, left))} short for {processes} processes",
             fix="Raise max_frames, or leave curriculum out",
         )
     logging.info(
@@ -79,5 +93,30 @@ def _short(factory, curriculum: Curriculum, frames: Mapping[str, int]):
         curriculum.max_frames,
     )
     short = copy.copy(factory)
-    short.sampler = type(factory.sampler)(left)
+    short.sampler = type(factory.sampler)([batch[rank::processes] for batch in left])
     return short
+
+
+def _of_all_processes(own: list[Sequence[str]], processes: int) -> list[tuple[str, ...]]:
+    """Batches as they were before clip i of each went to process i modulo `processes`; `own` is this one's part."""
+    parts: list = [None] * processes
+    torch.distributed.all_gather_object(parts, [tuple(batch) for batch in own])
+    whole = []
+    for batch in zip(*parts, strict=True):
+        rows = zip_longest(*batch)  # one clip of each process in a row
+        whole.append(tuple(key for row in rows for key in row if key is not None))
+    return whole
+
+
+def at_least(batches: Sequence[tuple[str, ...]], size: int) -> list[tuple[str, ...]]:
+    """The same clips in the same order; a batch of fewer than `size` is joined with its neighbour."""
+    joined: list[tuple[str, ...]] = []
+    for batch in batches:
+        if joined and len(joined[-1]) < size:
+            joined[-1] += batch
+        else:
+            joined.append(batch)
+    if len(joined) > 1 and len(joined[-1]) < size:
+        last = joined.pop()
+        joined[-1] += last
+    return joined

@@ -1,13 +1,14 @@
 """Short clips first, and an epoch that reaches what is scheduled by it: noise in the loader, dropout in the model."""
 
 import pytest
+import torch
 from espnet2.train.distributed_utils import DistributedOption
 
 from espnet_vivit import E2E
 from espnet_vivit.bin import avsr_train
 from espnet_vivit.errors import ConfigError, DataError
 from espnet_vivit.tasks.avsr import AVSRTask
-from espnet_vivit.tasks.curriculum import Curriculum, read_curriculum
+from espnet_vivit.tasks.curriculum import Curriculum, at_least, read_curriculum
 from tests.tiny_corpus import data_options, shape_options, write_config, write_tiny_corpus
 
 
@@ -55,6 +56,65 @@ def test_the_first_epochs_have_the_short_clips_and_later_ones_all(corpus, tmp_pa
         assert sorted(keys_of(factory, epoch)) == expected
     again = factory_of(corpus, tmp_path, curriculum={"max_frames": limit, "epochs": 2}, **batch)
     assert keys_of(again, 2) == keys_of(factory, 2), "a resumed training sees another order"
+
+
+@pytest.fixture
+def ranks(corpus, tmp_path, monkeypatch):
+    """`ranks(**options)`: the training set's factories of two processes of one distributed training."""
+    distributed = torch.distributed
+
+    def build(rank, **options):
+        monkeypatch.setattr(distributed, "get_rank", lambda: rank)
+        args = AVSRTask.get_parser().parse_args(arguments(corpus, tmp_path, **options))
+        option = DistributedOption(distributed=True, dist_rank=rank, dist_world_size=2)
+        return AVSRTask.build_iter_factory(args, option, mode="train")
+
+    def both(curriculum, **options):
+        parts = [[tuple(batch) for batch in build(rank, **options).factory.sampler] for rank in range(2)]
+
+        def gather(everybodys, own):
+            assert own in parts
+            everybodys[:] = parts
+
+        monkeypatch.setattr(distributed, "all_gather_object", gather)
+        return [build(rank, curriculum=curriculum, **options) for rank in range(2)]
+
+    monkeypatch.setattr(distributed, "get_world_size", lambda: 2)
+    return both
+
+
+@pytest.mark.parametrize(
+    "batch", [{"batch_type": "unsorted"}, {"batch_frames": 60, "max_padding": 0.9}, {"batch_type": "sorted"}]
+)
+@pytest.mark.parametrize("count", [3, 5])
+def test_two_processes_see_every_short_clip_once_in_as_many_batches(corpus, ranks, batch, count):
+    """With fewer batches than the other, a process would end the epoch of both; clips that are left would be lost."""
+    frames = frames_of(corpus)
+    limit = sorted(frames.values())[count - 1]
+    factories = ranks({"max_frames": limit, "epochs": 1}, batch_size=2, **{"batch_type": "unsorted", **batch})
+    short, everything = ([[keys for keys, _ in f.build_iter(epoch)] for f in factories] for epoch in (1, 2))
+    assert len(short[0]) == len(short[1]) and all(keys for part in short for keys in part)
+    expected = sorted(key for key, length in frames.items() if length <= limit)
+    assert sorted(key for part in short for keys in part for key in keys) == expected
+    assert sorted(key for part in everything for keys in part for key in keys) == sorted(frames)
+
+
+def test_more_processes_than_short_clips_are_refused(corpus, ranks, monkeypatch):
+    lengths = {key: 50 - 40 * (key == "s0-train0") for key in frames_of(corpus)}
+    monkeypatch.setattr("espnet_vivit.tasks.curriculum.read_frames", lambda shape_files: lengths)
+    with pytest.raises(ConfigError, match=r"no clip to begin with: .*; 1 short for 2 processes"):
+        ranks({"max_frames": 20, "epochs": 1})
+
+
+@pytest.mark.parametrize(
+    ("sizes", "joined"),
+    [([1, 1, 3, 1], [2, 4]), ([4, 1], [5]), ([1], [1]), ([], []), ([2, 2], [2, 2]), ([1, 1, 1], [3])],
+)
+def test_batches_too_small_for_two_join_their_neighbours(sizes, joined):
+    batches = [tuple(f"{number}-{i}" for i in range(size)) for number, size in enumerate(sizes)]
+    result = at_least(batches, 2)
+    assert [len(batch) for batch in result] == joined
+    assert [key for batch in result for key in batch] == [key for batch in batches for key in batch]
 
 
 def test_without_a_curriculum_batches_are_espnets(corpus, tmp_path):
