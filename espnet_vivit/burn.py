@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
@@ -18,6 +19,9 @@ from tqdm import tqdm
 from espnet_vivit.errors import ConfigError, MediaError
 from espnet_vivit.media.video_file import replacing
 from espnet_vivit.subtitles import Cue
+
+if TYPE_CHECKING:
+    from av import VideoFrame
 
 SUFFIXES = (".mp4", ".mkv")
 _COPIED = {".mp4": {"aac", "mp3", "ac3", "alac", "opus"}}  # codecs that players expect in it; .mkv holds any
@@ -70,7 +74,7 @@ def _copy_with_subtitles(source, target, subtitles: Sequence[Cue], video: Path, 
                 for frame in packet.decode():
                     target.mux(picture.encode(painter.painted(frame)))
                     bar.update()
-            elif not copied:
+            elif sound is not None and not copied:
                 for frame in packet.decode():
                     target.mux(sound.encode(frame))
             elif packet.dts is not None:
@@ -113,12 +117,12 @@ def _even(pixels: int) -> int:
 class _Painter:
     """Decoded frames in, upright yuv420p frames with the subtitle of their time out."""
 
-    def __init__(self, subtitles: Sequence[Cue], first):
+    def __init__(self, subtitles: Sequence[Cue], first: "VideoFrame"):
         self.subtitles, self.next = sorted(subtitles, key=lambda cue: cue.start_s), 0
         self.start_s, self.rotation = first.time or 0.0, first.rotation
-        self.drawn: tuple[Cue | None, tuple[np.ndarray, np.ndarray] | None] = (None, None)
+        self.drawn: tuple[Cue, tuple[np.ndarray, np.ndarray]] | None = None  # the cue last shown, and its picture
 
-    def painted(self, frame):
+    def painted(self, frame: "VideoFrame") -> "VideoFrame":
         import av
 
         even = frame.reformat(_even(frame.width), _even(frame.height), format="yuv420p")
@@ -146,7 +150,7 @@ class _Painter:
         return None
 
     def _blend(self, luma: np.ndarray, chroma: np.ndarray, cue: Cue, *, full_range: bool) -> None:
-        if self.drawn[0] is not cue:
+        if self.drawn is None or self.drawn[0] is not cue:
             self.drawn = (cue, draw_text(cue.text, luma.shape[1], luma.shape[0]))
         letters, opacity = self.drawn[1]
         top = int(opacity.any(axis=1).argmax()) // 2 * 2  # rows above it have no letter

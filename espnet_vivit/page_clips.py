@@ -44,7 +44,7 @@ def write_spoken_video(path: Path, frames: np.ndarray, samples: np.ndarray | Non
             frame = av.VideoFrame.from_ndarray(picture, format=form)
             container.mux(video.encode(frame.reformat(format="yuv420p", dst_color_range=_FULL_RANGE)))
         container.mux(video.encode(None))
-        if audio is not None:
+        if audio is not None and samples is not None:
             sound = av.AudioFrame.from_ndarray(samples.astype(np.float32)[None], format="fltp", layout="mono")
             sound.sample_rate = AUDIO_RATE_HZ
             container.mux(audio.encode(sound))

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from espnet_vivit.errors import MediaError
+
+if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+    Timed = Generator[tuple[float, float, Any], None, None]  # (time_s, duration_s, PyAV's frame)
 
 _RESTART_S = 1.0  # times that fall by more begin anew (joined recordings); by less, a picture came twice
 
 
 @contextmanager
-def open_container(path: Path):
+def open_container(path: Path) -> Iterator[InputContainer]:
     """The container, read-only; FFmpeg's errors inside the block become MediaError, which names the file."""
     import av  # late: loading FFmpeg's libraries takes a tenth of a second
 
@@ -29,7 +37,7 @@ def open_container(path: Path):
         ) from error
 
 
-def video_stream(container):
+def video_stream(container: InputContainer) -> VideoStream | None:
     """The first video stream that is no cover picture, decoding in one thread; None if there is none.
 
     Measured on clips of a few seconds: threads cost more than they give; a corpus is prepared by a process per core.
@@ -43,7 +51,7 @@ def video_stream(container):
     return None
 
 
-def decode_timed(container, stream, counts: dict[str, int]) -> Iterator[tuple[float, float, object]]:
+def decode_timed(container: InputContainer, stream: VideoStream | AudioStream, counts: dict[str, int]) -> Timed:
     """(time_s, duration_s, frame) of a stream, times rising strictly; `counts` of frames and broken packets grow.
 
     A packet that cannot be decoded is counted and left out, as players do. A clock that begins anew goes on from where
@@ -55,7 +63,7 @@ def decode_timed(container, stream, counts: dict[str, int]) -> Iterator[tuple[fl
     shift_s, last_s, length_s, duration = 0.0, None, 1 / rate if rate else 0.0, None
     for packet in container.demux(stream):
         try:
-            frames = packet.decode()
+            frames: list[Any] = packet.decode()
         except av.InvalidDataError:
             counts["broken"] += 1
             continue

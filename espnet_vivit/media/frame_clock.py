@@ -35,7 +35,7 @@ def at_video_rate(
         begins = tick_of(time_s)
         if latest is not None and time_s - latest[0] > MAX_HOLD_S:
             raise MediaError("the timestamps jump ahead", found=f"{time_s:.0f} s after {latest[0]:.0f} s")
-        while latest is not None and tick < begins:
+        while latest is not None and best is not None and tick < begins:
             if tick == end:
                 return
             yield best[2] if best[0] == tick else latest[2]
@@ -44,7 +44,7 @@ def at_video_rate(
         if best is None or best[0] != begins or distance_s < best[1]:
             best = (begins, distance_s, picture)
         latest = (time_s, duration_s, picture)
-    if latest is None:
+    if latest is None or best is None:
         return
     last = max(1, round((latest[0] + min(latest[1], MAX_HOLD_S)) * VIDEO_RATE_HZ))  # one picture is a clip
     for left in range(tick, last if end is None else min(last, end)):

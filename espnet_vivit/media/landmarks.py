@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -98,6 +99,7 @@ class LandmarkStream(Generic[Item]):
     def _bridge_gap(self, found: int) -> None:
         """Straight lines from the last sighting to that of `_waiting[found]`, unless another face is seen there."""
         held = self._waiting[found]
+        assert held.points is not None
         missing = found - self._known
         for index in range(missing):
             other = self._waiting[self._known + index]
@@ -117,16 +119,16 @@ class LandmarkStream(Generic[Item]):
 
     def _ready(self, *, ended: bool) -> Iterator[tuple[Item, np.ndarray]]:
         while self._known > (0 if ended else self._reach):
-            ahead = [self._waiting[index] for index in range(min(self._known, self._reach + 1))]
-            now = ahead[0]
-            after = _same_track([(held.points, held.track) for held in ahead[1:]], now.track)
-            before = _same_track(list(reversed(self._past)), now.track)
+            ahead = islice(self._waiting, min(self._known, self._reach + 1))
+            now, *later = [(held.points, held.track) for held in ahead if held.points is not None]
+            points, track = now
+            after, before = _same_track(later, track), _same_track(list(reversed(self._past)), track)
             reach = min(len(after), len(before))
-            window = [*before[:reach], now.points, *after[:reach]]
-            self._past.append((now.points, now.track))
-            self._waiting.popleft()
+            window = [*before[:reach], points, *after[:reach]]
+            self._past.append(now)
+            item = self._waiting.popleft().item
             self._known -= 1
-            yield now.item, sum(window) / len(window)
+            yield item, sum(window[1:], window[0]) / len(window)
 
 
 def _same_track(neighbours: list[tuple[np.ndarray, int]], track: int) -> list[np.ndarray]:

@@ -140,7 +140,7 @@ class _Reading:
     def __init__(self, source: Source, faces: FaceStream, *, size: int, color: str, max_gap_s: float):
         self._source, self._faces = source, faces
         self._size, self._color, self._max_gap_s = size, color, max_gap_s
-        self._seconds = dict.fromkeys(("decode", "detect", "crop", "audio"), 0.0)
+        self._seconds: dict[str, float] = dict.fromkeys(("decode", "detect", "crop", "audio"), 0.0)
         self._kept: list[tuple[np.ndarray, Sighting, float]] = []
         self._before: np.ndarray | None = None  # the last picture
         self._first = 0

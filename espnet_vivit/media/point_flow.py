@@ -35,9 +35,8 @@ def flow_points(last: np.ndarray, gray: np.ndarray, face: Face) -> np.ndarray | 
     inside = (face.points - corner) * scale
     near, far = inside.min(axis=0), inside.max(axis=0)
     grid = np.stack(np.meshgrid(*np.linspace(near, far, _GRID).T), axis=-1).reshape(-1, 1, 2).astype(np.float32)
-    options = {"winSize": (15, 15), "maxLevel": 2}
-    moved, found, _ = cv2.calcOpticalFlowPyrLK(before, after, grid, None, **options)
-    back, found_back, _ = cv2.calcOpticalFlowPyrLK(after, before, moved, None, **options)
+    moved, found = _follow(before, after, grid)
+    back, found_back = _follow(after, before, moved)
     good = (found & found_back).ravel().astype(bool) & (np.linalg.norm(back - grid, axis=2).ravel() < _BACK)
     if good.sum() < _LEAST:
         return None
@@ -45,3 +44,12 @@ def flow_points(last: np.ndarray, gray: np.ndarray, face: Face) -> np.ndarray | 
     if matrix is None or agree.sum() < _LEAST:
         return None
     return ((inside @ matrix[:, :2].T + matrix[:, 2]) / scale + corner).astype(np.float32)
+
+
+def _follow(before: np.ndarray, after: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where (N, 1, 2) float32 points are in the other picture, and whether each was found, (N, 1) uint8."""
+    import cv2
+
+    nowhere: np.ndarray = None  # pyright: ignore[reportAssignmentType]  OpenCV takes it, its stubs do not
+    moved, found, _ = cv2.calcOpticalFlowPyrLK(before, after, points, nowhere, winSize=(15, 15), maxLevel=2)
+    return moved, found

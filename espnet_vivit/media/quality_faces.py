@@ -16,13 +16,13 @@ NAMES = ("faces_found", "longest_gap_s", "several_faces", "eye_distance_px", "ti
 
 def found_faces(landmarks: np.ndarray) -> np.ndarray:
     """(T,) bool: whether a face was found."""
-    return np.isfinite(landmarks).all(axis=(1, 2))
+    return np.asarray(np.isfinite(landmarks).all(axis=(1, 2)))
 
 
 def measure_faces(landmarks: np.ndarray, num_faces: np.ndarray) -> dict[str, float]:
     """The clip's numbers, named as in MEASURES of media/quality.py; NaN for what takes a face where none is found."""
     found = found_faces(landmarks)
-    measures = dict.fromkeys(NAMES, float("nan"))
+    measures: dict[str, float] = dict.fromkeys(NAMES, float("nan"))
     measures |= {
         "faces_found": 100 * float(found.mean()),
         "longest_gap_s": longest_run_s(~found),

@@ -52,7 +52,7 @@ def draw_sheet(
     title: str,
     facts: str = "",
     views: Sequence[View] = (),
-):
+) -> Image.Image:
     """The sheet as a PIL image: `facts` is the line below the verdict, `views` a row of pictures of the source."""
     states = picture_states(clip)
     sheet = _Sheet()
@@ -74,7 +74,7 @@ def draw_sheet(
     return sheet.finished()
 
 
-def write_sheet(path: str | os.PathLike, image) -> None:
+def write_sheet(path: str | os.PathLike, image: Image.Image) -> None:
     """Write a sheet as PNG; the file appears complete or not at all. Raises MediaError, which names the file."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +90,7 @@ def picture_states(clip: MouthClip) -> np.ndarray:
     return states
 
 
-def draw_strip(clip: MouthClip):
+def draw_strip(clip: MouthClip) -> Image.Image:
     """Some crops beside each other, small, as a PIL image: the row's picture on the report page."""
     crops = [Image.fromarray(clip.frames[index]) for index in evenly(len(clip.frames), STRIP_PICTURES)]
     strip = Image.new("RGB", (len(crops) * (STRIP_SIZE + 2) - 2, STRIP_SIZE), "white")
@@ -108,7 +108,9 @@ def evenly(total: int, wanted: int) -> np.ndarray:
 def _font(points: int, bold: bool = False):
     """DejaVu, which has the letters of many alphabets, from matplotlib, which is not imported: that takes longer."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    folder = Path(find_spec("matplotlib").origin).parent / "mpl-data" / "fonts" / "ttf"
+    found = find_spec("matplotlib")
+    assert found is not None and found.origin is not None  # this package needs it
+    folder = Path(found.origin).parent / "mpl-data" / "fonts" / "ttf"
     return ImageFont.truetype(folder / name, points)
 
 
@@ -154,7 +156,7 @@ class _Sheet:
             x += picture.width + GAP - 4
         self.y += height + 22
 
-    def finished(self):
+    def finished(self) -> Image.Image:
         return self.image.crop((0, 0, WIDTH, self.y + MARGIN))
 
 

@@ -14,7 +14,7 @@ FULL_SCALE = 0.985  # of 1: resampling rounds what was cut off flat
 
 def measure_sound(speech: np.ndarray | None, pictures: int) -> dict[str, float]:
     """The clip's numbers, named as in MEASURES of media/quality.py; NaN without sound. speech: (N,) float at 16 kHz."""
-    measures = dict.fromkeys((*NAMES, "sound_minus_pictures_s"), float("nan"))
+    measures: dict[str, float] = dict.fromkeys((*NAMES, "sound_minus_pictures_s"), float("nan"))
     if speech is None or len(speech) == 0:
         return measures
     seconds = seconds_of_samples(len(speech))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -28,7 +28,7 @@ class View:
 
 
 def look_again(
-    path: str | os.PathLike, landmarks: np.ndarray, indices: Sequence[int], *, start_s: float = 0.0
+    path: str | os.PathLike, landmarks: np.ndarray, indices: Iterable[int], *, start_s: float = 0.0
 ) -> list[View]:
     """The pictures with these indices (25 per second, from `start_s` on); landmarks: (T, 4, 2) of the clip."""
     wanted = {int(index) for index in indices}

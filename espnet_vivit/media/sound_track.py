@@ -7,14 +7,19 @@ that begins later is preceded by silence, holes in the track are filled with sil
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from espnet_vivit.errors import MediaError
 from espnet_vivit.media.containers import decode_timed, open_container, video_stream
 from espnet_vivit.units import AUDIO_RATE_HZ
+
+if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer
 
 _HOLE_S = 0.05  # times of frames are rounded, in some formats to several milliseconds: less is no hole
 _SEEK_FROM_S = 20.0
@@ -69,7 +74,7 @@ class SpeechReader:
         self._blocks.close()
 
 
-def first_picture_s(container) -> float | None:
+def first_picture_s(container: InputContainer) -> float | None:
     """When the first picture is shown, on the file's own clock; None without pictures."""
     stream = video_stream(container)
     if stream is None:
@@ -78,7 +83,7 @@ def first_picture_s(container) -> float | None:
     return None if first is None else first[0]
 
 
-def _speech_blocks(path: Path, start_s: float, zero_s: float | None) -> Iterator[np.ndarray]:
+def _speech_blocks(path: Path, start_s: float, zero_s: float | None) -> Generator[np.ndarray, None, None]:
     """(n,) float32 pieces without holes, from `start_s` on."""
     if zero_s is None:
         with open_container(path) as container:
@@ -88,6 +93,7 @@ def _speech_blocks(path: Path, start_s: float, zero_s: float | None) -> Iterator
             return
         stream = container.streams.audio[0]
         if start_s > _SEEK_FROM_S:
+            assert stream.time_base is not None  # streams that are read have one
             container.seek(int(((zero_s or 0.0) + start_s - 1) / stream.time_base), stream=stream)
         at = round(start_s * AUDIO_RATE_HZ)  # the sample that comes next
         for first, samples in _resampled(container, stream, zero_s):
@@ -100,7 +106,9 @@ def _speech_blocks(path: Path, start_s: float, zero_s: float | None) -> Iterator
                 yield samples
 
 
-def _resampled(container, stream, zero_s: float | None) -> Iterator[tuple[int, np.ndarray]]:
+def _resampled(
+    container: InputContainer, stream: AudioStream, zero_s: float | None
+) -> Iterator[tuple[int, np.ndarray]]:
     """(index at 16 kHz of the first sample, counted from zero; (n,) float32): consecutive but for holes."""
     resampler, at, expected_s = None, 0, 0.0
     for time_s, length_s, frame in decode_timed(container, stream, {"frames": 0, "broken": 0}):

@@ -13,11 +13,12 @@ Sound is read by media/sound_track.py from the same zero; its `read_speech` is o
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,6 +28,11 @@ from espnet_vivit.media.frame_clock import at_video_rate
 from espnet_vivit.media.sound_track import read_speech
 from espnet_vivit.media.video_file import open_npy
 from espnet_vivit.units import VIDEO_RATE_HZ
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+
+    from espnet_vivit.media.containers import Timed
 
 __all__ = ["Source", "SourceInfo", "open_source", "read_speech"]
 
@@ -66,27 +72,27 @@ def open_source(path: str | os.PathLike) -> Iterator[Source]:
 class Source:
     """An open file: `info`, and the pictures by `frames()`. Made by `open_source`."""
 
-    def __init__(self, path: Path, container):
+    def __init__(self, path: Path, container: InputContainer):
         from av.video.reformatter import VideoReformatter
 
-        self._path, self._container = path, container
-        self._stream = video_stream(container)
-        if self._stream is None:
+        stream = video_stream(container)
+        if stream is None:
             raise MediaError(f"{path} has no video stream", fix="Is it an audio file?")
+        self._path, self._container, self._stream = path, container, stream
         self.counts = {"frames": 0, "broken": 0}
         self._decoding = self._decode()
-        self._first = next(self._decoding, None)
-        if self._first is None:
+        first = next(self._decoding, None)
+        if first is None:
             raise MediaError(f"{path} holds no video frame that can be decoded", fix="Record or encode it again.")
-        self.zero_s = self._first[0]
-        self._info = self._probe(self._first[2])
+        self._first, self.zero_s = first, first[0]
+        self._info = self._probe(first[2])
         self._converter = VideoReformatter()  # one for all: making its tables takes longer than using them
 
     @property
     def info(self) -> SourceInfo:
         return replace(self._info, num_source_frames=self.counts["frames"], broken_packets=self.counts["broken"])
 
-    def frames(self, *, start_s: float = 0.0, end_s: float | None = None) -> Iterator[np.ndarray]:
+    def frames(self, *, start_s: float = 0.0, end_s: float | None = None) -> Generator[np.ndarray, None, None]:
         """(H, W, 3) uint8 RGB pictures at 25 per second, `start_s` to `end_s` seconds after the first one.
 
         A picture shown twice is the same array twice: do not write into it. To be called once.
@@ -94,13 +100,13 @@ class Source:
         """
         first = round(start_s * VIDEO_RATE_HZ)
         last = None if end_s is None else round(end_s * VIDEO_RATE_HZ)
-        shown, picture = None, None
+        shown: tuple[object, np.ndarray] | None = None  # frame, picture
         for frame in at_video_rate(self._timed_from(start_s), first=first, end=last):
-            if frame is not shown:
-                shown, picture = frame, self._upright(frame)
-            yield picture
+            if shown is None or frame is not shown[0]:
+                shown = frame, self._upright(frame)
+            yield shown[1]
 
-    def _timed_from(self, start_s: float) -> Iterator[tuple[float, float, object]]:
+    def _timed_from(self, start_s: float) -> Timed:
         """(time_s, duration_s, frame), counted from the first picture; not much before `start_s` where that is late."""
         timed = chain([self._first], self._decoding) if start_s <= _SEEK_FROM_S else self._sought(start_s)
         end_s = 0.0
@@ -109,10 +115,11 @@ class Source:
             yield time_s - self.zero_s, duration_s, frame
         self._check_complete(end_s)
 
-    def _sought(self, start_s: float) -> Iterator[tuple[float, float, object]]:
+    def _sought(self, start_s: float) -> Timed:
         """From a key frame before `start_s` on; from the first frame where the format finds none."""
         import av
 
+        assert self._stream.time_base is not None  # streams that are read have one
         self._decoding.close()
         try:
             self._container.seek(int((start_s - 1 + self.zero_s) / self._stream.time_base), stream=self._stream)
@@ -124,9 +131,11 @@ class Source:
             yield from chain([first], timed)
             return
         with open_container(self._path) as container:
-            yield from decode_timed(container, video_stream(container), self.counts)
+            stream = video_stream(container)
+            assert stream is not None  # it is the same file
+            yield from decode_timed(container, stream, self.counts)
 
-    def _decode(self) -> Iterator[tuple[float, float, object]]:
+    def _decode(self) -> Timed:
         return decode_timed(self._container, self._stream, self.counts)
 
     def _check_complete(self, end_s: float) -> None:
@@ -143,7 +152,7 @@ class Source:
     def _probe(self, frame) -> SourceInfo:
         stream, audio = self._stream, next(iter(self._container.streams.audio), None)
         duration_s = float("nan")
-        if set(self._container.format.name.split(",")) & _HEADERS_TO_TRUST and stream.duration:
+        if set(self._container.format.name.split(",")) & _HEADERS_TO_TRUST and stream.duration and stream.time_base:
             duration_s = float(stream.duration * stream.time_base)
         elif "DURATION" in stream.metadata:  # matroska keeps it there for each stream
             hours, minutes, seconds = stream.metadata["DURATION"].split(":")
@@ -189,7 +198,7 @@ class _NpySource(Source):
         duration_s = num_frames / VIDEO_RATE_HZ
         self._info = SourceInfo(str(path), height, width, float(VIDEO_RATE_HZ), 0, duration_s, 0, "npy", None, None)
 
-    def frames(self, *, start_s: float = 0.0, end_s: float | None = None) -> Iterator[np.ndarray]:
+    def frames(self, *, start_s: float = 0.0, end_s: float | None = None) -> Generator[np.ndarray, None, None]:
         last = None if end_s is None else round(end_s * VIDEO_RATE_HZ)
         for gray in self._frames[round(start_s * VIDEO_RATE_HZ) : last]:
             self.counts["frames"] += 1

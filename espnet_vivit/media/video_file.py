@@ -12,14 +12,19 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from espnet_vivit.errors import ConfigError, EspnetVivitError, InputError, MediaError, unknown_name
 from espnet_vivit.units import VIDEO_RATE_HZ
+
+if TYPE_CHECKING:
+    from av import FFmpegError
 
 CODECS = {"ffv1": "lossless", "h264": "small; crf 14 errs by about one gray level"}
 _CONTAINERS = {"ffv1": (".mkv",), "h264": (".mp4", ".mkv")}
@@ -114,7 +119,7 @@ def check_frames(frames: np.ndarray) -> np.ndarray:
 
 
 @contextmanager
-def replacing(path: Path):
+def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` with the same suffix, moved onto it if the block ends well, removed if not."""
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
@@ -172,7 +177,7 @@ def _gray(frame) -> np.ndarray:
     return luma.copy()  # the plane's memory belongs to the decoder
 
 
-def _ffmpeg_error() -> type[Exception]:
+def _ffmpeg_error() -> type[FFmpegError]:
     import av
 
     return av.FFmpegError

@@ -93,20 +93,22 @@ class _Worker:
     def __init__(self, place: str, model: str):
         self.key, self.owner, self.works = (place, model), os.getpid(), True
         self._said: deque[str] = deque(maxlen=20)  # last lines of its log
-        self._process = subprocess.Popen(
+        self._process = process = subprocess.Popen(
             [sys.executable, "-s", str(WORKER), place, model],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={**os.environ, "GLOG_minloglevel": "2", "OMP_NUM_THREADS": "1"},
         )
-        _widen(self._process.stdin)
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None  # pipes
+        self._pictures, self._answers, self._log = process.stdin, process.stdout, process.stderr
+        _widen(self._pictures)
         Thread(target=self._listen, daemon=True).start()
 
     def ask(self, picture: np.ndarray) -> np.ndarray:
         """(faces, 9) float32: points and opening. Raises MediaError if the process has ended."""
         height, width = picture.shape[:2]
-        self._tell(struct.pack("<II", height, width), memoryview(np.ascontiguousarray(picture)).cast("B"))
+        self._tell(struct.pack("<II", height, width), np.ascontiguousarray(picture).data.cast("B"))
         (num_faces,) = struct.unpack("<I", self._read(4))
         return np.frombuffer(self._read(num_faces * 36), "<f4").reshape(num_faces, 9)
 
@@ -117,26 +119,26 @@ class _Worker:
         self.works = False
         self._process.kill()
         self._process.wait()
-        self._process.stdout.close()
+        self._answers.close()
         with suppress(BrokenPipeError):  # what it has not read is of no interest any more
-            self._process.stdin.close()
+            self._pictures.close()
 
     def _tell(self, *parts) -> None:
         try:
             for part in parts:
-                self._process.stdin.write(part)
-            self._process.stdin.flush()
+                self._pictures.write(part)
+            self._pictures.flush()
         except BrokenPipeError as error:
             raise self._ended() from error
 
     def _read(self, size: int) -> bytes:
-        data = self._process.stdout.read(size)
+        data = self._answers.read(size)
         if len(data) < size:
             raise self._ended()
         return data
 
     def _listen(self) -> None:
-        with self._process.stderr as log:
+        with self._log as log:
             for line in log:
                 self._said.append(line.decode(errors="replace").rstrip())
 

@@ -7,12 +7,17 @@ height × width × 3 bytes RGB; 0, 0 means: forget the faces followed so far. Ou
 This file imports nothing of ours, so that it starts quickly and needs nothing but NumPy and MediaPipe.
 """
 
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false
+# MediaPipe stands in a folder of its own, if it is there at all, and makes its names while it is imported.
+
 import gc
 import math
 import os
 import struct
 import sys
+from collections.abc import Callable, Sequence
 from itertools import chain
+from typing import Any
 
 MAX_FACES = 4
 COUNT_EVERY = 12  # pictures: how often it is looked whether there is more than one face
@@ -46,7 +51,7 @@ def main() -> None:
         answers.flush()
 
 
-def answer(find, buffer: bytearray, height: int, width: int) -> bytes:
+def answer(find: Callable[[Any], list], buffer: bytearray, height: int, width: int) -> bytes:
     """Number of faces and 9 float32 of each, for the picture in the buffer."""
     import numpy as np
 
@@ -55,7 +60,7 @@ def answer(find, buffer: bytearray, height: int, width: int) -> bytes:
     return struct.pack("<I", len(rows)) + b"".join(struct.pack("<9f", *row) for row in rows)
 
 
-def describe(mesh, height: int, width: int) -> list[float]:
+def describe(mesh: Sequence[Any], height: int, width: int) -> list[float]:
     """9 numbers of a face from its 468 or 478 vertices, whose x and y are shares of the picture's sides."""
 
     def place(*vertices: int) -> tuple[float, float]:
@@ -81,7 +86,7 @@ class SolutionMesh:
         self._meshes = {}
         self.reset()
 
-    def __call__(self, picture):
+    def __call__(self, picture: Any) -> list:
         if self._pictures % COUNT_EVERY == 0:
             self._faces = MAX_FACES if len(self._counter(picture)) > 1 else 1
         self._pictures += 1
@@ -89,7 +94,7 @@ class SolutionMesh:
             self._meshes[self._faces] = face_mesh(self._faces)
         return [face.landmark for face in self._meshes[self._faces](picture)]
 
-    def reset(self):
+    def reset(self) -> None:
         self._pictures, self._faces = 0, 1
         for mesh in self._meshes.values():
             mesh.reset()
@@ -127,7 +132,7 @@ class Graph:
         self._options, self._time_us, self._found = options or {}, 0, None
         self._graph.start_run(self._options)
 
-    def __call__(self, picture):
+    def __call__(self, picture: Any) -> list:
         self._time_us += 40_000
         self._found = None
         packet = self._packet(picture, image_format=self._format).at(self._time_us)
@@ -138,7 +143,7 @@ class Graph:
     def _take(self, _stream, packet):
         self._found = None if packet.is_empty() else packet
 
-    def reset(self):
+    def reset(self) -> None:
         self._graph.close()
         self._graph.start_run(self._options)
 
@@ -160,12 +165,12 @@ class TaskMesh:
         )
         self._landmarker, self._time_ms = self._make(), 0
 
-    def __call__(self, picture):
+    def __call__(self, picture: Any) -> list:
         self._time_ms += 40
         image = self._image(image_format=self._format, data=picture)
         return self._landmarker.detect_for_video(image, self._time_ms).face_landmarks
 
-    def reset(self):
+    def reset(self) -> None:
         self._landmarker.close()
         self._landmarker, self._time_ms = self._make(), 0
 
