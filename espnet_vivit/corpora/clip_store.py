@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
+from types import TracebackType
 from typing import NamedTuple
 
 from espnet_vivit.corpora.make_clip import ClipOptions, Outcome
@@ -59,7 +60,9 @@ class ClipStore:
     def __enter__(self) -> ClipStore:
         return self
 
-    def __exit__(self, _kind, error: BaseException | None, _trace) -> None:
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
         """What has been made stays made, whatever ended the block; SQLite's own errors in it become MediaError."""
         try:
             if self._db.in_transaction:

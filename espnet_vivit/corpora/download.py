@@ -144,13 +144,9 @@ def _fetch_more(file: RemoteFile, part: Path, have: int, seen: Callable[[int], o
 
 def md5_of(path: Path) -> str:
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest() if hasattr(hashlib, "file_digest") else _md5_by_blocks(file)
-
-
-def _md5_by_blocks(file) -> str:
-    digest = hashlib.md5()
-    while block := file.read(BLOCK):
-        digest.update(block)
+        digest = hashlib.md5()
+        while block := file.read(BLOCK):
+            digest.update(block)
     return digest.hexdigest()
 
 

@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TextIO
 
 from espnet_vivit.corpora.source_clip import SourceClip, choose, make_id, one_line, read_text
 from espnet_vivit.errors import ConfigError, DataError
@@ -134,7 +135,7 @@ def list_table(root: Path, table: Path) -> Iterator[SourceClip]:
             raise DataError(f"{table} is not UTF-8 ({error.reason})", fix="Save it as UTF-8.") from None
 
 
-def open_table(path: Path):
+def open_table(path: Path) -> TextIO:
     try:
         return open(path, encoding="utf-8-sig", newline="")
     except OSError as error:

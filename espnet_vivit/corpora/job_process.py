@@ -8,6 +8,8 @@ This file imports nothing of ours: the first message is the worker's `sys.path`.
 import os
 import pickle
 import sys
+from collections.abc import Callable
+from typing import Any
 
 
 def main() -> None:
@@ -23,7 +25,7 @@ def main() -> None:
         results.flush()
 
 
-def done(work, job) -> bytes:
+def done(work: Callable[[Any], Any], job: Any) -> bytes:
     """Pickled (True, what came out) or (False, the error)."""
     try:
         return pickle.dumps((True, work(job)))

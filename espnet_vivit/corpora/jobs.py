@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from espnet_vivit.corpora.own_process import ProcessEndedError, in_own_process
 from espnet_vivit.errors import ConfigError, MediaError, MissingDependencyError
@@ -71,7 +71,8 @@ def _on_cluster(work, jobs, address: str, lost) -> Iterator[tuple]:
                 pending[future.key] = job
                 running.add(future)
 
-        threads = sum(client.nthreads().values())
+        of_workers: Any = client.nthreads()  # a coroutine only of clients that were asked to be asynchronous
+        threads = sum(of_workers.values())
         if not threads:
             raise MediaError(f"the Dask cluster at {address} has no workers", fix=f"Start some: dask worker {address}")
         hand_out(AHEAD * threads)

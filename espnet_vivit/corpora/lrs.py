@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from espnet_vivit.corpora.source_clip import SourceClip, make_id, one_line, read_text
 from espnet_vivit.corpora.word_times import WordTime
@@ -134,7 +135,7 @@ def pretrain_clips(
 ) -> list[SourceClip]:
     """The cuts of FOLDER/NAME.mp4, for training; one entry with its `problem` where it cannot be cut."""
     talk, number = name.split("/")
-    common = {
+    common: dict[str, Any] = {
         "speaker": make_id(talk), "video": str((folder / f"{name}.mp4").absolute()), "split": "train",
         "recording": recording,
     }  # fmt: skip

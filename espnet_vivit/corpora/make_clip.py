@@ -10,7 +10,7 @@ import io
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -65,7 +65,7 @@ class Outcome:
     seconds: float = 0.0
 
     @classmethod
-    def of(cls, utt_id: str, quality: Quality, **rest) -> Outcome:
+    def of(cls, utt_id: str, quality: Quality, **rest: Any) -> Outcome:
         return cls(utt_id, quality.verdict, tuple(quality.reasons), dict(quality.measures), **rest)
 
 
@@ -101,7 +101,10 @@ def _make(clip: SourceClip, options: ClipOptions, started: float) -> Outcome:
     if quality.verdict == "reject":
         return Outcome.of(clip.utt_id, quality, **common, seconds=time.perf_counter() - started)
     frames = shrink(middle(mouth.frames, options.view), options.size) if options.size != CROP else mouth.frames
-    speech = fit_speech(mouth.speech, len(frames)) if options.modality != "video" else None
+    speech = None
+    if options.modality != "video":
+        assert mouth.speech is not None  # else it is rejected
+        speech = fit_speech(mouth.speech, len(frames))
     paths = clip_paths(clip, options)
     written = {"video": str(paths["video"])} | ({} if speech is None else {"wav": str(paths["wav"])})
     samples = 0 if speech is None else len(speech)

@@ -81,6 +81,7 @@ def corpus_hash(directories: dict[str, Path]) -> str:
     for split, directory in sorted(directories.items()):
         for utterance in validate_data_dir(directory):
             digest.update(repr((split, utterance.utt_id, utterance.text, utterance.word_times)).encode())
+            assert utterance.wav is not None and utterance.video is not None  # mini_av has both
             digest.update(Path(utterance.wav).read_bytes())
             digest.update(Path(utterance.video).read_bytes())
     return digest.hexdigest()[:16]

@@ -125,6 +125,7 @@ def _info(library: ctypes.CDLL) -> tuple[str, Path]:
     data = ctypes.c_char_p()
     library.espeak_Info.restype = ctypes.c_char_p
     version = library.espeak_Info(ctypes.byref(data)).decode().split()[0]
+    assert data.value is not None  # espeak_Info sets it
     return version, Path(data.value.decode())
 
 

@@ -89,7 +89,8 @@ def add_babble(
     with progress_bar(len(source), f"babble {snr_db:g} dB", shown=progress) as bar:
         for utterance in source:
             rng = rng_for(seed, "babble", f"{snr_db:g}", utterance.utt_id)
-            voices = [read_wav(other.wav) for other in _pick_talkers(utterance, by_speaker, num_talkers, rng)]
+            talkers = _pick_talkers(utterance, by_speaker, num_talkers, rng)
+            voices = [read_wav(_wav_of(other, train_dir)) for other in talkers]
             speech = read_wav(_wav_of(utterance, source_dir))
             mixture = mix_at_snr(speech, make_babble(voices, len(speech), rng), snr_db)
             path = (wav_dir / f"{utterance.utt_id}.flac").resolve()

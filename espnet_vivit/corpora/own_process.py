@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -30,9 +30,10 @@ def in_own_process(work: Callable[[Job], Result], job: Job) -> Result:
     process = getattr(_kept, "process", None) or _start()
     _kept.process = None
     try:
-        process.stdin.write(pickle.dumps((work, job)))
-        process.stdin.flush()
-        good, result = pickle.load(process.stdout)
+        jobs, results = _pipes(process)
+        jobs.write(pickle.dumps((work, job)))
+        jobs.flush()
+        good, result = pickle.load(results)
     except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
         raise ProcessEndedError(f"ended with code {_end(process)}") from error
     except BaseException:
@@ -54,16 +55,23 @@ def _start() -> subprocess.Popen:
         stdout=subprocess.PIPE,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    process.stdin.write(pickle.dumps(sys.path))
+    _pipes(process)[0].write(pickle.dumps(sys.path))
     return process
+
+
+def _pipes(process: subprocess.Popen) -> tuple[IO[bytes], IO[bytes]]:
+    """What it reads, and what it writes."""
+    assert process.stdin is not None and process.stdout is not None  # `_start` asks for both
+    return process.stdin, process.stdout
 
 
 def _end(process: subprocess.Popen) -> int:
     """Its exit code, after it was made sure that there is one."""
+    jobs, results = _pipes(process)
     with suppress(BrokenPipeError):
-        process.stdin.close()
+        jobs.close()
     with suppress(subprocess.TimeoutExpired):
         process.wait(timeout=1)
     process.kill()
-    process.stdout.close()
+    results.close()
     return process.wait()
