@@ -60,7 +60,9 @@ def _window_maps(encoder: VivitEncoder, windows: torch.Tensor) -> torch.Tensor:
     _, h, w = grid_of(encoder.vivit.config)
     attention = []
     hooks = [
-        layer.attention.register_forward_hook(lambda _, __, output: attention.append(output[1].float().mean(1)))
+        layer.get_submodule("attention").register_forward_hook(
+            lambda _, __, output: attention.append(output[1].float().mean(1))
+        )
         for layer in encoder.vivit.layers
     ]
     try:

@@ -39,11 +39,11 @@ class ConvStem(nn.Module):
         base = max(_GROUP, hidden_size // 16 // _GROUP * _GROUP)
         widths = [base * 2**i for i in range(patch.bit_length() - 2)]
         self.motion = nn.Conv3d(1, base, (5, 5, 5), stride=(1, 2, 2), padding=2, bias=False)
-        pairs = pairwise(widths)
-        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1, bias=False) for a, b in pairs)
+        convs = [nn.Conv2d(a, b, 3, stride=2, padding=1, bias=False) for a, b in pairwise(widths)]
+        self.convs = nn.ModuleList(convs)
         self.norms = nn.ModuleList(nn.GroupNorm(width // _GROUP, width) for width in widths)
         self.join = nn.Conv3d(widths[-1], hidden_size, (TUBELET_FRAMES, 2, 2), stride=(TUBELET_FRAMES, 2, 2))
-        for conv in (self.motion, *self.convs, self.join):
+        for conv in (self.motion, *convs, self.join):
             nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, windows: torch.Tensor) -> torch.Tensor:

@@ -46,12 +46,12 @@ class FeatureCache:
         if absent:
             computed = compute(clips[absent], [frames[b] for b in absent], [counts[b] for b in absent])
             for b, new in zip(absent, computed, strict=True):
-                steps[b] = new[: counts[b]].detach().float()
-                self._write(paths[b], steps[b])
+                steps[b] = kept = new[: counts[b]].detach().float()
+                self._write(paths[b], kept)
             self._evict()
         self.hits += len(frames) - len(absent)
         self.misses += len(absent)
-        return [known.to(clips.device) for known in steps]
+        return [known.to(clips.device) for known in steps if known is not None]  # by now none is
 
     def _path(self, tower: str, clip: torch.Tensor, count: int) -> Path:
         pixels = clip.detach().cpu().contiguous()

@@ -29,7 +29,9 @@ def steps_at_rate(frames: Tensor, feature_rate: str) -> Tensor:
 
 def at_least_one(number: int) -> int:
     """max(1, number), which must not become a decision where `torch.export` passes a symbol."""
-    return max(1, number) if torch.compiler.is_dynamo_compiling() else torch.sym_max(1, number)
+    if torch.compiler.is_dynamo_compiling():
+        return max(1, number)
+    return torch.sym_max(1, number)  # pyright: ignore[reportReturnType]  of a number a number, of a symbol a symbol
 
 
 def average_pairs(features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

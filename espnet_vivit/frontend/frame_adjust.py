@@ -54,6 +54,7 @@ def window_steps(
         if result is None:
             result = owned.new_zeros(len(counts) * longest, *owned.shape[1:])
         result = result.index_copy_(0, torch.cat(rows).to(owned.device), owned)
+    assert result is not None  # each clip has a window
     return result.unflatten(0, (len(counts), longest))
 
 

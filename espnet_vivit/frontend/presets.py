@@ -53,7 +53,10 @@ class VisualPreset:
         """Height and width in pixels of what the frontend sees of a clip `height` pixels high."""
         if isinstance(self.crop, tuple):
             return self.crop
-        side = self.crop if self.crop is not None else max(1, round(height * self.crop_ratio))
+        side = self.crop
+        if side is None:
+            assert self.crop_ratio is not None  # __post_init__
+            side = max(1, round(height * self.crop_ratio))
         return side, side
 
 
@@ -72,7 +75,8 @@ def linear_preset(image_size: int = LINEAR_IMAGE_SIZE) -> VisualPreset:
 
 def vivit_preset(image_size: int | Sequence[int] = VIVIT_IMAGE_SIZE) -> VisualPreset:
     """ViViT sees the whole picture it was built for, in [-1, 1]."""
-    return VisualPreset(crop=image_size, crop_ratio=None, mean=0.5, std=0.5)
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    return VisualPreset(crop=(height, width), crop_ratio=None, mean=0.5, std=0.5)
 
 
 def visual_preset(vision_encoder: str, conf: Mapping) -> VisualPreset:

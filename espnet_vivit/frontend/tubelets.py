@@ -26,6 +26,7 @@ def embed_tubelets(frames: torch.Tensor, projection: nn.Conv3d, pixel_affine: tu
     uint8 is normalised by `pixel_affine`; float is taken as normalised already. n, H and W' must be multiples of the
     kernel.
     """
+    assert projection.bias is not None  # a ViViT's has one
     dtype = projection.weight.dtype
     weight, bias = projection.weight.float(), projection.bias.float()  # sums and scales are rounded once, at the end
     patches = _patches(frames, projection.kernel_size)  # (W, N, C*2*p*p), still uint8 if it was
@@ -39,7 +40,7 @@ def embed_tubelets(frames: torch.Tensor, projection: nn.Conv3d, pixel_affine: tu
     return F.linear(patches.to(dtype), weight.flatten(1).to(dtype), bias.to(dtype))
 
 
-def _patches(frames: torch.Tensor, kernel: tuple[int, int, int]) -> torch.Tensor:
+def _patches(frames: torch.Tensor, kernel: tuple[int, ...]) -> torch.Tensor:
     kt, kh, kw = kernel
     x = frames.unflatten(4, (-1, kw)).unflatten(3, (-1, kh)).unflatten(2, (-1, kt))  # (W, C, t, kt, h, kh, w, kw)
     x = x.permute(0, 2, 4, 6, 1, 3, 5, 7)  # (W, t, h, w, C, kt, kh, kw)

@@ -42,7 +42,7 @@ def read_checkpoint(
     options = {"add_pooling_layer": False, "dtype": dtype or torch.float32, "revision": revision}
     options |= {"cache_dir": cache_dir, "attn_implementation": attn_implementation}
     try:
-        tower, report = VivitModel.from_pretrained(name, local_files_only=True, output_loading_info=True, **options)
+        tower, report = _load(name, local_files_only=True, **options)
     except ImportError as error:
         raise missing_package(f"loading {name}", error) from error
     except _UNREADABLE as error:
@@ -79,9 +79,15 @@ def _looks_like_folder(name: str) -> bool:
 def _download(name: str, **options) -> tuple[VivitModel, dict]:
     _ask_hub(name, options["revision"], options["cache_dir"])
     try:
-        return VivitModel.from_pretrained(name, output_loading_info=True, **options)
+        return _load(name, **options)
     except _UNREADABLE as error:
         raise WeightsError(f"{name} could not be downloaded: {error}") from error
+
+
+def _load(name: str, **options) -> tuple[VivitModel, dict]:
+    """The tower, and what was missing or did not fit."""
+    # transformers annotates what it returns without output_loading_info
+    return VivitModel.from_pretrained(name, output_loading_info=True, **options)  # pyright: ignore[reportReturnType]
 
 
 def _ask_hub(name: str, revision: str | None, cache_dir: str | None) -> None:

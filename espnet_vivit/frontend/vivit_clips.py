@@ -7,6 +7,7 @@ frozen tower, the projection and the step from 12.5 to 25 Hz.
 
 import warnings
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,7 +25,7 @@ from espnet_vivit.frontend.presets import VisualPreset
 from espnet_vivit.frontend.sampling import RepeatUpsample
 from espnet_vivit.frontend.tubelets import NORMALIZATIONS
 from espnet_vivit.frontend.vivit_tower import POOLINGS, check_picture_size, normalise, tower_steps
-from espnet_vivit.frontend.vivit_weights import rename_v4_keys
+from espnet_vivit.frontend.vivit_weights import pair, rename_v4_keys
 from espnet_vivit.frontend.windows import check_overlap
 from espnet_vivit.units import TUBELET_FRAMES, tubelet_steps
 
@@ -104,7 +105,9 @@ class VivitEncoder(nn.Module):
         """The crop that the preprocessing must deliver."""
         scale, shift = self.pixel_affine
         white = scale * 255
-        return VisualPreset(crop=self.vivit.config.image_size, crop_ratio=None, mean=-shift / white, std=1 / white)
+        return VisualPreset(
+            crop=pair(self.vivit.config.image_size), crop_ratio=None, mean=-shift / white, std=1 / white
+        )
 
     def output_size(self) -> int:
         return self._output_size
@@ -119,7 +122,7 @@ class VivitEncoder(nn.Module):
             self.vivit.eval()
         return self
 
-    def compile_tower(self, *, freeze_weights: bool = False, **options) -> "VivitEncoder":
+    def compile_tower(self, *, freeze_weights: bool = False, **options: Any) -> "VivitEncoder":
         """Let `torch.compile(..., fullgraph=True, **options)` make one kernel graph of each pass through the tower.
 
         What surrounds it stays as it is, so that still only windows of the clips themselves are computed: for ragged
@@ -146,7 +149,9 @@ class VivitEncoder(nn.Module):
         self._packed = PackedLayers()
         return self
 
-    def forward(self, video: torch.Tensor, lengths: torch.Tensor | None = None):
+    def forward(
+        self, video: torch.Tensor, lengths: torch.Tensor | None = None
+    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         """Features of a batch of clips.
 
         Args:
@@ -247,7 +252,14 @@ def _dtype_of(module: nn.Module, default: torch.Tensor) -> torch.dtype:
     return next((p.dtype for p in module.parameters()), default.dtype)
 
 
-def check_options(temporal_pooling, frame_adjust, normalization, feature_rate, output_dim, max_windows) -> None:
+def check_options(
+    temporal_pooling: str,
+    frame_adjust: str,
+    normalization: str,
+    feature_rate: str,
+    output_dim: int | None,
+    max_windows: int | None,
+) -> None:
     """Raise `ConfigError` for a name or a number that no encoder takes."""
     for kind, name, choices in (
         ("temporal_pooling", temporal_pooling, POOLINGS),

@@ -7,6 +7,8 @@ frames it expects), each utterance's own length, gray input, any picture size, a
 computed.
 """
 
+from typing import Any
+
 import torch
 
 from espnet_vivit.errors import ConfigError, unknown_name
@@ -90,7 +92,9 @@ def vivit_encoder(
         attn_implementation=attn_implementation,
     )
     if stem == "conv":
-        tower.embeddings.patch_embeddings = ConvStem(tower.config.hidden_size, tuple(tower.config.tubelet_size[1:]))
+        _, height, width = tower.config.tubelet_size
+        conv_stem: Any = ConvStem(tower.config.hidden_size, (height, width))  # stands where a linear layer did
+        tower.embeddings.patch_embeddings = conv_stem
     if gradient_checkpointing:
         recompute_layers(tower)
     return VivitEncoder(

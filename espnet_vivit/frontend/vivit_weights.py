@@ -5,7 +5,7 @@ picture size and number of frames.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -91,25 +91,25 @@ def size_of(model_name: str) -> dict:
     return {**SIZES[size], "tubelet_size": [int(match["frames"]), patch, patch]}
 
 
-def resize_tower(tower: VivitModel, *, image_size, num_frames: int) -> VivitModel:
+def resize_tower(tower: VivitModel, *, image_size: int | list[int] | tuple[int, int], num_frames: int) -> VivitModel:
     """Change the clip size that `tower` takes, in place: its position table is resized, all other weights stay."""
     config = tower.config
     old = grid_of(config)
-    if (_pair(image_size), num_frames) == (_pair(config.image_size), config.num_frames):
+    if (pair(image_size), num_frames) == (pair(config.image_size), config.num_frames):
         return tower
     config.image_size, config.num_frames = image_size, num_frames
     _check_geometry(config)
     embeddings = tower.embeddings
     table = resize_positions(embeddings.position_embeddings.data, old, grid_of(config))
     embeddings.position_embeddings = nn.Parameter(table)
-    embeddings.image_size = embeddings.patch_embeddings.image_size = _pair(image_size)
+    embeddings.image_size = embeddings.patch_embeddings.image_size = pair(image_size)
     embeddings.patch_embeddings.num_patches = table.size(1) - 1
     return tower
 
 
 def grid_of(config: VivitConfig) -> tuple[int, int, int]:
     """Tubelets in time, height and width of a full window."""
-    (frames, patch_h, patch_w), (height, width) = config.tubelet_size, _pair(config.image_size)
+    (frames, patch_h, patch_w), (height, width) = config.tubelet_size, pair(config.image_size)
     return config.num_frames // frames, height // patch_h, width // patch_w
 
 
@@ -133,7 +133,8 @@ def rename_v4_keys(state_dict: dict, prefix: str) -> None:
         state_dict[prefix + name] = state_dict.pop(key)
 
 
-def _pair(size) -> tuple[int, int]:
+def pair(size: int | Sequence[int]) -> tuple[int, int]:
+    """Height and width of a picture size as configurations write it, of a square one as one number."""
     return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
 
 
@@ -151,7 +152,7 @@ def _check_geometry(config: VivitConfig) -> None:
     if config.num_frames < frames or config.num_frames % frames:
         found, expected = config.num_frames, "an even number"
         raise ConfigError("num_frames is not a whole number of tubelets", found=found, expected=expected)
-    height, width = _pair(config.image_size)
+    height, width = pair(config.image_size)
     if height % patch_h or width % patch_w or not height or not width:
         near = max(patch_h, round(height / patch_h) * patch_h), max(patch_w, round(width / patch_w) * patch_w)
         raise ConfigError(
@@ -182,13 +183,13 @@ def _from_scratch(fields: Mapping, attn_implementation: str, dtype: torch.dtype 
         raise ConfigError(f"this ViViT cannot be built: {error}") from error
     # transformers starts the position table at zero; scenic, where ViViT comes from, at N(0, 0.02)
     nn.init.normal_(tower.embeddings.position_embeddings, std=config.initializer_range)
-    return tower if dtype is None else tower.to(dtype)
+    return tower if dtype is None else tower.to(dtype)  # pyright: ignore[reportArgumentType]  a wrapper hides that it is bound
 
 
 def _use_fused_gelu(tower: VivitModel) -> None:
     tower.config.hidden_act = "gelu_pytorch_tanh"
     for layer in tower.layers:
-        layer.mlp.activation_fn = nn.GELU(approximate="tanh")
+        layer.get_submodule("mlp").activation_fn = nn.GELU(approximate="tanh")
 
 
 def dtype_named(name: str) -> torch.dtype:
