@@ -8,6 +8,7 @@ the same draws, because utterances that are hard for one are hard for the other.
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from espnet_vivit.errors import InputError
 
@@ -54,29 +55,36 @@ class Comparison:
         return f"{text}, ratio {self.ratio:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]"
 
 
-def error_rate_interval(errors, words, *, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
+def error_rate_interval(
+    errors: ArrayLike, words: ArrayLike, *, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
     """The interval of `sum(errors) / sum(words)`; both `(U,)`, one count per utterance.
 
     A draw without a single reference word has no rate and is left out (it needs empty references to occur at all).
     """
-    errors, words = _counts(errors, words)
-    sums = _resampled_sums(np.stack([errors, words], axis=1), resamples=resamples, seed=seed)  # (R, 2)
+    counts = np.stack(_counts(errors, words), axis=1)
+    sums = _resampled_sums(counts, resamples=resamples, seed=seed)  # (R, 2)
     sums = sums[sums[:, 1] > 0]
     return _percentile_interval(sums[:, 0] / sums[:, 1], level)
 
 
 def compare_error_rates(
-    errors_a, errors_b, words, *, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
+    errors_a: ArrayLike,
+    errors_b: ArrayLike,
+    words: ArrayLike,
+    *,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> Comparison:
     """Paired bootstrap of two systems' errors `(U,)` on the same utterances, whose reference lengths are `words` (U,).
 
     In a draw where B makes no error the ratio is infinite, and 1 where neither does.
     """
-    errors_a, words = _counts(errors_a, words)
-    errors_b, _ = _counts(errors_b, words)
-    sums = _resampled_sums(np.stack([errors_a, errors_b, words], axis=1), resamples=resamples, seed=seed)  # (R, 3)
+    (a, reference), (b, _) = _counts(errors_a, words), _counts(errors_b, words)
+    sums = _resampled_sums(np.stack([a, b, reference], axis=1), resamples=resamples, seed=seed)  # (R, 3)
     sums = sums[sums[:, 2] > 0]
-    total_a, total_b, total = (float(counts.sum()) for counts in (errors_a, errors_b, words))
+    total_a, total_b, total = (float(counts.sum()) for counts in (a, b, reference))
     return Comparison(
         rate_a=total_a / total,
         rate_b=total_b / total,
@@ -87,8 +95,8 @@ def compare_error_rates(
     )
 
 
-def _counts(errors, words) -> tuple[np.ndarray, np.ndarray]:
-    errors, words = np.asarray(errors, dtype=np.int64), np.asarray(words, dtype=np.int64)
+def _counts(given_errors: ArrayLike, given_words: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    errors, words = np.asarray(given_errors, dtype=np.int64), np.asarray(given_words, dtype=np.int64)
     if errors.ndim != 1 or errors.shape != words.shape:
         raise InputError(
             "a bootstrap needs one error count and one word count per utterance",

@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, TypeGuard
 
 from espnet_vivit.errors import ConfigError
 
@@ -19,7 +20,7 @@ class ByEpoch:
     epochs: tuple[int, ...]
     values: tuple
 
-    def __call__(self, epoch: int):
+    def __call__(self, epoch: int) -> Any:
         index = bisect_right(self.epochs, epoch) - 1
         if index < 0:
             return self.values[0]
@@ -41,10 +42,12 @@ def read_by_epoch(where: str, option: object) -> ByEpoch:
     that are neither.
     """
     if not isinstance(option, Mapping):
-        if not _is_number(option) and not _is_list(option):
+        if _is_list(option):
+            return ByEpoch((1,), (tuple(option),))
+        if not _is_number(option):
             expected = "a value, or a schedule by epoch such as {1: 0.0, 10: 0.5}"
             raise ConfigError(where, found=repr(option), expected=expected)
-        return ByEpoch((1,), (tuple(option) if _is_list(option) else option,))
+        return ByEpoch((1,), (option,))
     epochs, values = list(option), list(option.values())
     rising = all(isinstance(epoch, int) and epoch >= 1 for epoch in epochs) and all(a < b for a, b in pairwise(epochs))
     alike = all(map(_is_number, values)) or all(map(_is_list, values))
@@ -61,5 +64,5 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _is_list(value: object) -> bool:
+def _is_list(value: object) -> TypeGuard[Sequence]:
     return isinstance(value, Sequence) and not isinstance(value, str)

@@ -46,7 +46,7 @@ def read_timing(path: Path) -> Timing | None:
 
 def join_timings(paths: Sequence[Path]) -> Timing | None:
     """Of several shares of one job together; None unless each has one."""
-    timings = [read_timing(path) for path in paths]
-    if not timings or None in timings:
+    timings = [timing for path in paths if (timing := read_timing(path)) is not None]
+    if not timings or len(timings) < len(paths):
         return None
     return Timing(sum(timing.spent_s for timing in timings), sum(timing.clip_s for timing in timings))

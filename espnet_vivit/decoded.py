@@ -93,7 +93,8 @@ def collect(
     return sorted(results, key=table_order)
 
 
-def table_order(result: Result):
+def table_order(result: Result) -> tuple:
+    """What sorts results: by test set, then clean, noisy and other conditions."""
     noise = re.match(r"-?\d+(?= dB)", result.condition)
     kind = 0 if result.condition == CLEAN else 1 if noise else 2
     return (

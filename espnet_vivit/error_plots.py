@@ -57,7 +57,7 @@ def plot_viseme_confusions(names: Sequence[str], counts: np.ndarray, path: Path)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in zip(*np.nonzero(counts), strict=True):
         colour = "white" if shares[row, column] > 0.6 else "black"
-        axes.text(column, row, counts[row, column], ha="center", va="center", fontsize=7, color=colour)
+        axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=7, color=colour)
     axes.set_xticks(range(len(names)), names, rotation=60)
     axes.set_yticks(range(len(names)), names)
     axes.set_title("lip shapes; – is nothing: left out, or put in", fontsize=12)

@@ -8,6 +8,7 @@ reference adds nothing to N; what the hypothesis says for it are insertions.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jiwer
 import numpy as np
@@ -163,7 +164,7 @@ def score(references: Mapping[str, str], hypotheses: Mapping[str, str], *, missi
     )
 
 
-def find_collapse(references: Mapping[str, str], hypotheses: Mapping[str, str]) -> Collapse | None:
+def find_collapse(references: Mapping[Any, str], hypotheses: Mapping[Any, str]) -> Collapse | None:
     """The hypothesis that half of four or more utterances share, unless the references repeat about as much."""
     (said, count), *_ = Counter(hypotheses.values()).most_common(1)
     commonest_reference = Counter(references.values()).most_common(1)[0][1]

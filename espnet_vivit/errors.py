@@ -4,6 +4,8 @@ They derive from the built-in class a caller would think of (`ValueError`, `OSEr
 against those keeps working, and from `EspnetVivitError`, so that all of ours can be caught at once.
 """
 
+from collections.abc import Iterable
+
 
 class EspnetVivitError(Exception):
     """Base of all errors of this package.
@@ -59,7 +61,7 @@ class NonFiniteLossError(EspnetVivitError, ArithmeticError):
     """A training whose losses have stopped being numbers."""
 
 
-def unknown_name(kind: str, name: object, choices) -> ConfigError:
+def unknown_name(kind: str, name: object, choices: Iterable[str]) -> ConfigError:
     """The error for a misspelt choice, with the nearest existing name as a suggestion."""
     import difflib
 

@@ -87,7 +87,7 @@ class FeasibilityReport:
             f"needs {tightest.needed} of its {tightest.steps} steps"
         ]
         if self.timed:
-            density = [utt.labels / utt.span_steps for utt in self.timed]
+            density = [utt.labels / utt.span_steps for utt in self.timed if utt.span_steps is not None]
             lines.append(
                 f"within the spoken span: {len(self.timed) - len(self.crowded)} of {len(self.timed)} fit; "
                 f"labels per step: median {median(density):.2f}, largest {max(density):.2f}"

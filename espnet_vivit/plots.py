@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jiwer
 import numpy as np
@@ -22,6 +23,9 @@ from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.errors import ConfigError, DataError, EspnetVivitError, InputError
 from espnet_vivit.score import align_words, read_transcripts
 from espnet_vivit.training_log import TrainingHistory, read_training_history
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 CURVES = ("loss", "acc", "cer_ctc")
 LABELS = {"loss": "loss", "acc": "token accuracy of the decoder", "cer_ctc": "character error rate of CTC"}
@@ -47,12 +51,16 @@ class Clip:
     hypothesis: str
 
 
-def plot_training(history: TrainingHistory, path, *, names: Sequence[str] = CURVES, title: str = "") -> list[str]:
+def plot_training(
+    history: TrainingHistory, path: str | Path, *, names: Sequence[str] = CURVES, title: str = ""
+) -> list[str]:
     """One panel for each reported number, training and validation over epochs, as PNG. Returns the names drawn."""
     drawn = [name for name in names if any(_finite(history.curve(phase, name)) for phase in PHASE_COLOURS)]
     if not drawn:
         reported = sorted({name for values in history.phases.values() for name in values})
         raise ConfigError("no such numbers in the training", found=", ".join(names), expected=", ".join(reported))
+    from matplotlib.ticker import AutoLocator  # late, as in new_figure
+
     figure = new_figure(4.6 * len(drawn), 3.6)
     for panel, name in enumerate(drawn, start=1):
         axes = figure.add_subplot(1, len(drawn), panel)
@@ -62,7 +70,9 @@ def plot_training(history: TrainingHistory, path, *, names: Sequence[str] = CURV
                 axes.plot(list(curve), list(curve.values()), color=colour, label=phase, marker=marker, markersize=3.5)
         axes.set_title(LABELS.get(name, name), fontsize=12)
         axes.set_xlabel("epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        whole = AutoLocator()
+        whole.set_params(integer=True)
+        axes.xaxis.set_major_locator(whole)
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
     if title:
@@ -77,7 +87,7 @@ def _finite(curve: dict[int, float]) -> dict[int, float]:
     return {epoch: value for epoch, value in curve.items() if np.isfinite(value)}
 
 
-def plot_contact_sheet(clips: Sequence[Clip], path, *, frames: int = 10) -> None:
+def plot_contact_sheet(clips: Sequence[Clip], path: str | Path, *, frames: int = 10) -> None:
     """A row per clip: `frames` pictures at even distances in time; below it the reference and the hypothesis."""
     if not clips:
         raise InputError("a contact sheet needs at least one clip")
@@ -140,7 +150,7 @@ def _caption(clip: Clip, *, characters: int) -> list[list[tuple[int, str, dict]]
     return [*lines, said, read]
 
 
-def new_figure(width_inches: float, height_inches: float):
+def new_figure(width_inches: float, height_inches: float) -> "Figure":
     """A figure outside pyplot: no window system, no global state that a caller's own plots would share."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -150,7 +160,7 @@ def new_figure(width_inches: float, height_inches: float):
     return figure
 
 
-def save_png(figure, path) -> None:
+def save_png(figure: "Figure", path: str | Path) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
@@ -158,7 +168,7 @@ def save_png(figure, path) -> None:
     partial.replace(path)
 
 
-def read_clips(video_scp, ref, hyp, *, utts: Sequence[str] = (), rows: int = 8) -> list[Clip]:
+def read_clips(video_scp: Path, ref: Path, hyp: Path, *, utts: Sequence[str] = (), rows: int = 8) -> list[Clip]:
     """The clips named in `utts`, or `rows` of those with a hypothesis, at even distances in the order of their ids."""
     from espnet_vivit.corpora.data_dir import read_scp
     from espnet_vivit.media.video_file import read_video

@@ -12,7 +12,9 @@ from espnet_vivit.training_log import TrainingHistory
 
 def table(results: Sequence[Result], chance: dict[str, float]) -> str:
     """The Markdown table; rates in percent. `chance` holds a WER (0..1) for test sets whose chance level is known."""
-    rows = [("test set", "input", "condition", "utts", "words", "Sub", "Del", "Ins", "WER %", "95 % interval", "CER %")]
+    rows: list[tuple[str, ...]] = [
+        ("test set", "input", "condition", "utts", "words", "Sub", "Del", "Ins", "WER %", "95 % interval", "CER %")
+    ]
     for test_set in dict.fromkeys(result.test_set for result in results):
         for result in (r for r in results if r.test_set == test_set):
             words, interval = result.score.words, result.interval

@@ -31,7 +31,14 @@ from espnet_vivit.result_tables import align_table, class_table, comparison, cos
 from espnet_vivit.training_log import read_training_history
 
 
-def section(title: str, results: Sequence[Result], *, chance: dict[str, float], checks: Sequence[Check], origin) -> str:
+def section(
+    title: str,
+    results: Sequence[Result],
+    *,
+    chance: dict[str, float],
+    checks: Sequence[Check],
+    origin: Sequence[tuple[str, str]],
+) -> str:
     """The Markdown of one experiment: tables, checks, notes, origin (name and value of each line)."""
     parts = [f"## {title}", table(results, chance)]
     if (classes := class_table(results)) is not None:

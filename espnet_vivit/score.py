@@ -26,7 +26,7 @@ from espnet_vivit.error_rates import MISSING_POLICIES, Counts, Score, score
 from espnet_vivit.errors import DataError, EspnetVivitError
 
 
-def read_transcripts(path) -> dict[str, str]:
+def read_transcripts(path: str | Path) -> dict[str, str]:
     """`utterance-id words...` per line; an id alone has an empty transcript. White space becomes single spaces."""
     path = Path(path)
     if not path.is_file():
@@ -48,7 +48,7 @@ def read_transcripts(path) -> dict[str, str]:
     return transcripts
 
 
-def write_report(scored: Score, folder, *, interval: Interval, resamples: int, seed: int) -> None:
+def write_report(scored: Score, folder: str | Path, *, interval: Interval, resamples: int, seed: int) -> None:
     """result.txt, wer.json, ref.trn and hyp.trn in `folder`; each is replaced whole, wer.json last."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

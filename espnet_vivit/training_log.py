@@ -39,7 +39,7 @@ class TrainingHistory:
         return self.phases.get(phase, {}).get(name, {})
 
 
-def read_training_history(experiment) -> TrainingHistory:
+def read_training_history(experiment: str | Path) -> TrainingHistory:
     """Read `experiment`/checkpoint.pth, or else train.log. Raises DataError if neither holds a finished epoch."""
     experiment = Path(experiment)
     checkpoint, log = experiment / "checkpoint.pth", experiment / "train.log"

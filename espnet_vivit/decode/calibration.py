@@ -84,22 +84,22 @@ def reliability(confidences: Sequence[float], correct: Sequence[bool], *, bins: 
     Raises:
         DataError: no words, other counts, or a confidence outside 0..1. ConfigError: bins below 1.
     """
-    confidences, correct = np.asarray(confidences, dtype=np.float64), np.asarray(correct, dtype=bool)
+    shares, right = np.asarray(confidences, dtype=np.float64), np.asarray(correct, dtype=bool)
     if bins < 1:
         raise ConfigError("number of bins", found=bins, expected="1 or more")
-    if confidences.shape != correct.shape or confidences.ndim != 1 or not len(confidences):
+    if shares.shape != right.shape or shares.ndim != 1 or not len(shares):
         expected = "as many confidences as judgements, at least one"
-        raise DataError("words to judge", found=f"{confidences.shape} and {correct.shape}", expected=expected)
-    if not ((confidences >= 0) & (confidences <= 1)).all():
-        raise DataError("a confidence outside 0..1", found=f"{confidences.min():g} to {confidences.max():g}")
-    places = np.clip(np.ceil(confidences * bins).astype(int) - 1, 0, bins - 1)
+        raise DataError("words to judge", found=f"{shares.shape} and {right.shape}", expected=expected)
+    if not ((shares >= 0) & (shares <= 1)).all():
+        raise DataError("a confidence outside 0..1", found=f"{shares.min():g} to {shares.max():g}")
+    places = np.clip(np.ceil(shares * bins).astype(int) - 1, 0, bins - 1)
     table = []
     for index in range(bins):
         inside = places == index
         count = int(inside.sum())
-        means = (float(confidences[inside].mean()), float(correct[inside].mean())) if count else (np.nan, np.nan)
+        means = (float(shares[inside].mean()), float(right[inside].mean())) if count else (np.nan, np.nan)
         table.append(Bin(index / bins, (index + 1) / bins, count, *means))
-    return Reliability(confidences, correct, tuple(table))
+    return Reliability(shares, right, tuple(table))
 
 
 def judged_words(

@@ -11,11 +11,15 @@ import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from espnet_vivit.errors import ConfigError, DataError
 from espnet_vivit.espnet_compat import BatchScorerInterface
+
+if TYPE_CHECKING:
+    from espnet.nets.beam_search import BeamSearch
 
 START, END, UNKNOWN = "<s>", "</s>", "<unk>"
 NEVER = -99.0 * math.log(10)  # how ARPA files write the logarithm of 0
@@ -149,7 +153,7 @@ class NgramScorer(BatchScorerInterface):
             rows.append(self.scores_after(self.model.shorten(history)))
         return torch.stack(rows).to(xs), states
 
-    def score(self, y: torch.Tensor, state, x: torch.Tensor) -> tuple[torch.Tensor, None]:
+    def score(self, y: torch.Tensor, state: None, x: torch.Tensor) -> tuple[torch.Tensor, None]:
         return self.batch_score(y[None], [state], x)[0][0], None
 
     def _scores_after(self, history: Ngram) -> torch.Tensor:
@@ -168,7 +172,7 @@ class NgramScorer(BatchScorerInterface):
         return scores
 
 
-def add_ngram(beam_search, model: NgramModel, *, weight: float) -> None:
+def add_ngram(beam_search: "BeamSearch", model: NgramModel, *, weight: float) -> None:
     """Add the scorer to an ESPnet beam search under the name and weight that ESPnet's own would have."""
     scorer = NgramScorer(model, beam_search.token_list)
     beam_search.scorers["ngram"] = beam_search.full_scorers["ngram"] = scorer

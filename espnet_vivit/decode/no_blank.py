@@ -5,9 +5,14 @@ as a better candidate exists no such hypothesis enters the beam; with a beam abo
 vocabularies invite, it does, and comes out best with the score 0.
 """
 
+from typing import TYPE_CHECKING
+
 import torch
 
 from espnet_vivit.espnet_compat import BatchScorerInterface
+
+if TYPE_CHECKING:
+    from espnet.nets.beam_search import BeamSearch
 
 
 class NoBlank(BatchScorerInterface):
@@ -22,11 +27,11 @@ class NoBlank(BatchScorerInterface):
         scores[:, self.blank] = -torch.inf
         return scores, states
 
-    def score(self, y: torch.Tensor, state, x: torch.Tensor) -> tuple[torch.Tensor, None]:
+    def score(self, y: torch.Tensor, state: None, x: torch.Tensor) -> tuple[torch.Tensor, None]:
         return self.batch_score(y[None], [state], x)[0][0], None
 
 
-def forbid_blank(beam_search, blank: int) -> None:
+def forbid_blank(beam_search: "BeamSearch", blank: int) -> None:
     """Add the scorer to an ESPnet beam search."""
     scorer = NoBlank(beam_search.n_vocab, blank)
     beam_search.scorers["no_blank"] = beam_search.full_scorers["no_blank"] = scorer

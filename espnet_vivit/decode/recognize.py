@@ -90,7 +90,10 @@ def recognize(
 
 def duration_s(*, speech: np.ndarray | None = None, video: np.ndarray | None = None) -> float:
     """Of one clip: of its video (T, H, W) at 25 frames per second, or else of its sound (N,) at 16 kHz."""
-    return seconds_of_frames(len(video)) if video is not None else seconds_of_samples(len(speech))
+    if video is not None:
+        return seconds_of_frames(len(video))
+    assert speech is not None  # a clip has one of the two
+    return seconds_of_samples(len(speech))
 
 
 def _write(writer, utt_id: str, transcripts: Sequence[Transcript], *, word_times: bool) -> None:

@@ -90,7 +90,7 @@ def words_with_times(
     if not groups:
         return ()
     if scores.frame is not None:
-        times = _times_by_frames(groups, ids, scores)
+        times = _times_by_frames(groups, ids, scores.frame, scores.blank)
     else:
         times = _times_by_ctc(groups, ids, scores)
     confidences = token_confidences(scores.ctc, ids, blank=scores.blank)
@@ -109,10 +109,10 @@ def spread_words(
     return tuple(Word(word, i * width_s, (i + 1) * width_s, 0.0) for i, word in enumerate(words))
 
 
-def _times_by_frames(groups, ids: Sequence[int], scores: StepScores) -> list[tuple[float, float]]:
+def _times_by_frames(groups, ids: Sequence[int], frame: torch.Tensor, blank: int) -> list[tuple[float, float]]:
     """First step and step after the last, of every word. Tokens of no word, as `<space>`, were never trained on."""
     kept = [position for _, positions in groups for position in positions]
-    spans = dict(zip(kept, align_tokens(scores.frame, [ids[i] for i in kept], blank=scores.blank), strict=True))
+    spans = dict(zip(kept, align_tokens(frame, [ids[i] for i in kept], blank=blank), strict=True))
     return [_edges(spans[positions[0]], spans[positions[-1]]) for _, positions in groups]
 
 
