@@ -14,6 +14,7 @@ import yaml
 from espnet_vivit.errors import DataError, WeightsError
 from espnet_vivit.package import CONFIG, RELIABILITY, WEIGHTS, Package, is_package
 from espnet_vivit.package_archive import extract, is_archive
+from espnet_vivit.package_language import LanguageModels
 from espnet_vivit.tasks.options import read_config
 from espnet_vivit.training_facts import TrainingFacts, training_facts
 
@@ -23,7 +24,10 @@ _ESPNET_META = "meta.yaml"
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """`reliability` is what `espnet-vivit calibrate` wrote. The files of an archive go when this object does."""
+    """`reliability` is what `espnet-vivit calibrate` wrote, `language` what only packages have.
+
+    The files of an archive go when this object does.
+    """
 
     config: Path
     weights: Path
@@ -31,6 +35,7 @@ class ModelFiles:
     facts: TrainingFacts
     reliability: dict | None
     _extracted: tempfile.TemporaryDirectory | Package | None = field(default=None, repr=False)
+    language: LanguageModels = field(default_factory=LanguageModels)
 
 
 def open_model(path: str | Path, *, weights: str | None = None) -> ModelFiles:
@@ -62,7 +67,8 @@ def open_model(path: str | Path, *, weights: str | None = None) -> ModelFiles:
 
 def _package(package: Package) -> ModelFiles:
     config, weights = package.folder / CONFIG, package.folder / WEIGHTS
-    return ModelFiles(config, weights, package.bpemodel, package.facts, package.reliability, package)
+    known = (package.facts, package.reliability)
+    return ModelFiles(config, weights, package.bpemodel, *known, package, package.language)
 
 
 def _experiment(folder: Path, weights: str | None) -> ModelFiles:

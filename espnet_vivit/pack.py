@@ -6,7 +6,10 @@
 The licence is that of the weights, which the data they were trained on may bind: it has no default. What else only a
 person can say, data, intended use and limits, is in the card (model_card.py); results, sizes and provenance come from
 the experiment. A model whose adapters stand on weights kept elsewhere is refused: `espnet-vivit merge-adapters` makes a
-whole one of it first.
+whole one of it first. Language models that it was decoded with go along if the options of that are given:
+
+    espnet-vivit pack exp/avsr_train package --licence CC0-1.0 \\
+        --decoded_with "--lm_file exp/lm/valid.loss.ave.pth --lm_weight 0.3 --ngram_file 3gram.arpa --ngram_weight 0.2"
 """
 
 import dataclasses
@@ -24,6 +27,7 @@ from espnet_vivit import __version__, package
 from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.errors import ConfigError, DataError
 from espnet_vivit.model_card import NOT_STATED, CardText, model_card, read_card, results_of
+from espnet_vivit.package_language import LanguageModels, decoded_with, write_language
 from espnet_vivit.provenance import commit, versions
 from espnet_vivit.training_facts import training_set
 from espnet_vivit.training_log import read_training_history
@@ -46,12 +50,14 @@ def pack(
     licence_file: str | Path | None = None,
     source: str | None = None,
     weights: str | None = None,
+    language: LanguageModels | None = None,
 ) -> Path:
     """Write the package `out`, a folder or (ending in .zip) one file, and return its path.
 
     licence: an SPDX identifier or a sentence; None: the card's. card: a card.yaml, see model_card.py. source: what it
     was trained on, in words; None: the card's data. weights: which file of the experiment, if not the average that
-    stage 11 leaves. Raises DataError, ConfigError or WeightsError.
+    stage 11 leaves. language: the language models it was decoded with; None: those of `experiment` if that is a
+    package, else none. Raises DataError, ConfigError or WeightsError.
     """
     from espnet_vivit.model_files import open_model
 
@@ -75,6 +81,8 @@ def pack(
         )
         if licence_file is not None:
             shutil.copyfile(licence_file, folder / "LICENSE")
+        language = files.language if language is None else language
+        write_language(folder, language, config["token_list"])
         if files.reliability is not None:
             _write_json(folder / package.RELIABILITY, files.reliability)
         history = {"source": source or "; ".join(text.data) or NOT_STATED, **_provenance(files)}
@@ -83,7 +91,7 @@ def pack(
             config,
             licence=licence,
             history=history,
-            size=_size(folder, files),
+            size=_size(folder, files) | {"language models": str(language)},
             results=results_of(files.config.parent),
         )
         (folder / package.CARD).write_text(written, encoding="utf-8")
@@ -194,6 +202,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--licence_file", type=Path, help="its text, to be packed as LICENSE")
     parser.add_argument("--source", help="what it was trained on, in words (default: the card's)")
     parser.add_argument("--weights", help="which weights of the experiment (default: the average of the best epochs)")
+    parser.add_argument("--decoded_with", help="options of avsr_inference: language models among them are packed, too")
     options = vars(parser.parse_args(argv))
+    decoded = options.pop("decoded_with")
+    options["language"] = None if decoded is None else decoded_with(decoded)
     print(pack(options.pop("experiment"), options.pop("out"), **options))
     return 0

@@ -6,6 +6,7 @@
     tokens.txt  [bpe.model]    the vocabulary, and the sentencepiece model that cut it
     preprocessor_config.json   rates, mouth size, crop and normalisation
     [reliability.json]         from which confidence on its words can be believed (`espnet-vivit calibrate`)
+    [lm.safetensors …]         the language models that it was decoded with (package_language.py)
     README.md                  a model card
 
 `espnet-vivit pack` writes it (pack.py). Loading needs no network and runs nothing from the package: every hash is
@@ -25,6 +26,8 @@ from pathlib import Path
 from espnet_vivit.errors import ConfigError, DataError, WeightsError, unknown_name
 from espnet_vivit.frontend.presets import trained_preset
 from espnet_vivit.package_archive import extract, is_archive, write_zip
+from espnet_vivit.package_language import DECODING, LanguageModels, read_language
+from espnet_vivit.package_language import FILES as LANGUAGE_FILES
 from espnet_vivit.training_facts import TrainingFacts
 from espnet_vivit.units import AUDIO_RATE_HZ, VIDEO_RATE_HZ
 
@@ -32,7 +35,7 @@ FORMAT, FORMAT_VERSION = "espnet_vivit package", 1
 INFO, WEIGHTS, CONFIG, TOKENS, BPE_MODEL = "package.json", "model.safetensors", "config.yaml", "tokens.txt", "bpe.model"
 PREPROCESSOR, RELIABILITY, CARD = "preprocessor_config.json", "reliability.json", "README.md"
 NEEDED = (WEIGHTS, CONFIG, TOKENS, PREPROCESSOR, CARD)
-FILES = (*NEEDED, BPE_MODEL, RELIABILITY, "LICENSE")
+FILES = (*NEEDED, BPE_MODEL, RELIABILITY, "LICENSE", *LANGUAGE_FILES)
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -91,7 +94,9 @@ class Package:
                 expected = files[name]["sha256"]
                 raise DataError(f"{folder / name} was altered or damaged", found=f"SHA-256 {found}", expected=expected)
         _check_config(folder)
-        return cls(folder, info, _read_json(folder / PREPROCESSOR), extracted)
+        package = cls(folder, info, _read_json(folder / PREPROCESSOR), extracted)
+        _ = package.language  # refuses half of one
+        return package
 
     def load_model(self, *, device: str = "cpu"):
         """The `E2E` in evaluation mode."""
@@ -114,6 +119,12 @@ class Package:
     def reliability(self) -> dict | None:
         """What `espnet-vivit calibrate` measured; None if nobody has."""
         return _read_json(self.folder / RELIABILITY) if RELIABILITY in self.info["files"] else None
+
+    @property
+    def language(self) -> LanguageModels:
+        """The language models that it was decoded with."""
+        files = self.info["files"]
+        return read_language(self.folder, files, _read_json(self.folder / DECODING) if DECODING in files else {})
 
     def save_pretrained(self, out: str | Path) -> Path:
         """Copy the package to `out`: a folder, or one file if the name ends in .zip. Returns the path."""

@@ -53,6 +53,7 @@ class Transcriber:
         longest_piece_s: bound of a piece; None: 1.6 times the longest clip of the training, from 4 to 12 s; 5 s where
             that is not known.
         search, beam_size, ctc_weight, nbest: as in `Speech2Text`; ctc_weight None fits the model's branches.
+        lm_weight, ngram_weight: of the language models in a package; None: as it says, 0: without.
         min_confidence: pieces below are unclear; 0 believes everything. None: as calibrated, or 0.5.
 
     Raises:
@@ -73,6 +74,8 @@ class Transcriber:
         search: str = "beam",
         beam_size: int = 10,
         ctc_weight: float | None = None,
+        lm_weight: float | None = None,
+        ngram_weight: float | None = None,
         nbest: int = 3,
         min_confidence: float | None = None,
     ):
@@ -99,6 +102,8 @@ class Transcriber:
             search=search,
             beam_size=beam_size,
             ctc_weight=ctc_weight,
+            lm_weight=lm_weight,
+            ngram_weight=ngram_weight,
             nbest=nbest,
             device=device,
             min_confidence=min_confidence,
@@ -280,6 +285,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--min_confidence", type=float, help="below it a piece is unclear; default: as calibrated")
     parser.add_argument("--search", default="beam", choices=("beam", "ctc_greedy"), help="ctc_greedy is faster")
     parser.add_argument("--beam_size", type=int, default=10)
+    for name in ("lm", "ngram"):
+        parser.add_argument(f"--{name}_weight", type=float, help="of the package's; 0: without; default: as packed")
     parser.add_argument("--nbest", type=int, default=3, help="hypotheses kept in json")
     return parser
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from espnet_vivit.decode.language_model import add_language_model, load_language_model
 from espnet_vivit.decode.ngram import add_ngram, read_arpa
 from espnet_vivit.decode.no_blank import forbid_blank
 from espnet_vivit.decode.word_times import StepScores, Transcript, Word, spread_words, words_with_times
@@ -34,6 +35,7 @@ class Speech2Text(EspnetSpeech2Text):
 
     Args:
         modality: which streams are used, of those the model takes; None: those that are given.
+        lm_train_config, lm_file: an ESPnet language model of the model's tokens, see decode/language_model.py.
         ngram_file: an ARPA file of the model's tokens, see decode/ngram.py; kenlm is not needed.
         search: "beam", or "ctc_greedy" (the most probable label of every step, repetitions and blanks removed).
         maxlenratio, minlenratio: bounds of the number of tokens per video frame, so that they mean the same at both
@@ -74,8 +76,6 @@ class Speech2Text(EspnetSpeech2Text):
             super().__init__(
                 asr_train_config=asr_train_config,
                 asr_model_file=asr_model_file,
-                lm_train_config=lm_train_config,
-                lm_file=lm_file,
                 token_type=token_type,
                 bpemodel=bpemodel,
                 device=device,
@@ -83,7 +83,6 @@ class Speech2Text(EspnetSpeech2Text):
                 minlenratio=minlenratio,
                 beam_size=beam_size,
                 ctc_weight=ctc_weight,
-                lm_weight=lm_weight,
                 penalty=penalty,
                 nbest=nbest,
                 normalize_length=normalize_length,
@@ -97,6 +96,11 @@ class Speech2Text(EspnetSpeech2Text):
             logging.info("beam_size %d is more than the %d tokens there are; using that many", beam_size, vocabulary)
             self.beam_search.beam_size = vocabulary
         forbid_blank(self.beam_search, self.asr_model.blank_id)
+        if lm_train_config is not None and lm_file is None:
+            raise ConfigError("a language model without weights", found=str(lm_train_config), fix="Name its lm_file")
+        if lm_file is not None and lm_weight != 0:
+            model = load_language_model(lm_train_config, lm_file, self.asr_model.token_list)
+            add_language_model(self.beam_search, model, weight=lm_weight, device=device)
         if ngram_file is not None and ngram_weight != 0:
             add_ngram(self.beam_search, read_arpa(ngram_file), weight=ngram_weight)
         self.modality = check_modality(modality, self.asr_model.modality)

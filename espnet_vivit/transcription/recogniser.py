@@ -44,6 +44,8 @@ class PieceRecogniser:
         search: str,
         beam_size: int,
         ctc_weight: float | None,
+        lm_weight: float | None,
+        ngram_weight: float | None,
         nbest: int,
         device: str,
         min_confidence: float | None,
@@ -52,6 +54,7 @@ class PieceRecogniser:
         mouth_view: int | None = None,
     ):
         self.files = files  # an archive's temporary folder lives as long
+        language = files.language
         self.speech2text = TimedSpeech2Text(
             files.config,
             files.weights,
@@ -60,6 +63,11 @@ class PieceRecogniser:
             search=search,
             beam_size=beam_size,
             ctc_weight=_ctc_weight(files) if ctc_weight is None else ctc_weight,
+            lm_train_config=language.lm_config,
+            lm_file=language.lm_file,
+            lm_weight=language.lm_weight if lm_weight is None else lm_weight,
+            ngram_file=language.ngram_file,
+            ngram_weight=language.ngram_weight if ngram_weight is None else ngram_weight,
             nbest=nbest,
             device=device,
         )

@@ -137,8 +137,9 @@ stage_train() {
         --token_type "${token_type}" --token_list "${token_list}" "${bpe_option[@]}" "${data[@]}" "${words[@]}"
 }
 
-stage_decode() {
-    local words names sets controls chosen options part failed=0 pids=()
+# Fill the array `options` with those of the search.
+decode_options() {
+    local words
     split_words "${inference_args}"
     options=("${words[@]}")
     [ -z "${inference_config}" ] || options=(--config "${inference_config}" "${options[@]}")
@@ -146,6 +147,11 @@ stage_decode() {
         options+=(--lm_train_config "${lm_exp}/config.yaml" --lm_file "${lm_exp}/${inference_lm}")
     fi
     if "${use_ngram}"; then options+=(--ngram_file "${ngram_file}"); fi
+}
+
+stage_decode() {
+    local words names sets controls chosen options part failed=0 pids=()
+    decode_options
     read -ra names <<< "${test_sets}"
     sets=("${names[@]/#/${dumpdir}/raw/}")
     read -ra names <<< "${control_sets}"
@@ -199,8 +205,9 @@ stage_score() {
 }
 
 stage_pack() {
-    local modality decoded file model=${asr_exp} options=(--licence "not stated")
-    [ ! -f "${pack_card}" ] || options=(--card "${pack_card}")
+    local modality decoded file options model=${asr_exp} stated=(--licence "not stated")
+    [ ! -f "${pack_card}" ] || stated=(--card "${pack_card}")
+    decode_options
     for modality in video audio multimodal; do # confidences are there after --inference_args "--word_times true"
         decoded="${decode_dir}/${valid_set}_${modality}/1best_recog"
         [ ! -f "${decoded}/confidence" ] || "${PYTHON}" -m espnet_vivit.cli calibrate "${asr_exp}" \
@@ -214,7 +221,8 @@ stage_pack() {
             [ ! -f "${asr_exp}/${file}" ] || cp "${asr_exp}/${file}" "${model}"
         done
     fi
-    "${PYTHON}" -m espnet_vivit.cli pack "${model}" "${asr_exp}/partial.zip" --weights "${inference_asr_model}" "${options[@]}" > /dev/null
+    "${PYTHON}" -m espnet_vivit.cli pack "${model}" "${asr_exp}/partial.zip" --weights "${inference_asr_model}" \
+        "${stated[@]}" --decoded_with="${options[*]@Q}" > /dev/null # the language models of stages 6 to 9 go along
     mv "${asr_exp}/partial.zip" "${asr_exp}/${asr_tag}.zip"
     echo "${asr_exp}/${asr_tag}.zip: $(du -h "${asr_exp}/${asr_tag}.zip" | cut -f1)"
 }
