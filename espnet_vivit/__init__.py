@@ -16,7 +16,7 @@ _PUBLIC = {  # public name -> module that defines it
     "register": "espnet_vivit.espnet_compat",
 }
 
-__all__ = ["__version__", *_PUBLIC]
+__all__ = ["__version__", *_PUBLIC]  # pyright: ignore[reportUnsupportedDunderAll]  it sees the imports below
 
 if TYPE_CHECKING:
     from espnet_vivit.e2e_asr_conformer import E2E

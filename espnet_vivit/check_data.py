@@ -73,12 +73,14 @@ def check_clips(utterances: Sequence[Utterance], *, streams: Sequence[str], coun
     for utterance in chosen:
         try:
             if "video" in streams:
+                assert utterance.video is not None  # check_directory; so below
                 video = read_video(utterance.video)
                 pictures.add("x".join(map(str, video.shape[:0:-1])))
                 _compare(faults, utterance.utt_id, "frames", len(video), utterance.num_frames)
                 if video.min() == video.max():
                     faults.append(f"{utterance.utt_id}: every pixel is {video.min()}")
             if "speech" in streams:
+                assert utterance.wav is not None
                 speech = read_wav(utterance.wav)
                 _compare(faults, utterance.utt_id, "samples", len(speech), utterance.num_samples)
                 if not speech.any():

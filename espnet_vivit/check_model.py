@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -24,6 +25,9 @@ from espnet_vivit.tasks.avsr import AVSRTask
 from espnet_vivit.tasks.out_of_memory import is_out_of_memory
 from espnet_vivit.tasks.run_log import peak_memory_bytes
 from espnet_vivit.tasks.training_batches import TrainingBatches
+
+if TYPE_CHECKING:
+    from espnet_vivit.e2e_asr_conformer import E2E
 
 CLIPS = 4  # learnt by heart
 LOOK_EVERY = 10  # steps
@@ -59,7 +63,7 @@ def model_row(model: nn.Module) -> Row:
     return Row(OK, "model", found)
 
 
-def build_optimizer(args: argparse.Namespace, model: torch.nn.Module) -> torch.optim.Optimizer:
+def build_optimizer(args: argparse.Namespace, model: "E2E") -> torch.optim.Optimizer:
     """The optimiser that training would have; raises ConfigError for options that it does not take."""
     try:
         (optimizer,) = AVSRTask.build_optimizers(args, model)
@@ -78,7 +82,7 @@ def clips_to_learn(batches: TrainingBatches, texts: Mapping[str, str], *, count:
 
 
 def learn_by_heart(
-    model: nn.Module, optimizer: torch.optim.Optimizer, batch: Mapping[str, torch.Tensor], *, limit_s: float
+    model: "E2E", optimizer: torch.optim.Optimizer, batch: Mapping[str, torch.Tensor], *, limit_s: float
 ) -> Learnt:
     """Train on one batch until it is known by heart, or for `limit_s` seconds."""
     rates = [group["lr"] for group in optimizer.param_groups]
@@ -97,7 +101,9 @@ def learn_by_heart(
                     return learnt
 
 
-def training_step(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Mapping[str, torch.Tensor]):
+def training_step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, batch: Mapping[str, torch.Tensor]
+) -> torch.Tensor:
     """One forward and backward pass and step of the optimiser; the loss before it."""
     optimizer.zero_grad()
     loss, _, _ = model.train()(**batch)
@@ -108,7 +114,7 @@ def training_step(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Map
 
 
 @contextmanager
-def without_dropout(model: nn.Module) -> Iterator[None]:
+def without_dropout(model: "E2E") -> Iterator[None]:
     """Inside the block nothing is dropped out: neither features nor a whole stream."""
     layers = [(layer, layer.p) for layer in model.modules() if isinstance(layer, nn.Dropout)]
     ctc_rate, streams = model.ctc_dropout_rate, model.modality_dropout
@@ -124,7 +130,7 @@ def without_dropout(model: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def what_is_known(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> tuple[float | None, float | None]:
+def what_is_known(model: "E2E", batch: Mapping[str, torch.Tensor]) -> tuple[float | None, float | None]:
     """(token errors of CTC's best path per token, accuracy of the attention decoder), evaluated without training."""
     import jiwer
 
@@ -134,7 +140,7 @@ def what_is_known(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> tuple[
     if model.ctc is None:
         return None, accuracy
     streams = {name: batch[name] for name in batch if name.startswith(("speech", "video"))}
-    states, lengths = model.encode(**streams)
+    states, lengths = model.encode(**streams, utt_id=None)
     states = states[0] if isinstance(states, tuple) else states
     said, wanted = [], []
     for row, length, text, count in zip(

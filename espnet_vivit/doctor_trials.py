@@ -7,12 +7,13 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
+from typing import Literal
 
 from espnet_vivit.errors import ConfigError, EspnetVivitError
 
 VIVIT = "google/vivit-b-16x2-kinetics400"
 OK, ABSENT, BROKEN = "ok", "absent", "BROKEN"
-CODECS = {  # PyAV's mode -> FFmpeg's names
+CODECS: dict[Literal["r", "w"], tuple[str, ...]] = {  # PyAV's mode -> FFmpeg's names
     "r": ("h264", "hevc", "av1", "vp9", "vp8", "mpeg1video", "mpeg2video", "mpeg4", "aac", "opus", "mp3"),
     "w": ("ffv1", "libx264", "flac"),
 }

@@ -68,7 +68,7 @@ def weight_sources(vision_encoder: str | None, conf: Mapping) -> dict[str, str]:
     return {"vision_encoder": conf.get("model_name", "its default checkpoint") + (f" ({revision})" if revision else "")}
 
 
-def warn_of_pooling(vision_tower) -> None:
+def warn_of_pooling(vision_tower: object) -> None:
     """Warn of a vision tower whose features CTC cannot spell from."""
     if getattr(vision_tower, "temporal_pooling", None) == "cls":
         warnings.warn(

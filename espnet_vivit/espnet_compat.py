@@ -15,9 +15,11 @@ import io
 import sys
 import types
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
+from typing import Any
 
 from espnet_vivit.errors import MissingDependencyError
 
@@ -145,7 +147,7 @@ def _defer(name: str) -> None:
         return
     module = _DeferredModule(name)
     module.__spec__ = spec  # transformers asks for it to see whether the package is installed
-    module.__path__ = spec.submodule_search_locations
+    vars(module)["__path__"] = spec.submodule_search_locations  # what makes a module a package
     sys.modules[name] = module
 
 
@@ -210,7 +212,7 @@ def separate_averages() -> Iterator[None]:
         module.average_nbest_models = original
 
 
-def _espnet_module(name: str):
+def _espnet_module(name: str) -> Any:  # a module of which names are replaced
     with quiet_espnet_import():
         return importlib.import_module(name)
 
@@ -236,20 +238,22 @@ def register() -> None:
         sys.meta_path.insert(0, _AliasFinder())
 
 
-class _AliasFinder:
+class _AliasFinder(MetaPathFinder, Loader):
     """Finds our modules under the names in `_ALIASES`; importlib then puts them into `sys.modules`."""
 
     def __init__(self):
         self.own_specs = {}  # alias -> the spec of the module it stands for
 
-    def find_spec(self, fullname, path=None, target=None):
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
+    ) -> ModuleSpec | None:
         if fullname in _ALIASES:
             return ModuleSpec(fullname, self)
         if fullname in _ALIAS_PACKAGES and PathFinder.find_spec(fullname, path) is None:
             return ModuleSpec(fullname, self, is_package=True)
         return None
 
-    def create_module(self, spec):
+    def create_module(self, spec: ModuleSpec) -> types.ModuleType | None:
         if spec.name not in _ALIASES:
             return None  # an ordinary empty package
         with quiet_espnet_import():
@@ -257,7 +261,8 @@ class _AliasFinder:
         self.own_specs[spec.name] = module.__spec__
         return module
 
-    def exec_module(self, module):
+    def exec_module(self, module: types.ModuleType) -> None:
+        assert module.__spec__ is not None
         alias = module.__spec__.name
         if alias in self.own_specs:
             module.__spec__ = self.own_specs[alias]  # importlib has just replaced it with the alias's

@@ -5,6 +5,8 @@ loss and the error rates are ESPnet2's. Different here: the dropout before CTC e
 no part of the CTC error rate. New: the frame loss, a cross-entropy on one token label per encoder step.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from espnet.nets.pytorch_backend.nets_utils import th_accuracy
@@ -60,7 +62,8 @@ class HybridLoss(ESPnetASRModel):
             return loss, None
         padding = ~length_mask(encoder_out_lens, encoder_out.size(1))
         best = self.ctc.argmax(encoder_out).masked_fill(padding, self.blank_id)
-        return loss, self.error_calculator(best.cpu(), ys_pad.cpu(), is_ctc=True)
+        rate: Any = self.error_calculator(best.cpu(), ys_pad.cpu(), is_ctc=True)  # of an attention decoder it were two
+        return loss, rate
 
     def _frame_loss(self, head: nn.Linear, states, labels) -> tuple[torch.Tensor, float | None]:
         """Cross-entropy of (B, T', D) states against one token label per step (B, T'), and the share that is right."""

@@ -55,7 +55,7 @@ def merge_experiment(experiment: Path, out: Path, *, weights: str = WEIGHTS) -> 
     state = adapted.state_dict()
     for name in adapted.tower_adapters:
         state = {key: value for key, value in state.items() if not key.startswith(f"{name}.")}
-        state |= {f"{name}.{key}": value for key, value in merge_adapters(adapted.towers()[name]).items()}
+        state |= {f"{name}.{key}": value for key, value in merge_adapters(adapted.get_submodule(name)).items()}
     args.tower_adapters = {}
     out.mkdir(parents=True)
     (out / "config.yaml").write_text(yaml.safe_dump(vars(args)), encoding="utf-8")

@@ -12,9 +12,10 @@ import html
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,6 +25,11 @@ from espnet_vivit.page_clips import render_examples, write_spoken_video
 from espnet_vivit.transcribe import MODALITIES, Transcriber, duration_s
 from espnet_vivit.transcription.result import Transcription
 from espnet_vivit.units import VIDEO_RATE_HZ
+
+if TYPE_CHECKING:
+    from gradio import Blocks
+
+    from espnet_vivit.parts import VisualFrontend
 
 ADDRESS, PORT = "127.0.0.1", 7860
 MAX_MB, MAX_S = 200, 180.0
@@ -38,7 +44,9 @@ class PageReader:
     folder: where results are written. max_mb, max_s: of a video; larger ones are refused with a ConfigError.
     """
 
-    def __init__(self, model: str | Path, folder: Path, *, detector: str = "auto", max_mb=MAX_MB, max_s=MAX_S):
+    def __init__(
+        self, model: str | Path, folder: Path, *, detector: str = "auto", max_mb: int = MAX_MB, max_s: float = MAX_S
+    ):
         self._model, self._detector = model, detector
         self._transcribers = {"auto": Transcriber(model, detector=detector)}
         self._folder, self._max_mb, self._max_s = folder, max_mb, max_s
@@ -94,7 +102,7 @@ def _keep(seen: list[np.ndarray], stretch) -> None:
         seen.append(stretch.clip.frames[:missing])
 
 
-def seen_and_looked_at(vision_encoder, seen: np.ndarray) -> np.ndarray:
+def seen_and_looked_at(vision_encoder: "VisualFrontend", seen: np.ndarray) -> np.ndarray:
     """(T, H, W) uint8 as the encoder gets it; for a ViViT (T, H, 2 W, 3): beside it with its attention rollout."""
     import torch
 
@@ -143,7 +151,7 @@ _STYLE = """
 """
 
 
-def build_page(reader: PageReader, *, examples: Sequence[Path] = ()):
+def build_page(reader: PageReader, *, examples: Sequence[Path] = ()) -> "Blocks":
     """The page as `gradio.Blocks`. Raises MissingDependencyError without Gradio."""
     gradio = _gradio()
 
@@ -186,7 +194,7 @@ def build_page(reader: PageReader, *, examples: Sequence[Path] = ()):
 @contextmanager
 def served_page(
     model: str | Path, *, port: int = PORT, detector: str = "auto", max_mb: int = MAX_MB, max_s: float = MAX_S
-):
+) -> Iterator[str]:
     """Serve the page on this machine while the block runs; gives its address. All files go with the block."""
     folder = Path(tempfile.mkdtemp(prefix="espnet_vivit_page_"))
     os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")

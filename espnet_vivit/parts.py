@@ -30,7 +30,7 @@ ENCODERS = {"conformer": "espnet_vivit.conformer:Conformer"}
 DECODERS = {"transformer": "espnet2.asr.decoder.transformer_decoder:TransformerDecoder"}
 
 
-def build_part(kind: str, name: str, table: Mapping[str, str], conf: Mapping | None, **given) -> Any:
+def build_part(kind: str, name: str, table: Mapping[str, str], conf: Mapping | None, **given: Any) -> Any:
     """Build the part `name` of `table` from `conf` and from what the model itself decides (`given`).
 
     Raises:
@@ -53,7 +53,7 @@ def build_frontends(
     return tower, ear
 
 
-def build_checked(where: str, build: Callable, conf: Mapping | None, **given) -> Any:
+def build_checked(where: str, build: Callable, conf: Mapping | None, **given: Any) -> Any:
     """`build(**conf, **given)`; `where` names `conf` in the errors, which are those of `build_part`."""
     conf = dict(conf or {})
     known = inspect.signature(build).parameters

@@ -15,9 +15,13 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.errors import ConfigError, EspnetVivitError
+
+if TYPE_CHECKING:
+    from espnet_vivit.corpora.prepared import Prepared
 
 STOPPED = 130
 CORPORA = {
@@ -168,8 +172,8 @@ def _set_and_file(text: str) -> tuple[str, Path]:
     return name, Path(path)
 
 
-def prepare(options: argparse.Namespace):
-    """Prepare what the options say; returns `corpora.prepared.Prepared`."""
+def prepare(options: argparse.Namespace) -> "Prepared":
+    """Prepare what the options say."""
     from espnet_vivit.corpora.make_clip import CROP, ClipOptions
     from espnet_vivit.corpora.prepared import CLIPS_NAME, prepare_clips
 
@@ -211,7 +215,7 @@ def prepare_grid_crops(options: argparse.Namespace) -> dict[str, Path]:
     return directories
 
 
-def summary(prepared, out: Path) -> str:
+def summary(prepared: "Prepared", out: Path) -> str:
     """A line for each set, what was left out and the commonest causes, and where to look."""
     from espnet_vivit.corpora.prepare_report import PAGE_NAME, REPORT_NAME, commonest_causes
 

@@ -45,7 +45,10 @@ def align(
     speech2text = Speech2Text(config or model_file.parent / "config.yaml", model_file, modality=modality)
     names = [name for name in ("speech", "video") if (data / FILES[name][0]).is_file()]
     streams = streams_to_read(names, modality, speech2text.asr_model.modality)
-    triples = [tuple(data_option(data, name).split(",")) for name in streams]
+    triples = []
+    for name in streams:
+        path, name_in_batch, kind = data_option(data, name).split(",")
+        triples.append((path, name_in_batch, kind))
     texts, found = read_scp(data / "text"), {}
     loader = build_loader(speech2text, triples, num_workers=0)
     for (utt_id,), batch in tqdm(loader, desc="align", unit="clip", total=len(texts), file=sys.stderr):

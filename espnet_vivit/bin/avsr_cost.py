@@ -11,15 +11,19 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from espnet_vivit.bin.command import exit_status, replaced_when_complete
 from espnet_vivit.command_parser import CommandParser
 
+if TYPE_CHECKING:
+    from espnet_vivit.e2e_asr_conformer import E2E
+
 FRAMES = 100  # four seconds
 
 
-def cost_of(model, *, video_size: tuple[int, int] | None) -> dict:
-    """`model`: an E2E in evaluation mode; `video_size`: height and width in pixels of what its vision encoder sees.
+def cost_of(model: "E2E", *, video_size: tuple[int, int] | None) -> dict:
+    """Of a model in evaluation mode; `video_size`: height and width in pixels of what its vision encoder sees, if any.
 
     Returns {"parameters": {"all": …, part: …}, "gmacs_per_frame": {"all": …, part: …}}, parts as in `model.towers()`;
     the decoder counts as parameters only.
@@ -32,7 +36,7 @@ def cost_of(model, *, video_size: tuple[int, int] | None) -> dict:
 
     lengths = torch.tensor([FRAMES])
     batch = {}
-    if model.vision_encoder is not None:
+    if video_size is not None:
         batch |= {"video": torch.zeros(1, FRAMES, *video_size, dtype=torch.uint8), "video_lengths": lengths}
     if model.audio_encoder is not None:
         batch |= {
@@ -42,7 +46,7 @@ def cost_of(model, *, video_size: tuple[int, int] | None) -> dict:
     counter = FlopCounterMode(display=False)
     # the CPU's fused attention is unknown to the counter; its plain form is two products
     with counter, sdpa_kernel(SDPBackend.MATH):
-        model.encode(**batch)
+        model.encode(**batch, utt_id=None)
     counts = counter.get_flop_counts()
     towers = {name: tower for name, tower in model.towers().items() if tower is not None}
     operations = {name: sum(counts.get(type(tower).__name__, {}).values()) for name, tower in towers.items()}

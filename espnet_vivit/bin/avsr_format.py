@@ -11,10 +11,11 @@ from which stage 10 makes batches without decoding anything again.
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from espnet_vivit.bin.command import exit_status, write_lines
 from espnet_vivit.command_parser import CommandParser
@@ -26,9 +27,12 @@ from espnet_vivit.units import AUDIO_RATE_HZ, VIDEO_RATE_HZ
 SHOWN_PROBLEMS = 10  # of a set with many bad clips; the rest is counted
 SHAPE_FILES = ("video_shape", "speech_shape")
 
+Shape = TypeVar("Shape", bound=tuple[int, ...])
+
 
 def video_shape(utterance: Utterance) -> tuple[int, int, int]:
     """(T, H, W) of the clip's video; raises DataError or MediaError where file and data directory disagree."""
+    assert utterance.video is not None  # asked for sets with video; below, with sound
     info = probe_video(utterance.video)
     if info.num_frames < 1:
         raise DataError(f"{utterance.video} holds no video frame")
@@ -45,6 +49,7 @@ def speech_shape(utterance: Utterance) -> tuple[int]:
     """(N,) of the clip's sound; raises DataError where file and data directory disagree."""
     import soundfile
 
+    assert utterance.wav is not None
     try:
         info = soundfile.info(utterance.wav)
     except soundfile.LibsndfileError as error:
@@ -59,10 +64,10 @@ def speech_shape(utterance: Utterance) -> tuple[int]:
     return (info.frames,)
 
 
-def clip_shapes(utterances: Sequence[Utterance], measure: Callable, *, nj: int) -> dict[str, tuple[int, ...]]:
+def clip_shapes(utterances: Sequence[Utterance], measure: Callable[[Utterance], Shape], *, nj: int) -> dict[str, Shape]:
     """`measure` of every utterance on `nj` threads; one DataError for all that fail."""
 
-    def outcome(utterance: Utterance):
+    def outcome(utterance: Utterance) -> Shape | EspnetVivitError:
         try:
             return measure(utterance)
         except EspnetVivitError as error:
@@ -75,7 +80,7 @@ def clip_shapes(utterances: Sequence[Utterance], measure: Callable, *, nj: int) 
         shown = "\n  ".join(problems[:SHOWN_PROBLEMS])
         more = f"\n  and {len(problems) - SHOWN_PROBLEMS} more" if len(problems) > SHOWN_PROBLEMS else ""
         raise DataError(f"{len(problems)} of {len(outcomes)} clips cannot be used:\n  {shown}{more}")
-    return outcomes
+    return {utt_id: shape for utt_id, shape in outcomes.items() if not isinstance(shape, EspnetVivitError)}
 
 
 def check_one_size(shapes: dict[str, tuple[int, int, int]]) -> None:
@@ -91,7 +96,7 @@ def check_one_size(shapes: dict[str, tuple[int, int, int]]) -> None:
             )
 
 
-def shape_lines(shapes: dict[str, tuple[int, ...]]) -> list[str]:
+def shape_lines(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
     """ESPnet's shape file: `utterance 75,96,96`."""
     return [f"{utt_id} {','.join(map(str, shape))}" for utt_id, shape in shapes.items()]
 

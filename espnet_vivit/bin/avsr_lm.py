@@ -53,6 +53,7 @@ def train(argv: Sequence[str]) -> None:
         from espnet2.tasks.lm import LMTask, lm_choices
     args, _ = LMTask.get_parser().parse_known_args(argv)
     model = lm_choices.get_class(args.lm)  # ESPnet passes lm_conf to it unseen
+    assert model is not None  # ESPnet's parser knows the choices
     known = [name for name in inspect.signature(model).parameters if name != "vocab_size"]
     for option in args.lm_conf:
         if option not in known:

@@ -36,7 +36,7 @@ def read_lengths(data: Path) -> dict[str, int]:
 
 def write_shapes(
     data: Path, out: Path, labels: dict[str, list[str]], *, kept: Sequence[str], label_file: str, size: int
-):
+) -> None:
     """Write the shape files of one set for the utterances `kept`; `size` is the number of tokens V."""
     out.mkdir(parents=True, exist_ok=True)
     found = [name for name in SHAPE_FILES if (data / name).is_file()]

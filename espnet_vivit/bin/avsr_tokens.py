@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from espnet_vivit.bin.command import exit_status, write_lines
 from espnet_vivit.command_parser import CommandParser
@@ -32,10 +33,15 @@ def tokenizer(token_type: str, bpemodel: Path | None = None) -> Callable[[str], 
         raise unknown_name("token_type", token_type, TOKEN_TYPES)
     if bpemodel is None or not Path(bpemodel).is_file():
         raise ConfigError("token_type bpe needs a sentencepiece model", found=bpemodel, fix="Run stage 5 first.")
+    processor = _processor(model_file=str(bpemodel))
+    return lambda text: processor.encode(text, out_type=str)
+
+
+def _processor(**source: Any) -> Any:
+    """A SentencePieceProcessor; the library gives its classes their methods' names while it is imported."""
     from sentencepiece import SentencePieceProcessor
 
-    processor = SentencePieceProcessor(model_file=str(bpemodel))
-    return lambda text: processor.encode(text, out_type=str)
+    return SentencePieceProcessor(**source)
 
 
 def read_transcripts(path: Path) -> dict[str, str]:
@@ -75,8 +81,9 @@ def train_sentencepiece(transcripts: Sequence[str], folder: Path, *, nbpe: int, 
     import sentencepiece
 
     model = io.BytesIO()  # a file name given to the trainer would be stored in the model
+    trainer: Any = sentencepiece.SentencePieceTrainer
     try:
-        sentencepiece.SentencePieceTrainer.train(
+        trainer.train(
             sentence_iterator=iter(transcripts),
             model_writer=model,
             vocab_size=nbpe,
@@ -91,7 +98,7 @@ def train_sentencepiece(transcripts: Sequence[str], folder: Path, *, nbpe: int, 
             fix="Choose a smaller --nbpe (or larger, if it is below the number of characters), or --token_type word.",
         ) from error
     (folder / "bpe.model").write_bytes(model.getvalue())
-    processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    processor = _processor(model_proto=model.getvalue())
     pieces = [processor.id_to_piece(number) for number in range(processor.get_piece_size())]
     scores = [processor.get_score(number) for number in range(len(pieces))]
     write_lines(folder / "bpe.vocab", [f"{piece}\t{score:g}" for piece, score in zip(pieces, scores, strict=True)])

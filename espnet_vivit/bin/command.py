@@ -6,7 +6,7 @@ keeps its traceback.
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def exit_status(main: Callable[[Sequence[str] | None], None], argv: Sequence[str
 
 
 @contextmanager
-def replaced_when_complete(path: Path):
+def replaced_when_complete(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; it takes the place of `path` only if the block ends without an error.
 
     A file that was interrupted half-way can therefore never be taken for a finished one by a later run.

@@ -53,7 +53,7 @@ def activity(frames: np.ndarray | None, speech: np.ndarray | None) -> np.ndarray
     if speech is not None:
         parts.append(_relative(sound_level_db(speech), _LEAST_SOUND_DB))
     shortest = min(map(len, parts))
-    return np.mean([part[:shortest] for part in parts], axis=0, dtype=np.float32)
+    return np.asarray(np.mean([part[:shortest] for part in parts], axis=0, dtype=np.float32))
 
 
 def _relative(level: np.ndarray, least: float) -> np.ndarray:

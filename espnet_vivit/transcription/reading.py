@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class Gap:
 
 
 def read_mouth_stretches(
-    path: Path, *, with_sound: bool, seconds: dict[str, float], **options
+    path: Path, *, with_sound: bool, seconds: dict[str, float], **options: Any
 ) -> Iterator[Stretch | Gap]:
     """Mouth pictures, and the sound of the same frames if there is any and `with_sound` asks for it.
 
