@@ -1,5 +1,7 @@
 """Losses that are not numbers: their gradient makes ESPnet's trainer skip, they are named, and too many end the run."""
 
+import copy
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ from espnet_vivit import E2E
 from espnet_vivit.bin import avsr_train
 from espnet_vivit.errors import NonFiniteLossError
 from espnet_vivit.nonfinite import NonFiniteLosses
+from tests.tiny import PIXELS, SAMPLES_PER_FRAME, STREAMS, tiny_e2e
 from tests.tiny_corpus import data_options, shape_options, write_config, write_tiny_corpus
 
 
@@ -59,3 +62,34 @@ def test_as_many_in_a_row_as_the_limit_end_a_training(tmp_path, monkeypatch):
     with pytest.raises(NonFiniteLossError, match="2 training losses in a row were not finite, the last with s"):
         train_on_infinite_losses(tmp_path, monkeypatch)
     assert not (tmp_path / "exp/1epoch.pth").exists()
+
+
+RESNETS = {"vision_encoder": "resnet", "vision_encoder_conf": {"channels": 2}, **STREAMS["audio"]}
+FRAMES = 8
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_an_activation_that_overflows_destroys_no_running_statistic(padded):
+    """Huge finite inputs, infinite after a few layers: in every BatchNorm of both towers and of the Conformer."""
+    model = tiny_e2e("multimodal", **RESNETS).train()
+    frames = torch.tensor([FRAMES, FRAMES - 2 * padded])
+    text = torch.tensor([[2, 3], [4, 5]]), torch.tensor([2, 2])
+
+    def loss(scale: float) -> torch.Tensor:
+        torch.manual_seed(0)
+        speech = scale * torch.randn(2, FRAMES * SAMPLES_PER_FRAME)
+        video = scale * torch.randn(2, FRAMES, PIXELS, PIXELS)
+        lengths = {"speech_lengths": frames * SAMPLES_PER_FRAME, "video_lengths": frames}
+        return model(*text, speech=speech, video=video, **lengths)[0]
+
+    assert torch.isfinite(loss(1.0))
+    before = copy.deepcopy(dict(model.named_buffers()))
+    assert len([name for name in before if name.endswith("running_var")]) >= 40
+    assert not torch.isfinite(loss(1e37))
+    after = dict(model.named_buffers())
+    assert [name for name, value in after.items() if not torch.isfinite(value).all()] == []
+    for stem in ("vision_encoder.frontend3D.1", "audio_encoder.trunk.bn1"):  # the first to overflow
+        for buffer in ("running_mean", "running_var", "num_batches_tracked"):
+            assert torch.equal(after[f"{stem}.{buffer}"], before[f"{stem}.{buffer}"])
+    model.eval()
+    assert torch.isfinite(loss(1.0))

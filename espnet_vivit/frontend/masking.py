@@ -8,6 +8,7 @@ independent of each other (2-D trunks), `pack_valid` removes the padding altoget
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from espnet_vivit.errors import InputError, TooShortError
 
@@ -40,17 +41,57 @@ def count_valid(mask: Tensor) -> int:
 
     A Conformer normalises by one mask in each of its blocks, a ResNet four times in each of its stages.
     """
-    if not hasattr(mask, "valid_steps"):
-        mask.valid_steps = int(mask.sum())
-    return mask.valid_steps
+    known = getattr(mask, "valid_steps", None)
+    if known is None:
+        known = int(mask.sum())
+        mask.valid_steps = known  # pyright: ignore[reportAttributeAccessIssue]  a tensor takes any attribute
+    return known
 
 
-class MaskedBatchNorm1d(nn.BatchNorm1d):
+class _FiniteStatistics(nn.modules.batchnorm._BatchNorm):
+    """BatchNorm that learns nothing from a batch in which an activation overflowed: its buffers stay as they are.
+
+    The gradient of such a batch is skipped, but the buffers are no weights: once infinite, they would stay it, and
+    every evaluation from then on would be NaN. The decision is made on the device; nothing waits for it.
+    """
+
+    running_mean: Tensor  # these three: never without, unlike in `nn.BatchNorm1d`
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        self._check_input_dim(x)
+        mean, variance = self.running_mean.clone(), self.running_var.clone()  # the kernel updates them in place
+        y = F.batch_norm(x, mean, variance, self.weight, self.bias, True, self._update_rate(), self.eps)
+        self._keep_if_finite(mean, variance)
+        return y
+
+    def _update_rate(self) -> float:
+        """The share of this batch in the running statistics; without a momentum they are means over all batches."""
+        return self.momentum if self.momentum is not None else 1 / (float(self.num_batches_tracked) + 1)
+
+    @torch.no_grad()
+    def _keep_if_finite(self, mean: Tensor, variance: Tensor) -> None:
+        """Make `mean` and `variance` (C,) the running statistics, and count the batch, if all of them are finite."""
+        finite = torch.isfinite(torch.stack([mean, variance])).all()  # no `if`: a GPU would be waited for
+        self.running_mean.copy_(torch.where(finite, mean, self.running_mean))
+        self.running_var.copy_(torch.where(finite, variance, self.running_var))
+        self.num_batches_tracked += finite
+
+
+class FiniteBatchNorm2d(_FiniteStatistics, nn.BatchNorm2d):
+    """`nn.BatchNorm2d`; a training batch whose statistics are not finite leaves its buffers as they are."""
+
+
+class MaskedBatchNorm1d(_FiniteStatistics, nn.BatchNorm1d):
     """`nn.BatchNorm1d` over the valid steps of a padded batch; same parameters, buffers and names.
 
     `forward(x (B, C, T), mask (B, T) bool or None) -> (B, C, T)`. In training, mean, variance and the running
     statistics are those of the valid steps alone; padded steps of the output are zero. Without a mask it is exactly
-    `nn.BatchNorm1d`. (`SyncBatchNorm.convert_sync_batchnorm` would replace this class by one that knows no mask.)
+    `nn.BatchNorm1d`, but that statistics which are not finite leave the buffers as they are, as they do with one.
+    (`SyncBatchNorm.convert_sync_batchnorm` would replace this class by one that knows no mask.)
     """
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -78,10 +119,11 @@ class MaskedBatchNorm1d(nn.BatchNorm1d):
             variance = (
                 (inverse_std.float().pow(-2) - eps) / share * (count / (count - 1))
             )  # unbiased, as PyTorch keeps it
-            self.num_batches_tracked += 1
-            momentum = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
-            self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
-            self.running_var.lerp_(variance.to(self.running_var.dtype), momentum)
+            rate = self._update_rate()
+            self._keep_if_finite(
+                self.running_mean.lerp(mean.to(self.running_mean.dtype), rate),
+                self.running_var.lerp(variance.to(self.running_var.dtype), rate),
+            )
         return y.masked_fill(~mask, 0)
 
 

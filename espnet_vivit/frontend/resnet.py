@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.frontend.feature_rate import average_pairs, check_feature_rate, steps_at_rate
 from espnet_vivit.frontend.masking import (
+    FiniteBatchNorm2d,
     check_video,
     length_mask,
     pack_valid,
@@ -45,7 +46,7 @@ class ResNetFrontend(nn.Module):
         # Called part by part in `forward`: the last three see packed frames, hence 2-D (the same names and shapes).
         self.frontend3D = nn.Sequential(
             nn.Conv3d(1, channels, (5, 7, 7), stride=(1, 2, 2), padding=(2, 3, 3), bias=False),
-            nn.BatchNorm2d(channels),
+            FiniteBatchNorm2d(channels),
             nn.SiLU(),
             nn.MaxPool2d(3, stride=2, padding=1),
         )
@@ -106,13 +107,13 @@ class BasicBlock2d(nn.Module):
     def __init__(self, inputs: int, outputs: int, *, stride: int):
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outputs)
+        self.bn1 = FiniteBatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
+        self.bn2 = FiniteBatchNorm2d(outputs)
         self.downsample = None
         if stride != 1 or inputs != outputs:
             self.downsample = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
+                nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), FiniteBatchNorm2d(outputs)
             )
 
     def forward(self, x: Tensor) -> Tensor:

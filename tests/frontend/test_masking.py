@@ -8,6 +8,7 @@ from torch import nn
 
 from espnet_vivit.errors import InputError, TooShortError
 from espnet_vivit.frontend.masking import (
+    FiniteBatchNorm2d,
     MaskedBatchNorm1d,
     check_lengths,
     check_video,
@@ -65,6 +66,53 @@ def test_masked_batch_norm_is_batch_norm_over_the_valid_steps(training):
 def test_masked_batch_norm_without_a_mask_is_batch_norm():
     x = torch.randn(3, 4, 5)
     torch.testing.assert_close(MaskedBatchNorm1d(4)(x), nn.BatchNorm1d(4)(x), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+@pytest.mark.parametrize(
+    ("ours", "oracle", "shape"),
+    [(MaskedBatchNorm1d, nn.BatchNorm1d, (3, 4, 5)), (FiniteBatchNorm2d, nn.BatchNorm2d, (3, 4, 5, 2))],
+)
+def test_finite_batches_train_it_to_the_bit_as_pytorchs(ours, oracle, shape, momentum):
+    ours, oracle = ours(4, momentum=momentum), oracle(4, momentum=momentum)
+    for _ in range(3):
+        one = torch.randn(shape, requires_grad=True)
+        other = one.detach().clone().requires_grad_()
+        found, expected = ours(one), oracle(other)
+        (found**2 * one).sum().backward(), (expected**2 * other).sum().backward()
+        assert torch.equal(found, expected) and torch.equal(one.grad, other.grad)
+    states = ours.state_dict(), oracle.state_dict()
+    assert all(torch.equal(states[0][name], value) for name, value in states[1].items())
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+@pytest.mark.parametrize("value", [torch.inf, torch.nan, 1e30])  # the last: its square overflows
+@pytest.mark.parametrize("kind", ["1d", "1d with a mask", "2d"])
+def test_an_overflow_leaves_the_running_statistics_alone(kind, value, momentum):
+    norm = (FiniteBatchNorm2d if kind == "2d" else MaskedBatchNorm1d)(4, momentum=momentum)
+    x = torch.randn((3, 4, 5, 2) if kind == "2d" else (3, 4, 5))
+    masks = (length_mask(LENGTHS, 5),) if kind == "1d with a mask" else ()
+    norm(x, *masks)
+    before = copy.deepcopy(norm.state_dict())
+    bad = x.clone()
+    bad[0, 1, 2] = value
+    norm(bad, *masks)
+    assert all(torch.equal(after, before[name]) for name, after in norm.state_dict().items())
+    norm(2 * x, *masks)
+    assert norm.num_batches_tracked == 2 and not torch.equal(norm.running_var, before["running_var"])
+
+
+@pytest.mark.parametrize("kind", ["1d", "1d with a mask", "2d"])
+def test_the_host_looks_at_no_statistic(kind):
+    """On the meta device there is none: to look at a value is an error, as the planted one shows."""
+    norm = (FiniteBatchNorm2d if kind == "2d" else MaskedBatchNorm1d)(4).to("meta")
+    x = torch.zeros((3, 4, 5, 2) if kind == "2d" else (3, 4, 5), device="meta")
+    masks = (length_mask(LENGTHS, 5).to("meta"),) if kind == "1d with a mask" else ()
+    for mask in masks:
+        mask.valid_steps = 9  # counted once for the whole model, not here
+    assert norm(x, *masks).shape == x.shape
+    with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
+        bool(torch.isfinite(norm.running_mean).all())
 
 
 @pytest.mark.parametrize("mask", [None, torch.tensor([[True]])])
