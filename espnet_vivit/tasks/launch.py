@@ -126,7 +126,7 @@ def _check_deepspeed(args: argparse.Namespace, several: bool) -> None:
     if any(isinstance(value, Mapping) for value in (args.modality_dropout or {}).values()):
         fix = "Give each stream one number"
         raise ConfigError("ESPnet's DeepSpeed loop tells the model no epoch: modality_dropout by epoch", fix=fix)
-    logging.warning(
+    logging.getLogger(__name__).warning(  # ESPnet has not set up logging yet: see token_check.py
         "DeepSpeed's configuration decides optimiser, schedule and clipping; optim, scheduler, grad_clip, patience and "
         "on_out_of_memory are not used, and log.jsonl, progress, wer_ctc, TensorBoard and W&B are not written"
     )

@@ -18,6 +18,8 @@ from espnet_vivit.option_types import check_option_types
 from espnet_vivit.tasks.options import refused
 
 _PART_KINDS = ("vision_encoder", "audio_encoder", "encoder", "decoder")
+log = logging.getLogger(__name__)  # logging.warning() would set up logging before ESPnet does, see token_check.py
+
 
 
 def check_model_options(args: argparse.Namespace) -> None:
@@ -43,7 +45,7 @@ def check_adapters(args: argparse.Namespace) -> None:
     pretrained = args.vision_encoder == "vivit" and args.vision_encoder_conf.get("pretrained", True)
     for name in adapters:
         if not args.init_param and not (name == "vision_encoder" and pretrained):
-            logging.warning("adapters of %s: its own weights are random, stay frozen, and no init_param is given", name)
+            log.warning("adapters of %s: its own weights are random, stay frozen, and no init_param is given", name)
 
 
 def read_token_list(token_list: str | list[str] | None) -> list[str]:

@@ -1,5 +1,6 @@
 """A token list of something else is refused before training, not noticed after it."""
 
+import inspect
 import logging
 from argparse import Namespace
 
@@ -102,3 +103,12 @@ def test_avsr_train_refuses_before_it_builds_anything(tmp_path):
     with pytest.raises(ConfigError, match="100% of the word tokens"):
         avsr_train.main(list(map(str, command)))
     assert not (tmp_path / "exp").exists()
+
+
+def test_no_other_warning_before_training_sets_up_the_log_either():
+    """What check_required_command_args calls runs before ESPnet's basicConfig()."""
+    from espnet_vivit.tasks import launch, model_config
+
+    before = (model_config.check_adapters, launch.adapt_launch, launch._check_deepspeed, token_check.check_known_tokens)
+    for function in before:
+        assert "logging.warning(" not in inspect.getsource(function), function.__name__
