@@ -88,3 +88,73 @@ def test_every_script_is_valid_bash():
     for script in scripts:
         done = run("bash", "-n", script)
         assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """`recorded(*options, **environment)`: (CUDA_VISIBLE_DEVICES, arguments) of each Python that lrs2's stages start.
+
+    A stub stands for Python, so what the stages would compute is not computed.
+    """
+    stub, record = tmp_path / "python", tmp_path / "record"
+    stub.write_text('#!/bin/sh\nprintf "%s|%s\\0" "${CUDA_VISIBLE_DEVICES-unset}" "$*" >> "$RECORD"\n')
+    stub.chmod(0o755)
+
+    def start(*options, **environment):
+        record.unlink(missing_ok=True)
+        outer = {name: os.environ[name] for name in os.environ.keys() - {"CUDA_VISIBLE_DEVICES", "decode_cmd"}}
+        folders = [word for name in ("datadir", "dumpdir", "expdir") for word in (f"--{name}", str(tmp_path / name))]
+        done = subprocess.run(
+            [EGS / "lrs2/avsr1/run.sh", *folders, *options],
+            env={**outer, "PYTHON": str(stub), "RECORD": str(record), **environment},
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        calls = record.read_text().split("\0")[:-1] if record.exists() else []
+        return done, [tuple(call.split("|", 1)) for call in calls]
+
+    return start
+
+
+DECODE = ("--stage", "12", "--stop_stage", "12", "--ngpu")
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "devices"),
+    [
+        (["4"], {}, ["0", "1", "2", "3"]),
+        (["2", "--inference_nj", "5"], {}, ["0", "1", "0", "1", "0"]),
+        (["2"], {"CUDA_VISIBLE_DEVICES": "3,5,7"}, ["3", "5"]),
+        (["1", "--inference_nj", "2"], {"CUDA_VISIBLE_DEVICES": "GPU-ab, GPU-cd"}, ["GPU-ab", "GPU-ab"]),
+        (["2"], {"decode_cmd": "env"}, ["unset", "unset"]),  # the cluster's command deals the GPUs out
+    ],
+)
+def test_each_decoding_job_has_one_gpu_of_those_that_training_has(recorded, options, environment, devices):
+    done, calls = recorded(*DECODE, *options, **environment)
+    assert done.returncode == 0, done.stdout
+    parts = ((re.search(r" --part (\d+) ", words), seen, words) for seen, words in calls)
+    jobs = {int(part.group(1)): (seen, words) for part, seen, words in parts if part}
+    assert [jobs[part][0] for part in sorted(jobs)] == devices
+    assert sorted(jobs) == list(range(1, len(devices) + 1))
+    for _, words in jobs.values():
+        assert f"--parts {len(devices)} -- --ngpu 1 --asr_train_config" in words
+
+
+def test_decoding_without_a_gpu_takes_every_core_and_leaves_the_devices_alone(recorded):
+    done, calls = recorded(*DECODE, "0")
+    jobs = [(seen, words) for seen, words in calls if " part " in words]
+    assert done.returncode == 0 and len(jobs) == int(run("nproc").stdout)
+    assert all(seen == "unset" and " -- --ngpu 0 " in words for seen, words in jobs)
+
+
+@pytest.mark.parametrize("visible", ["0,1", ""])
+def test_more_gpus_than_are_visible_are_refused_before_decoding(recorded, visible):
+    done, calls = recorded(*DECODE, "4", CUDA_VISIBLE_DEVICES=visible)
+    named = f"--ngpu 4: CUDA_VISIBLE_DEVICES='{visible}' has {2 if visible else 0} devices."
+    assert done.returncode == 1 and named in done.stdout and not any(" part " in words for _, words in calls)
+
+
+def test_the_perplexity_is_computed_on_one_device(recorded):
+    for ngpu, wanted in (("4", "1"), ("0", "0")):
+        done, calls = recorded("--stage", "8", "--stop_stage", "8", "--use_lm", "true", "--ngpu", ngpu)
+        assert done.returncode == 0
+        assert [words for _, words in calls if "perplexity" in words and f"--ngpu {wanted} " in words]

@@ -12,7 +12,7 @@ template=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 stage=1 stop_stage=15
 skip_data_prep=false skip_train=false skip_eval=false
 ngpu=0
-nj=$(nproc) inference_nj=$(nproc) num_threads=$(nproc)
+nj=$(nproc) inference_nj=0 num_threads=$(nproc)
 recipe_dir="" datadir=data dumpdir=dump expdir=exp
 train_set="" valid_set="" test_sets="" local_data_opts=""
 min_wav_duration=0.1 max_wav_duration=20
@@ -42,9 +42,9 @@ Stages: 1 data, 2 speed perturbation (off), 3 format, 4 length filter, 5 tokens,
     --skip_eval            leave out stages 12-13 (${skip_eval})
     --skip_packing         leave out stage 14 (${skip_packing})
 Machine
-    --ngpu                 GPUs for training and decoding; 0: CPU (${ngpu})
+    --ngpu                 GPUs for training and decoding, the first of CUDA_VISIBLE_DEVICES; 0: CPU (${ngpu})
     --nj                   processes for data preparation (${nj})
-    --inference_nj         processes for decoding (${inference_nj})
+    --inference_nj         processes for decoding, GPUs in turn; 0: one for each GPU, or without one for each core (${inference_nj})
     --num_threads          CPU threads of training (${num_threads})
 Folders
     --datadir              Kaldi data directories and token lists (${datadir})
@@ -92,6 +92,7 @@ END
 }
 
 parse_options "$@"
+[ "${inference_nj}" -ne 0 ] || inference_nj=$([ "${ngpu}" -gt 0 ] && echo "${ngpu}" || nproc)
 for required in recipe_dir train_set valid_set asr_config; do
     [ -n "${!required}" ] || fail "--${required} is missing. Start a recipe's run.sh, which gives it."
 done

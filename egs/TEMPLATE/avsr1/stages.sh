@@ -100,7 +100,7 @@ stage_lm_train() {
 }
 
 stage_lm_perplexity() {
-    "${PYTHON}" -m espnet_vivit.bin.avsr_lm perplexity --ngpu "${ngpu}" --output_dir "${lm_exp}/perplexity_${valid_set}" \
+    "${PYTHON}" -m espnet_vivit.bin.avsr_lm perplexity --ngpu "$((ngpu > 0))" --output_dir "${lm_exp}/perplexity_${valid_set}" \
         --data_path_and_name_and_type "${dumpdir}/raw/${valid_set}/text,text,text" \
         --train_config "${lm_exp}/config.yaml" --model_file "${lm_exp}/${inference_lm}"
     echo "perplexity of ${valid_set}: $(cat "${lm_exp}/perplexity_${valid_set}/ppl")"
@@ -149,8 +149,24 @@ decode_options() {
     if "${use_ngram}"; then options+=(--ngram_file "${ngram_file}"); fi
 }
 
+# Fill the array `devices` with the GPUs that decoding may use: as in training the first --ngpu that can be seen. Empty
+# without GPUs, and where decode_cmd is set: what starts jobs on a cluster also says which GPU is theirs.
+decode_devices() {
+    devices=()
+    [ "${ngpu}" -gt 0 ] && [ -z "${decode_cmd}" ] || return 0
+    if [ -n "${CUDA_VISIBLE_DEVICES+set}" ]; then
+        IFS=', ' read -ra devices <<< "${CUDA_VISIBLE_DEVICES}"
+        [ "${#devices[@]}" -ge "${ngpu}" ] ||
+            fail "--ngpu ${ngpu}: CUDA_VISIBLE_DEVICES='${CUDA_VISIBLE_DEVICES}' has ${#devices[@]} devices."
+        devices=("${devices[@]:0:ngpu}")
+    else
+        mapfile -t devices < <(seq 0 $((ngpu - 1)))
+    fi
+}
+
 stage_decode() {
-    local words names sets controls chosen options part failed=0 pids=()
+    local words names sets controls chosen options devices seen part failed=0 pids=()
+    decode_devices
     decode_options
     read -ra names <<< "${test_sets}"
     sets=("${names[@]/#/${dumpdir}/raw/}")
@@ -163,9 +179,11 @@ stage_decode() {
     mkdir -p "${decode_dir}/logs"
     trap 'kill "${pids[@]}" 2> /dev/null || true' EXIT # background processes do not hear Ctrl-C
     for part in $(seq "${inference_nj}"); do
+        seen=()
+        [ "${#devices[@]}" -eq 0 ] || seen=(CUDA_VISIBLE_DEVICES="${devices[(part - 1) % ${#devices[@]}]}")
         # shellcheck disable=SC2086  # decode_cmd is a list of words
-        OMP_NUM_THREADS=1 ${decode_cmd} "${PYTHON}" -m espnet_vivit.bin.avsr_decode part --out "${decode_dir}" \
-            --part "${part}" --parts "${inference_nj}" -- --ngpu "${ngpu}" --asr_train_config "${asr_exp}/config.yaml" \
+        env OMP_NUM_THREADS=1 "${seen[@]}" ${decode_cmd} "${PYTHON}" -m espnet_vivit.bin.avsr_decode part --out "${decode_dir}" \
+            --part "${part}" --parts "${inference_nj}" -- --ngpu "$((ngpu > 0))" --asr_train_config "${asr_exp}/config.yaml" \
             --asr_model_file "${asr_exp}/${inference_asr_model}" "${options[@]}" \
             2> "${decode_dir}/logs/decode.${part}.log" > >(if [ "${part}" -eq 1 ]; then cat; else cat > /dev/null; fi) &
         pids+=($!)
