@@ -152,13 +152,13 @@ class AVSRTask(ASRTask):
 
     @classmethod
     def build_dataset(cls, args: argparse.Namespace, iter_options, keys_to_load=None) -> AVSRDataset:
+        if args.curriculum and iter_options.train:
+            keys_to_load = None  # short clips are dealt out anew: another process's texts are needed, too
         dataset = AVSRDataset(
             iter_options.data_path_and_name_and_type,
             preprocess=iter_options.preprocess_fn,
             float_dtype=args.train_dtype,
             max_cache_size=iter_options.max_cache_size,
-        if args.curriculum and iter_options.train:
-            keys_to_load = None  # short clips are dealt out anew: another process's texts are needed, too
             max_cache_fd=iter_options.max_cache_fd,
             keys_to_load=keys_to_load,
         )

@@ -17,9 +17,9 @@ from espnet_vivit.init_parts import load_parts, weights_table
 from espnet_vivit.option_types import check_option_types
 from espnet_vivit.tasks.options import refused
 
-_PART_KINDS = ("vision_encoder", "audio_encoder", "encoder", "decoder")
 log = logging.getLogger(__name__)  # logging.warning() would set up logging before ESPnet does, see token_check.py
 
+_PART_KINDS = ("vision_encoder", "audio_encoder", "encoder", "decoder")
 
 
 def check_model_options(args: argparse.Namespace) -> None:
