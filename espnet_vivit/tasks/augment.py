@@ -66,14 +66,20 @@ def mask_time(video: np.ndarray, *, masks_per_s: float, max_s: float, rng: np.ra
     return masked
 
 
-def change_speed(video, speech, times: Sequence[WordTime] | None, *, speed: float):
+def change_speed(
+    video: np.ndarray | None, speech: np.ndarray | None, times: Sequence[WordTime] | None, *, speed: float
+) -> tuple[np.ndarray | None, np.ndarray | None, Sequence[WordTime] | None]:
     """Play both streams `speed` times as fast, kept in step; either stream and `times` may be None.
 
     The video is sampled at the nearest frames; beside it, the sound is first fitted to it. The true speed is that of
     the whole number of frames, and the sound gets exactly this one (its pitch changes with it, as in Kaldi's speed
     perturbation).
     """
-    frames = len(video) if video is not None else max(1, round(len(speech) / SAMPLES_PER_FRAME))
+    if video is not None:
+        frames = len(video)
+    else:
+        assert speech is not None
+        frames = max(1, round(len(speech) / SAMPLES_PER_FRAME))
     new_frames = max(1, round(frames / speed))
     if new_frames == frames:
         return video, speech, times
@@ -93,7 +99,14 @@ def change_speed(video, speech, times: Sequence[WordTime] | None, *, speed: floa
     return video, speech, times
 
 
-def crop_to_words(video, speech, times: Sequence[WordTime], *, min_words: int, rng: np.random.Generator):
+def crop_to_words(
+    video: np.ndarray | None,
+    speech: np.ndarray | None,
+    times: Sequence[WordTime],
+    *,
+    min_words: int,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray | None, np.ndarray | None, Sequence[WordTime]]:
     """Keep a random run of at least `min_words` words: (video, speech, times), both streams cut at the same frame.
 
     The cut lies in the middle of the pause to the neighbouring word, on a frame border. A clip of `min_words` or fewer
@@ -104,7 +117,11 @@ def crop_to_words(video, speech, times: Sequence[WordTime], *, min_words: int, r
     count = int(rng.integers(min_words, len(times) + 1))
     first = int(rng.integers(0, len(times) - count + 1))
     last = first + count - 1
-    frames = len(video) if video is not None else len(speech) // SAMPLES_PER_FRAME
+    if video is not None:
+        frames = len(video)
+    else:
+        assert speech is not None
+        frames = len(speech) // SAMPLES_PER_FRAME
     start, end = 0, frames
     if first > 0:
         start = round((times[first - 1].end_s + times[first].start_s) / 2 * VIDEO_RATE_HZ)

@@ -7,7 +7,9 @@ type and our scheduler, also in the processes that multi-GPU training starts.
 
 import argparse
 import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -54,6 +56,12 @@ from espnet_vivit.tasks.trainer import AVSRTrainer, check_precision
 from espnet_vivit.tasks.training_options import add_training_arguments, check_training_options
 from espnet_vivit.training_facts import noted_facts
 
+if TYPE_CHECKING:
+    from espnet2.tasks.abs_task import IteratorOptions
+    from espnet2.train.distributed_utils import DistributedOption
+
+    from espnet_vivit.e2e_asr_conformer import E2E
+
 
 class AVSRTask(ASRTask):
     """`AVSRTask.main(cmd=[…])` trains; `AVSRTask.build_model_from_file(config, weights)` loads what was trained."""
@@ -71,7 +79,7 @@ class AVSRTask(ASRTask):
     # --- options ---
 
     @classmethod
-    def get_parser(cls):
+    def get_parser(cls) -> argparse.ArgumentParser:
         return adapt_parser(super().get_parser())
 
     @classmethod
@@ -120,7 +128,8 @@ class AVSRTask(ASRTask):
         if args.train_data_path_and_name_and_type:
             args.training_facts = noted_facts(vars(args))  # for transcribing, which may happen where no data are
         with separate_averages(), atomic_saves(keep_previous={CHECKPOINT}):
-            super(AVSRTask, with_deepspeed(cls) if args.use_deepspeed else cls).main_worker(args)
+            task = with_deepspeed(cls) if args.use_deepspeed else cls
+            super(AVSRTask, task).main_worker(args)
 
     # --- data ---
 
@@ -151,7 +160,9 @@ class AVSRTask(ASRTask):
         )
 
     @classmethod
-    def build_dataset(cls, args: argparse.Namespace, iter_options, keys_to_load=None) -> AVSRDataset:
+    def build_dataset(
+        cls, args: argparse.Namespace, iter_options: "IteratorOptions", keys_to_load: set | None = None
+    ) -> AVSRDataset:
         if args.curriculum and iter_options.train:
             keys_to_load = None  # short clips are dealt out anew: another process's texts are needed, too
         dataset = AVSRDataset(
@@ -166,7 +177,7 @@ class AVSRTask(ASRTask):
         return dataset
 
     @classmethod
-    def build_sequence_iter_factory(cls, args: argparse.Namespace, iter_options, mode: str):
+    def build_sequence_iter_factory(cls, args: argparse.Namespace, iter_options: "IteratorOptions", mode: str) -> Any:
         """ESPnet's, or one with the batches of `batch_frames`; the share of padding goes into the log."""
         if args.batch_frames is not None and mode != "plot_att":
             factory = frame_batches(cls, args, iter_options)
@@ -177,7 +188,9 @@ class AVSRTask(ASRTask):
         return factory
 
     @classmethod
-    def build_iter_factory(cls, args: argparse.Namespace, distributed_option, mode: str, kwargs: dict | None = None):
+    def build_iter_factory(
+        cls, args: argparse.Namespace, distributed_option: "DistributedOption", mode: str, kwargs: dict | None = None
+    ) -> Any:
         """ESPnet's; that of the training set knows the curriculum, and tells the preprocessing the epoch."""
         factory = super().build_iter_factory(args, distributed_option, mode, kwargs)
         if mode != "train":
@@ -189,12 +202,12 @@ class AVSRTask(ASRTask):
     @classmethod
     def build_streaming_iterator(
         cls,
-        data_path_and_name_and_type,
-        preprocess_fn,
-        collate_fn,
+        data_path_and_name_and_type: Sequence[tuple[str, str, str]],
+        preprocess_fn: Callable | None,
+        collate_fn: Callable | None,
         key_file: str | None = None,
         batch_size: int = 1,
-        dtype: str = np.float32,
+        dtype: str | type = np.float32,
         num_workers: int = 1,
         allow_variable_data_keys: bool = False,
         ngpu: int = 0,
@@ -203,8 +216,8 @@ class AVSRTask(ASRTask):
         multi_task_dataset: bool = False,
     ) -> DataLoader:
         """The loader of `collect_stats` and of inference; the arguments are those that ESPnet passes."""
-        paths = data_path_and_name_and_type
-        dataset = AVSRIterableDataset(paths, preprocess=preprocess_fn, float_dtype=dtype, key_file=key_file)
+        paths, precision = data_path_and_name_and_type, np.dtype(dtype).name
+        dataset = AVSRIterableDataset(paths, preprocess=preprocess_fn, float_dtype=precision, key_file=key_file)
         cls.check_task_requirements(dataset, allow_variable_data_keys, train=False, inference=inference)
         workers = {"num_workers": num_workers, "pin_memory": ngpu > 0}
         return DataLoader(dataset, batch_size=batch_size, collate_fn=collate_fn, **workers)
@@ -212,7 +225,7 @@ class AVSRTask(ASRTask):
     # --- model ---
 
     @classmethod
-    def build_model(cls, args: argparse.Namespace):
+    def build_model(cls, args: argparse.Namespace) -> "E2E":
         """E2E as configured. Writes into `args`, and so into the experiment's config.yaml, what loading will need."""
         check_model_options(args)
         args.token_list = read_token_list(args.token_list)
@@ -247,7 +260,7 @@ class AVSRTask(ASRTask):
         return model
 
     @classmethod
-    def build_optimizers(cls, args: argparse.Namespace, model) -> list[torch.optim.Optimizer]:
+    def build_optimizers(cls, args: argparse.Namespace, model: "E2E") -> list[torch.optim.Optimizer]:
         """ESPnet's optimiser, or one with a group for each rate that lr_scale, layer_decay and freeze_until ask for."""
         if args.optim == MUON:
             mark_hidden_matrices(args, model)
@@ -257,14 +270,15 @@ class AVSRTask(ASRTask):
     @classmethod
     def build_model_from_file(
         cls, config_file: str | Path | None = None, model_file: str | Path | None = None, device: str = "cpu"
-    ):
+    ) -> tuple["E2E", argparse.Namespace]:
         """(model, its training arguments) from an experiment's config.yaml and weights.
 
         Raises WeightsError if a weight is missing, unknown or of another shape; ESPnet ignores the first two.
         """
-        if config_file is None and model_file is None:
-            raise ConfigError("nothing to load", found="neither a configuration nor a model file")
-        config_file = Path(config_file) if config_file is not None else Path(model_file).parent / "config.yaml"
+        if config_file is None:
+            if model_file is None:
+                raise ConfigError("nothing to load", found="neither a configuration nor a model file")
+            config_file = Path(model_file).parent / "config.yaml"
         args = argparse.Namespace(**read_config(config_file))
         conf = args.vision_encoder_conf
         tower = getattr(args, "vision_tower", None)

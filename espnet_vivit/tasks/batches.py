@@ -9,10 +9,12 @@ padding, which is large where clips of very different lengths meet in a small co
 written into the log, for any batch type.
 """
 
+import argparse
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -20,6 +22,9 @@ from espnet_vivit.corpora.scp import read_scp
 from espnet_vivit.errors import ConfigError, DataError
 from espnet_vivit.espnet_compat import SequenceIterFactory
 from espnet_vivit.units import SAMPLES_PER_FRAME
+
+if TYPE_CHECKING:
+    from espnet2.tasks.abs_task import IteratorOptions
 
 MAX_PADDING = 0.2
 
@@ -122,7 +127,7 @@ def check_batch_options(budget: int | None, max_padding: float) -> None:
         raise ConfigError("max_padding", found=max_padding, expected="a share above 0 and below 1")
 
 
-def frame_batches(task, args, iter_options) -> SequenceIterFactory:
+def frame_batches(task: Any, args: argparse.Namespace, iter_options: "IteratorOptions") -> SequenceIterFactory:
     """ESPnet's iterator over the batches of `batch_frames`, for its arguments; `task` builds the dataset.
 
     Distributed, each batch is dealt out to the processes, as ESPnet does: the budget is that of all of them.

@@ -10,9 +10,10 @@ all with the first that has no batch left: short clips are dealt out anew, so th
 
 import copy
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import zip_longest
+from typing import Any
 
 import torch
 
@@ -55,21 +56,21 @@ class EpochIterFactory(AbsIterFactory):
     """`build_iter(epoch)` gives the batches of that epoch, as ESPnet's `factory` makes them of what is left."""
 
     def __init__(
-        self, factory, curriculum: Curriculum | None, shape_files: Sequence[str], *, distributed: bool = False
+        self, factory: Any, curriculum: Curriculum | None, shape_files: Sequence[str], *, distributed: bool = False
     ):
-        self.factory, self.curriculum, self.short = factory, curriculum, None
+        self.factory, self.early_epochs, self.short = factory, 0, factory
         if curriculum is not None:
+            self.early_epochs = curriculum.epochs
             self.short = _short(factory, curriculum, read_frames(shape_files), distributed=distributed)
 
-    def build_iter(self, epoch: int, shuffle: bool | None = None):
+    def build_iter(self, epoch: int, shuffle: bool | None = None) -> Iterable:
         preprocess = self.factory.dataset.preprocess
         if preprocess is not None:  # before the loader's processes copy it
             preprocess.set_epoch(epoch)
-        early = self.curriculum is not None and epoch <= self.curriculum.epochs
-        return (self.short if early else self.factory).build_iter(epoch, shuffle)
+        return (self.short if epoch <= self.early_epochs else self.factory).build_iter(epoch, shuffle)
 
 
-def _short(factory, curriculum: Curriculum, frames: Mapping[str, int], *, distributed: bool):
+def _short(factory: Any, curriculum: Curriculum, frames: Mapping[str, int], *, distributed: bool) -> Any:
     """A copy of ESPnet's factory over the same dataset, with this process's part of batches of short clips alone."""
     processes, rank = 1, 0
     batches = list(factory.sampler)

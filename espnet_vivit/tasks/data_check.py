@@ -4,6 +4,7 @@ In: ESPnet's `path,name,type` triples and shape files. Out: nothing, or one erro
 ESPnet itself would stop with a KeyError in the middle of an epoch.
 """
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def check_apart(train: set[str], valid: set[str], *, same_list: bool) -> None:
         )
 
 
-def check_training_data(args) -> None:
+def check_training_data(args: argparse.Namespace) -> None:
     """All of the above for ESPnet's arguments."""
     sets = {}
     for split in ("train", "valid"):

@@ -7,7 +7,8 @@ ESPnet's own datasets refuse uint8; its iterable one needs every list in the sam
 """
 
 import numbers
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from torch.utils.data import get_worker_info
@@ -50,7 +51,9 @@ add_data_type(
 class AVSRDataset(ESPnetDataset):
     """The map-style dataset: `dataset["utterance"]` is `("utterance", {name: array})`."""
 
-    def __init__(self, path_name_type_list, *, max_cache_size: float = 0.0, **options):
+    def __init__(
+        self, path_name_type_list: Sequence[tuple[str, str, str]], *, max_cache_size: float = 0.0, **options: Any
+    ):
         if max_cache_size:
             raise ConfigError(
                 "max_cache_size keeps preprocessed samples, so augmentation would be drawn once and never again",
@@ -60,12 +63,11 @@ class AVSRDataset(ESPnetDataset):
         super().__init__(path_name_type_list, **options)
 
     def __getitem__(self, uid: str | int) -> tuple[str, dict[str, np.ndarray]]:
-        if isinstance(uid, int):
-            uid = list(self)[uid]
-        data = {name: self._load(name, uid) for name in self.loader_dict}
+        utt_id = uid if isinstance(uid, str) else str(list(self)[uid])
+        data = {name: self._load(name, utt_id) for name in self.loader_dict}
         if self.preprocess is not None:
-            data = self.preprocess(uid, data)
-        return uid, {name: self._in_precision(name, uid, value) for name, value in data.items()}
+            data = self.preprocess(utt_id, data)
+        return utt_id, {name: self._in_precision(name, utt_id, value) for name, value in data.items()}
 
     def _load(self, name: str, uid: str):
         loader = self.loader_dict[name]
@@ -84,7 +86,7 @@ class AVSRDataset(ESPnetDataset):
                 expected=f"{AUDIO_RATE_HZ} Hz",
                 fix="Resample it at data preparation.",
             )
-        return np.atleast_1d(value) if isinstance(value, list | numbers.Number) else value
+        return np.atleast_1d(np.asarray(value)) if isinstance(value, list | numbers.Number) else value
 
     def _in_precision(self, name: str, uid: str, value) -> np.ndarray:
         kind = value.dtype.kind if isinstance(value, np.ndarray) else None
@@ -105,7 +107,14 @@ class AVSRDataset(ESPnetDataset):
 class AVSRIterableDataset(IterableESPnetDataset):
     """The streaming dataset of `collect_stats` and inference: `(utterance, {name: array})` in the key file's order."""
 
-    def __init__(self, path_name_type_list, *, float_dtype="float32", preprocess=None, key_file: str | None = None):
+    def __init__(
+        self,
+        path_name_type_list: Sequence[tuple[str, str, str]],
+        *,
+        float_dtype: str = "float32",
+        preprocess: Callable | None = None,
+        key_file: str | None = None,
+    ):
         super().__init__(path_name_type_list, preprocess=preprocess, float_dtype=float_dtype, key_file=key_file)
         self.by_utterance = AVSRDataset(path_name_type_list, preprocess=preprocess, float_dtype=float_dtype)
 

@@ -9,17 +9,21 @@ DDP settles at its start which gradients it exchanges; there they are computed, 
 """
 
 import logging
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from espnet_vivit.errors import ConfigError
 
+if TYPE_CHECKING:
+    from espnet_vivit.e2e_asr_conformer import E2E
+
 
 class FreezeUntil:
     """Freezes at once, and unfreezes a part at its step; also right after the optimiser's state was loaded."""
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer):
+    def __init__(self, model: "E2E", optimizer: torch.optim.Optimizer):
         self.model, self.optimizer = model, optimizer
         self.in_ddp = torch.distributed.is_available() and torch.distributed.is_initialized()
         self.trainable = {id(p) for p in model.parameters() if p.requires_grad}  # freeze_param's others stay frozen

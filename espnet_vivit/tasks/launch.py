@@ -20,6 +20,7 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -27,6 +28,10 @@ from espnet_vivit.errors import ConfigError, MissingDependencyError
 from espnet_vivit.espnet_compat import Trainer
 from espnet_vivit.nonfinite import NonFiniteLosses
 from espnet_vivit.tasks.muon import NAME as MUON
+
+if TYPE_CHECKING:
+    from espnet_vivit.e2e_asr_conformer import E2E
+    from espnet_vivit.tasks.avsr import AVSRTask
 
 _PRECISIONS = ("bf16", "fp16", "amp")  # of a DeepSpeed configuration
 _OWN_RATES = ("lr_scale", "layer_decay", "freeze_until")
@@ -133,17 +138,17 @@ def _check_deepspeed(args: argparse.Namespace, several: bool) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))  # ESPnet reads it unasked
 
 
-def with_deepspeed(task: type) -> type:
+def with_deepspeed(task: "type[AVSRTask]") -> "type[AVSRTask]":
     """`task` with ESPnet's own trainer, which ESPnet wants to see before it puts its DeepSpeedTrainer in its place.
 
     Its loop would step with gradients that are not finite: the first such loss ends the training.
     """
 
-    def build_model(cls, args: argparse.Namespace):
+    def build_model(cls, args: argparse.Namespace) -> "E2E":
         model = super(deepspeed_task, cls).build_model(args)
         model.non_finite = NonFiniteLosses(limit=1)
         return model
 
     members = {"trainer": Trainer, "build_model": classmethod(build_model)}
-    deepspeed_task = type(task.__name__, (task,), members)
+    deepspeed_task: Any = type(task.__name__, (task,), members)
     return deepspeed_task

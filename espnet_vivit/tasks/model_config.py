@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import torch
 
@@ -48,7 +49,7 @@ def check_adapters(args: argparse.Namespace) -> None:
             log.warning("adapters of %s: its own weights are random, stay frozen, and no init_param is given", name)
 
 
-def read_token_list(token_list: str | list[str] | None) -> list[str]:
+def read_token_list(token_list: str | Path | list[str] | None) -> list[str]:
     """The tokens of a file, or the list itself. Raises DataError for a missing file or tokens that cannot be used."""
     if isinstance(token_list, str | Path):
         path = Path(token_list)
@@ -147,7 +148,7 @@ def _some(names: list[str]) -> str:
     return "(" + ", ".join(names[:3]) + (", …)" if len(names) > 3 else ")")
 
 
-def model_module():
+def model_module() -> ModuleType:
     """`e2e_asr_conformer`, imported late: its import of ESPnet shall come after the quiet one of `espnet_compat`."""
     return import_module("espnet_vivit.e2e_asr_conformer")
 

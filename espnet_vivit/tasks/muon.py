@@ -19,7 +19,7 @@ import argparse
 import inspect
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import nn
@@ -66,15 +66,21 @@ class Muon(torch.optim.Optimizer):
         check_torch()
         if not muon_lr_scale > 0:
             raise ConfigError("optim_conf muon_lr_scale", found=muon_lr_scale, expected="a number above 0")
-        of_muon = {"momentum": momentum, "nesterov": nesterov, "ns_steps": ns_steps, "adjust_lr_fn": "match_rms_adamw"}
-        both = {"lr": lr, "weight_decay": weight_decay}
         stand_in = [nn.Parameter(torch.zeros(1, 1))]
         self.muon_lr_scale = muon_lr_scale
-        self._workers = {
-            "adamw": torch.optim.AdamW(stand_in, betas=tuple(betas), eps=eps, **both),
-            "muon": torch.optim.Muon(stand_in, **of_muon, **both),
-        }
-        super().__init__(params, both)
+        low, high = betas
+        adamw = torch.optim.AdamW(stand_in, lr=lr, weight_decay=weight_decay, betas=(low, high), eps=eps)
+        muon = torch.optim.Muon(
+            stand_in,
+            lr=lr,
+            weight_decay=weight_decay,
+            momentum=momentum,
+            nesterov=nesterov,
+            ns_steps=ns_steps,
+            adjust_lr_fn="match_rms_adamw",
+        )
+        self._workers = {"adamw": adamw, "muon": muon}
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
         self.register_load_state_dict_pre_hook(_compare_methods)
 
     def add_param_group(self, param_group: dict) -> None:
@@ -92,7 +98,7 @@ class Muon(torch.optim.Optimizer):
             super().add_param_group(group)
 
     @torch.no_grad()
-    def step(self, closure=None):
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -130,7 +136,7 @@ def mark_hidden_matrices(args: argparse.Namespace, model: nn.Module) -> None:
     )
 
 
-def hidden_matrices(model: nn.Module) -> dict[str, nn.Parameter]:
+def hidden_matrices(model: nn.Module) -> dict[str, torch.Tensor]:
     """The weights (out, in) of the linear layers between input and output that train, by name."""
     inputs = {id(module.projection) for module in model.modules() if isinstance(module, LinearFrontend)}
     return {

@@ -15,6 +15,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from torch import nn
 from torch.optim import Optimizer
@@ -22,6 +23,9 @@ from torch.optim import Optimizer
 from espnet_vivit.adapters.attach import base_of
 from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.tasks.freezing import FreezeUntil, refuse_other_groups
+
+if TYPE_CHECKING:
+    from espnet_vivit.e2e_asr_conformer import E2E
 
 PARTS = ("vision_encoder", "audio_encoder", "fusion", "encoder", "decoder", "ctc", "frame_head")
 LEVELLING_SCHEDULERS = ("cycliclr", "onecyclelr", "cosineannealingwarmuprestarts", "exponentialdecaywarmup")
@@ -71,7 +75,7 @@ def read_rates(args: argparse.Namespace) -> Rates:
     return rates
 
 
-def build_optimizer(args: argparse.Namespace, model: nn.Module, default: Optimizer) -> Optimizer:
+def build_optimizer(args: argparse.Namespace, model: "E2E", default: Optimizer) -> Optimizer:
     """The optimiser of a training: `default`, which is ESPnet's, or one of its class with a group per rate.
 
     Raises ConfigError for options that do not fit the model or each other.

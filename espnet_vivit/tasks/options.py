@@ -7,9 +7,10 @@ choices, and accepts and ignores its own `adapter`.
 
 import argparse
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import Any, NoReturn
 
 import yaml
 
@@ -50,7 +51,7 @@ class PartChoices(ClassChoices):
     def choices(self) -> tuple[str | None, ...]:
         return (*self.table, None)
 
-    def get_class(self, name: str | None):
+    def get_class(self, name: str | None) -> Any:
         if name is None:
             return None
         if name not in self.table:
@@ -61,7 +62,7 @@ class PartChoices(ClassChoices):
 class AVSRArgumentParser(ConfigArgumentParser):
     """ESPnet's parser, but errors are ConfigErrors of a sentence, and YAML is read as strictly as the command line."""
 
-    def parse_known_args(self, args=None, namespace=None):
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> tuple[Any, list[str]]:
         finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         finder.add_argument("--config")
         found, others = finder.parse_known_args(args)
@@ -73,7 +74,7 @@ class AVSRArgumentParser(ConfigArgumentParser):
             check_config_file(found.config, self)
         return super().parse_known_args(args, namespace)
 
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         options = [option for action in self._actions for option in action.option_strings]
         unknown = [word.partition("=")[0] for word in message.split() if word.startswith("--")]
         near = difflib.get_close_matches(unknown[0], options, n=1) if "unrecognized" in message and unknown else []
@@ -109,7 +110,7 @@ def _withdraw(parser: argparse.ArgumentParser, name: str) -> None:
 class _StrictLoader(yaml.SafeLoader):
     """YAML in which a key that occurs twice is an error instead of a silent choice of the last."""
 
-    def construct_mapping(self, node, deep=False):
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
         for key in keys:
             if keys.count(key) > 1:
@@ -148,7 +149,7 @@ def check_options(config: Mapping, parser: argparse.ArgumentParser, *, where: st
         if isinstance(action, NestedDictAction) and not isinstance(value, dict | None):
             raise ConfigError(f"{key} {where}", found=repr(value), expected="a mapping such as {name: value}")
         if action.choices is not None:
-            if isinstance(value, str) and action.type is not None:
+            if isinstance(value, str) and callable(action.type):
                 value = action.type(value)
             if value not in action.choices and not (value is None and action.default is None):
                 raise unknown_name(f"{key} {where}", value, [name for name in action.choices if name is not None])
@@ -159,6 +160,6 @@ def refused(key: str, where: str) -> ConfigError:
     return ConfigError(f"{key} {where} has no meaning for this task", fix=REFUSED[key])
 
 
-def add_choice(group, name: str, choices, *, default=None, help_text: str) -> None:
+def add_choice(group: Any, name: str, choices: Iterable[str], *, default: str | None = None, help_text: str) -> None:
     """An option whose value is one of `choices`, or none."""
     group.add_argument(f"--{name}", type=str_or_none, default=default, choices=[*choices, None], help=help_text)

@@ -5,9 +5,13 @@ transcripts the same way.
 """
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.espnet_compat import build_tokenizer
+
+if TYPE_CHECKING:
+    from espnet2.text.abs_tokenizer import AbsTokenizer
 
 WORD_START = "\u2581"  # ▁, sentencepiece's mark of a blank before a piece
 
@@ -22,7 +26,7 @@ class JoinedPieces:
         raise _no_model(f"cutting {line!r} into tokens")
 
 
-def tokenizer_for(token_type: str, bpemodel: str | None, *, train: bool):
+def tokenizer_for(token_type: str, bpemodel: str | None, *, train: bool) -> "JoinedPieces | AbsTokenizer":
     """ESPnet's tokenizer; for token_type bpe without a model `JoinedPieces`, in training a ConfigError."""
     if token_type == "bpe" and bpemodel is None:
         if train:

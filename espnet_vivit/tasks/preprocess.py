@@ -125,7 +125,11 @@ class AVSRPreprocessor(AbsPreprocessor):
             video, speech, times, text = self._cut_and_speed(uid, video, speech, times, text, rng)
         out = dict(data)  # names that we know nothing of (allow_variable_data_keys) pass through
         if times is not None:
-            frames = len(video) if video is not None else len(speech) // SAMPLES_PER_FRAME
+            if video is not None:
+                frames = len(video)
+            else:
+                assert speech is not None  # words have their times in one of the two
+                frames = len(speech) // SAMPLES_PER_FRAME
             rate = {"frames": frames, "feature_rate": self.feature_rate}
             out["frame_labels"] = frame_labels(times, encode=self._encode, **rate)
         if video is not None:

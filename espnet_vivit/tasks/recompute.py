@@ -10,7 +10,8 @@ A block that runs twice would count a batch twice in its BatchNorm's running sta
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,7 +26,7 @@ from espnet_vivit.frontend.vivit_tower import recompute_layers
 _LAYERS = ("layers", "encoders", "decoders")  # what ViViT, the Conformer and ESPnet's decoder call them
 
 
-def checkpoint_towers(towers: Mapping[str, nn.Module | None], names: Sequence[str]) -> int:
+def checkpoint_towers(towers: Mapping[str, nn.Module | None], names: Sequence[str] | None) -> int:
     """Switch it on for the towers named; the number of blocks concerned.
 
     Raises ConfigError for a name that is no tower, a tower that the model lacks, or one that has no blocks.
@@ -66,8 +67,8 @@ def blocks_of(base: nn.Module) -> list[nn.Module]:
     """Layers that follow each other: those of a transformer, or the blocks of a ResNet's stages."""
     lists = [child for name, child in base.named_children() if name in _LAYERS]
     if hasattr(base, "trunk"):
-        lists = [stage for name, stage in base.trunk.named_children() if name.startswith("layer")]
-    return [block for blocks in lists for block in blocks]
+        lists = [stage for name, stage in base.get_submodule("trunk").named_children() if name.startswith("layer")]
+    return [block for blocks in lists for block in blocks.children()]
 
 
 class _Recomputed:
@@ -76,13 +77,13 @@ class _Recomputed:
     def __init__(self, block: nn.Module):
         self.block, self.original = block, block.forward
 
-    def __call__(self, *inputs, **options):
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
         if not (self.block.training and torch.is_grad_enabled()):
             return self.original(*inputs, **options)
         return recomputed(self.original, self.block, *inputs, **options)
 
 
-def recomputed(run, module: nn.Module, *inputs, **options):
+def recomputed(run: Callable, module: nn.Module, *inputs: Any, **options: Any) -> Any:
     """`run(…)`, of which the backward pass keeps the inputs alone and runs it again, with the same random numbers.
 
     What `run` changes in the BatchNorm layers of `module` is changed once.

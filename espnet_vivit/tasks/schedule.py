@@ -32,7 +32,7 @@ class CosineWithWarmup(torch.optim.lr_scheduler.LRScheduler, AbsBatchStepSchedul
         self.warmup_steps, self.total_steps, self.final_ratio = warmup_steps, total_steps, final_ratio
         super().__init__(optimizer, last_epoch)
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[float | torch.Tensor]:
         return [rate * self._factor(self.last_epoch + 1) for rate in self.base_lrs]
 
     def _factor(self, step: int) -> float:

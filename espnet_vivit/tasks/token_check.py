@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from espnet_vivit.corpora.data_dir import read_scp
 from espnet_vivit.errors import ConfigError
@@ -41,7 +42,7 @@ class Unknown:
         return f"{self.lacking.total()} of {self.tokens} tokens are not in it, most often {often}"
 
 
-def count_unknown(transcripts: Iterable[str], tokenizer, token_list: Collection[str]) -> Unknown:
+def count_unknown(transcripts: Iterable[str], tokenizer: Any, token_list: Collection[str]) -> Unknown:
     """What `<unk>` would be learnt for; `tokenizer.text2tokens` cuts as the training does."""
     known, tokens, lacking = set(token_list) - {UNKNOWN}, 0, Counter()
     for transcript in transcripts:

@@ -15,7 +15,9 @@ In: the parsed options. Out: the trainer's own. What is added here, each by a mo
 import argparse
 import dataclasses
 import logging
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -24,7 +26,13 @@ from espnet_vivit.errors import ConfigError
 from espnet_vivit.espnet_compat import Trainer, TrainerOptions, build_dataclass
 from espnet_vivit.precision import check_amp_dtype
 from espnet_vivit.tasks.out_of_memory import BatchStream, Halving, is_out_of_memory, too_large
+from espnet_vivit.tasks.progress import Batches
 from espnet_vivit.tasks.training_report import TrainingReport
+
+if TYPE_CHECKING:
+    from espnet2.iterators.abs_iter_factory import AbsIterFactory
+    from espnet2.train.distributed_utils import DistributedOption
+    from espnet2.train.reporter import SubReporter
 
 
 @dataclasses.dataclass
@@ -50,14 +58,14 @@ class AVSRTrainer(Trainer):
     @classmethod
     def run(
         cls,
-        model,
-        optimizers,
-        schedulers,
-        train_iter_factory,
-        valid_iter_factory,
-        plot_attention_iter_factory,
-        trainer_options,
-        distributed_option,
+        model: Any,  # E2E, or what distributed training puts around it
+        optimizers: Sequence[torch.optim.Optimizer],
+        schedulers: Sequence,
+        train_iter_factory: "AbsIterFactory",
+        valid_iter_factory: "AbsIterFactory",
+        plot_attention_iter_factory: "AbsIterFactory | None",
+        trainer_options: AVSRTrainerOptions,
+        distributed_option: "DistributedOption",
     ) -> None:
         first = is_first(distributed_option)
         reporter = (
@@ -96,7 +104,16 @@ class AVSRTrainer(Trainer):
 
     @classmethod
     def train_one_epoch(
-        cls, model, iterator, optimizers, schedulers, scaler, reporter, summary_writer, options, distributed_option
+        cls,
+        model: Any,
+        iterator: Batches,
+        optimizers: Sequence[torch.optim.Optimizer],
+        schedulers: Sequence | None,
+        scaler: Any,
+        reporter: "SubReporter",
+        summary_writer: Any,
+        options: AVSRTrainerOptions,
+        distributed_option: "DistributedOption",
     ) -> bool:
         for optimizer in optimizers:
             optimizer.zero_grad()
@@ -134,7 +151,14 @@ class AVSRTrainer(Trainer):
         return invalid
 
     @classmethod
-    def validate_one_epoch(cls, model, iterator, reporter, options, distributed_option) -> None:
+    def validate_one_epoch(
+        cls,
+        model: Any,
+        iterator: Batches,
+        reporter: "SubReporter",
+        options: AVSRTrainerOptions,
+        distributed_option: "DistributedOption",
+    ) -> None:
         with cls.report.validating(getattr(model, "module", model), reporter):
             super().validate_one_epoch(
                 model=model,
@@ -145,12 +169,12 @@ class AVSRTrainer(Trainer):
             )
 
 
-def is_first(distributed_option) -> bool:
+def is_first(distributed_option: "DistributedOption") -> bool:
     """Whether this process is the one that writes files."""
     return not distributed_option.distributed or distributed_option.dist_rank == 0
 
 
-def last_epoch(reporter: dict, options) -> tuple[int, bool]:
+def last_epoch(reporter: dict, options: AVSRTrainerOptions) -> tuple[int, bool]:
     """(the last finished epoch, whether ESPnet had stopped there for want of improvement) of a saved reporter."""
     epoch = reporter["epoch"]
     if options.patience is None:

@@ -6,6 +6,7 @@ In: the arguments of a training. Out: lists of utterance ids, and any of them as
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -20,7 +21,7 @@ class TrainingBatches:
 
     ids: list[list[str]]
     frames: dict[str, int]
-    factory: object  # ESPnet's iterator factory, with the dataset
+    factory: Any  # ESPnet's iterator factory, with the dataset
 
     def padded(self, utt_ids: Sequence[str]) -> int:
         """Video frames of these utterances as one batch, padding included: what memory and time go with."""

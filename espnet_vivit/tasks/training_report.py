@@ -9,12 +9,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from espnet_vivit.espnet_compat import aggregate
 from espnet_vivit.tasks.collapse_watch import collapse_warnings
 from espnet_vivit.tasks.greedy_transcripts import GreedyTranscripts
-from espnet_vivit.tasks.progress import Progress
+from espnet_vivit.tasks.progress import Batches, Progress
 from espnet_vivit.tasks.run_log import RunLog
+
+if TYPE_CHECKING:
+    from espnet2.train.reporter import SubReporter
+
+    from espnet_vivit.e2e_asr_conformer import E2E
 
 WER = "wer_ctc"
 _RECENT = 10  # batches over which progress shows the loss
@@ -39,7 +45,7 @@ class TrainingReport:
         self.epoch_s: float | None = None  # how long the epoch before took
         self._trained: tuple[dict, Progress, float] | None = None  # of this epoch, once `trained` was called
 
-    def train_progress(self, batches, reporter) -> Progress:
+    def train_progress(self, batches: Batches, reporter: "SubReporter") -> Progress:
         """`batches` on their way to the trainer; `reporter` is ESPnet's for this epoch."""
         return Progress(
             batches,
@@ -50,12 +56,12 @@ class TrainingReport:
             show=self.first,
         )
 
-    def trained(self, progress: Progress, reporter) -> None:
+    def trained(self, progress: Progress, reporter: "SubReporter") -> None:
         """An epoch's training is over."""
         self._trained = means(reporter), progress, progress.seconds
 
     @contextmanager
-    def validating(self, model, reporter) -> Iterator[None]:
+    def validating(self, model: "E2E", reporter: "SubReporter") -> Iterator[None]:
         """Around an epoch's validation of `model` (E2E)."""
         begun_s = time.perf_counter()
         transcripts = GreedyTranscripts(self.token_type)
@@ -93,7 +99,9 @@ class TrainingReport:
         )
 
 
-def means(reporter, *, last: int | None = None, names: tuple[str, ...] | None = None) -> dict[str, float]:
+def means(
+    reporter: "SubReporter", *, last: int | None = None, names: tuple[str, ...] | None = None
+) -> dict[str, float]:
     """Of each number that ESPnet's SubReporter has, over all batches so far or the `last` ones."""
     return {
         name: float(aggregate(values[-last:] if last else values))
