@@ -128,6 +128,7 @@ class PieceRecogniser:
 
     def seen(self, frames: np.ndarray) -> np.ndarray:
         """(T, S, S) uint8 mouth pictures -> (T, H, W) for the vision encoder, shrunk as its training data were."""
+        assert self.preset is not None  # of a model that takes video
         if self.mouth_view is not None:
             frames = shrink(middle(frames, self.mouth_view), self.mouth_size)
         return np.ascontiguousarray(crop(frames, self.preset, rng=None))
