@@ -8,7 +8,8 @@
         talk.mp4       and now the weather  bert      test    12.4      15.0
 
 `video` and `text` are enough. Sets are the column `split`, or else folders train, dev and test, or else chosen: a share
-of the speakers where there are ten or more, of the videos otherwise, always the same for the same names.
+of the speakers where there are ten or more, of the videos otherwise, always the same for the same names. That takes
+three videos: rows of one video are one recording, and stay together.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ def folder_clips(
 
     Raises DataError for a folder without videos or transcripts, and a table that cannot be understood; ConfigError for
     shares `dev` and `test` that leave nothing to train on. A clip without transcript is listed with its problem.
+    DataError also where sets are to be chosen from fewer than three videos, since no recording may be in two sets.
     """
     root = Path(root)
     if not root.is_dir():
@@ -183,17 +185,32 @@ def _seconds(where: str, name: str, value: str) -> float | None:
 
 
 def hold_out(clips: list[tuple[str, str, str]], *, dev: float, test: float, seed: int = 0) -> dict[str, str]:
-    """Key (a speaker, or a video) -> set. Fewer than three keys all go to train.
+    """Key (a speaker, or a video) -> set. Raises DataError if nothing would be left to train on.
 
     `clips` are rows of speaker, video ("" for one that has a problem, which holds nothing out), and more.
     """
     usable = [row for row in clips if row[1]]
     by_speaker = len({speaker for speaker, *_ in usable}) >= MANY_SPEAKERS
     keys = {row[0] if by_speaker else row[1] for row in usable}
-    num_test, num_dev = (math.ceil(share * len(keys)) if len(keys) >= 3 else 0 for share in (test, dev))
+    num_test, num_dev = (math.ceil(share * len(keys)) for share in (test, dev))
+    if keys and num_test + num_dev >= len(keys):
+        raise _too_few("speaker" if by_speaker else "video", len(keys), len(clips) - len(usable), dev=dev, test=test)
     held_out = choose(keys, num_test + num_dev, seed=seed)
     tested = choose(held_out, num_test, seed=seed)
     return {key: "test" if key in tested else "dev" if key in held_out else "train" for key in keys}
+
+
+def _too_few(kind: str, count: int, unusable: int, *, dev: float, test: float) -> DataError:
+    """Rows of one video are one recording: to part them would test on what was trained on."""
+    sets = [name for name, share in (("dev", dev), ("test", test)) if share]
+    found = f"{count} {kind}{'s' if count > 1 else ''} to choose from"
+    return DataError(
+        f"too few {kind}s to hold out {' and '.join(sets)} without showing the same recording to both sides",
+        found=found + (f" ({unusable} other clips have no file or no transcript)" if unusable else ""),
+        expected=f"at least {len(sets) + 1}, and shares that leave one to train on",
+        fix=f"Add videos, or name the sets yourself in a column `split` (a video belongs to one of them); "
+        f"{' '.join(f'--{name} 0' for name in sets)} prepares data to train on alone.",
+    )
 
 
 def _key(root: Path, clip: SourceClip) -> str:

@@ -17,6 +17,9 @@ def write_videos(root, texts):
     return root
 
 
+UNDIVIDED = {"dev": 0, "test": 0}  # fewer than three videos: nothing can be held out
+
+
 def listed(root, **options):
     return {clip.utt_id: clip for clip in folder_clips(root, **options)}
 
@@ -35,20 +38,20 @@ def test_transcripts_beside_the_videos_in_any_language(tmp_path):
 
 
 def test_a_composed_and_a_decomposed_letter_are_the_same(tmp_path):
-    clips = listed(write_videos(tmp_path, {"a": "cafe\u0301", "b": "caf\u00e9"}))
+    clips = listed(write_videos(tmp_path, {"a": "cafe\u0301", "b": "caf\u00e9"}), **UNDIVIDED)
     assert clips["a"].text == clips["b"].text
 
 
 @pytest.mark.parametrize("name", ['it\'s "quoted"', "two\nlines", "tab\there", "semi;colon $(x)"])
 def test_odd_names_become_ids_and_keep_their_file(tmp_path, name):
-    clips = listed(write_videos(tmp_path, {name: "hello"}))
+    clips = listed(write_videos(tmp_path, {name: "hello"}), **UNDIVIDED)
     ((utt_id, clip),) = clips.items()
     assert utt_id.split() == [utt_id] and "/" not in utt_id and not set(utt_id) & set("'\"$()\n\t")
     assert clip.video == str(tmp_path / f"{name}.mp4")
 
 
 def test_names_that_differ_only_at_their_end_stay_apart_when_cut(tmp_path):
-    clips = listed(write_videos(tmp_path, {f"{'long' * 50}{end}": "x" for end in "ab"}))
+    clips = listed(write_videos(tmp_path, {f"{'long' * 50}{end}": "x" for end in "ab"}), **UNDIVIDED)
     assert len(clips) == 2 and all(len(name.encode()) <= 150 for name in clips)
 
 
@@ -71,7 +74,33 @@ def test_chosen_sets_do_not_depend_on_what_else_is_there_in_which_order(tmp_path
     chosen = hold_out(rows, dev=0.1, test=0.2)
     assert sorted(chosen.values()).count("test") == 10 and sorted(chosen.values()).count("dev") == 5
     assert hold_out(rows[::-1], dev=0.1, test=0.2) == chosen != hold_out(rows, dev=0.1, test=0.2, seed=1)
-    assert set(hold_out(rows[:2], dev=0.1, test=0.1).values()) == {"train"}  # too few to hold one out
+
+
+@pytest.mark.parametrize(
+    ("videos", "shares", "found", "expected"),
+    [
+        (1, {}, "hold out dev and test .* found 1 video to", "at least 3.*column `split`.*--dev 0 --test 0 prepares"),
+        (2, {}, "found 2 videos", "at least 3"),
+        (1, {"test": 0}, "to hold out dev without .*: found 1 video", "at least 2.*; --dev 0 prepares"),
+        (4, {"dev": 0.5, "test": 0.4}, "found 4 videos", "leave one to train on"),
+    ],
+)
+@pytest.mark.parametrize("form", ["table", "files"])
+def test_too_few_videos_to_choose_sets_from_are_refused_at_once(tmp_path, form, videos, shares, found, expected):
+    """However many rows: those of a video are one recording. Silently training on all failed two stages later."""
+    names = [f"talk{n}" for n in range(videos)]
+    write_videos(tmp_path, dict.fromkeys(names, None if form == "table" else "x") | {"none": None})
+    if form == "table":
+        rows = [f"{name}.mp4\tx\t{second}" for name in (*names, "lost") for second in range(5)]
+        (tmp_path / "my.tsv").write_text("\n".join(["video\ttext\tstart_s", *rows]) + "\n")
+    with pytest.raises(DataError, match=f"{found}.*{expected}"):
+        list(folder_clips(tmp_path, **shares))
+    assert {clip.split for clip in listed(tmp_path, **UNDIVIDED).values()} == {"train"}
+
+
+def test_with_a_set_to_itself_each_two_videos_are_enough(tmp_path):
+    clips = listed(write_videos(tmp_path, {"one": "x", "two": "x"}), test=0)
+    assert sorted(clip.split for clip in clips.values()) == ["dev", "train"]
 
 
 def test_chosen_sets_do_not_depend_on_where_the_folder_lies_or_on_clips_with_a_problem(tmp_path):
@@ -95,14 +124,14 @@ def test_many_speakers_are_held_out_whole(tmp_path):
 def test_a_clip_without_transcript_is_listed_with_its_problem(tmp_path):
     root = write_videos(tmp_path, {"a": "hello", "b": None, "c": " \n", "d": "x"})
     (root / "d.txt").write_bytes(b"\xff\xfe\x00")
-    problems = {name: clip.problem for name, clip in listed(root).items()}
+    problems = {name: clip.problem for name, clip in listed(root, **UNDIVIDED).items()}
     assert problems["a"] == ""
     assert "no b.txt" in problems["b"] and "is empty" in problems["c"] and "not UTF-8" in problems["d"]
 
 
 def test_results_within_the_folder_are_not_taken_for_videos(tmp_path):
     write_videos(tmp_path, {"a": "hello", "out/clips/a": "hello"})
-    assert sorted(listed(tmp_path, leave_out=tmp_path / "out")) == ["a"]
+    assert sorted(listed(tmp_path, leave_out=tmp_path / "out", **UNDIVIDED)) == ["a"]
 
 
 def test_a_table_with_spans_speakers_and_sets(tmp_path):
@@ -158,7 +187,7 @@ def test_what_a_newcomer_does_wrong_is_said(tmp_path):
         (tmp_path / name).write_text("video\ttext\na.mp4\thello\n")
     with pytest.raises(DataError, match=r"2 tables: found one\.tsv, two\.tsv\. Say which one: --table"):
         list(folder_clips(tmp_path))
-    assert sorted(listed(tmp_path, table=tmp_path / "two.tsv")) == ["a"]
+    assert sorted(listed(tmp_path, table=tmp_path / "two.tsv", **UNDIVIDED)) == ["a"]
     with pytest.raises(ConfigError, match="sum below 1"):
         list(folder_clips(tmp_path, dev=0.5, test=0.5))
 
