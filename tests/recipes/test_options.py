@@ -40,6 +40,10 @@ def test_help_shows_the_recipes_own_defaults_from_any_folder(recipe, tmp_path):
         (["--asr-confg=x.yaml"], "unknown option --asr_confg. Did you mean --asr_config?"),
         (["--PATH", "x"], "unknown option --PATH."),  # a shell variable is no option
         (["--stage", "three"], "option --stage: found 'three'; expected a whole number."),
+        (["--nbpe", "7.5"], "option --nbpe: found '7.5'; expected a whole number."),
+        (["--min_wav_duration", "abc"], "option --min_wav_duration: found 'abc'; expected a number such as 0.1."),
+        (["--max_wav_duration=7.5s"], "option --max_wav_duration: found '7.5s'; expected a number such as 20.0."),
+        (["--max_wav_duration", "."], "option --max_wav_duration: found '.'; expected a number such as 20.0."),
         (["--skip_train=yes"], "option --skip_train: found 'yes'; expected true or false."),
         (["--stage"], "option --stage needs a value."),
         (["stage", "3"], "unexpected argument 'stage'"),
@@ -49,6 +53,15 @@ def test_wrong_options_are_refused_with_one_sentence(arguments, message):
     done = run(EGS / "mini_av/avsr1/run.sh", *arguments)
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: {message}") and len(done.stderr.splitlines()) == 1
+
+
+def test_durations_may_have_a_point_or_none_and_the_last_counts():
+    """A recipe's own value comes before the user's: 7 before 7.5 must not make the option one of whole numbers."""
+    options = [f"--max_wav_duration={value}" for value in ("7", ".5", "8.", "7.5")]
+    done = run(EGS / "mini_av/avsr1/run.sh", *options, "--min_wav_duration", "1", "--help")
+    assert done.returncode == 0
+    assert "longest clip to train on, seconds (7.5)" in done.stdout
+    assert "shortest clip to train on, seconds (1)" in done.stdout
 
 
 def test_help_names_the_recipes_own_options_and_a_typo_in_one_is_recognised(tmp_path):

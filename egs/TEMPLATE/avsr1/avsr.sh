@@ -15,7 +15,7 @@ ngpu=0
 nj=$(nproc) inference_nj=0 num_threads=$(nproc)
 recipe_dir="" datadir=data dumpdir=dump expdir=exp
 train_set="" valid_set="" test_sets="" local_data_opts=""
-min_wav_duration=0.1 max_wav_duration=20
+min_wav_duration=0.1 max_wav_duration=20.0
 token_type=word nbpe=500 bpe_mode=unigram
 use_lm=false lm_config="" lm_tag="" lm_args="" use_ngram=false ngram_num=3
 asr_config="" asr_args="" asr_tag="" asr_stats_dir="" resume_changed=false
