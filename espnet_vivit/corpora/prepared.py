@@ -74,7 +74,7 @@ def prepare_clips(
             else:
                 _write_set(store, split, directory)
         if empty:
-            raise _nothing_left(store, empty[0], out_dir)
+            raise _nothing_left(store, empty, sorted(directories.keys() - set(empty)), out_dir)
         return Prepared(directories, store.counts(), made)
 
 
@@ -153,12 +153,16 @@ def _write_set(store: ClipStore, split: str, directory: Path) -> None:
                     files[name].write(f"{row.clip.utt_id} {value}\n")
 
 
-def _nothing_left(store: ClipStore, split: str, out_dir: Path) -> DataError:
-    (out_dir / split / "text").unlink(missing_ok=True)  # of an earlier run
-    total = sum(count for (name, _), count in store.counts().items() if name == split)
-    reasons = "; ".join(next(store.rows(split)).outcome.reasons)
-    what = f"all {total} clips of {split} are rejected, the first because: {reasons}"
-    return DataError(what, fix=f"See {out_dir / REPORT_NAME}; the other sets are ready.")
+def _nothing_left(store: ClipStore, empty: list[str], ready: list[str], out_dir: Path) -> DataError:
+    """The error about the sets in `empty`, whose lists of an earlier run it removes; those in `ready` are written."""
+    counts, causes = store.counts(), []
+    for split in empty:
+        (out_dir / split / "text").unlink(missing_ok=True)
+        total = sum(count for (name, _), count in counts.items() if name == split)
+        clips = f"all {total} clips of {split} are" if total > 1 else f"the only clip of {split} is"
+        causes.append(f"{clips} rejected, the first because: {'; '.join(next(store.rows(split)).outcome.reasons)}")
+    left = f"ready to be used: {', '.join(ready)}" if ready else "no set is left to be used"
+    return DataError(". ".join(causes), fix=f"See {out_dir / REPORT_NAME}; {left}.")
 
 
 def _values(row: Row) -> dict[str, object]:

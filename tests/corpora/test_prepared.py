@@ -1,5 +1,6 @@
 """From clips to data directories: what is kept, what the report says of the rest, stopping and going on."""
 
+import dataclasses
 import errno
 import io
 import shutil
@@ -223,11 +224,26 @@ def test_rejected_clips_are_tried_again_when_asked(clips, out, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(make_clip_module, "read_clip", broken)
-        with pytest.raises(DataError, match=r"all 1 clips of test are rejected.*network drive"):
+        with pytest.raises(DataError, match=r"the only clip of test is rejected.*network drive"):
             prepare(clips, out)
-    with pytest.raises(DataError, match="are rejected"):
+    with pytest.raises(DataError, match="rejected"):
         prepare(clips, out)
     assert prepare(clips, out, retry_rejected=True).made == 3
+
+
+def test_of_sets_with_nothing_left_all_are_named_and_what_they_held_is_gone(clips, out):
+    prepare(clips, out)
+    lost = [dataclasses.replace(clip, problem=f"{clip.utt_id} is lost") for clip in clips]
+    with pytest.raises(DataError) as one:
+        prepare([*clips[:2], lost[2]], out)
+    assert "the only clip of test is rejected, the first because: anna-2 is lost" in str(one.value)
+    assert str(one.value).endswith("report.tsv; ready to be used: train.") and not (out / "test/text").exists()
+    with pytest.raises(DataError) as both:
+        prepare(lost, out)
+    for words in ("the only clip of test", "all 2 clips of train are rejected, the first because: anna-0 is lost"):
+        assert words in str(both.value)
+    assert str(both.value).endswith("report.tsv; no set is left to be used.") and "ready" not in str(both.value)
+    assert not list(out.glob("*/text"))
 
 
 def test_an_id_twice_and_sets_that_overlap_are_refused(clips, out):
@@ -246,7 +262,7 @@ def test_an_id_twice_and_sets_that_overlap_are_refused(clips, out):
 
 def test_a_clip_that_is_too_long_and_a_span_of_it(clips, out):
     span = clip_of(out.parent / "videos/1.mkv", start_s=0.2, end_s=1.0, word_times=None)
-    with pytest.raises(DataError, match=r"all 1 clips of test.* is longer than 1 s.* give start_s and end_s"):
+    with pytest.raises(DataError, match=r"the only clip of test is.* longer than 1 s.* give start_s and end_s"):
         prepare([span, clips[2]], out, how={"max_s": 1.0})
     assert report_of(out)["anna-1"]["verdict"] != "reject"
     assert report_of(out)["anna-1"]["path"].endswith("1.mkv [0.20-1.00 s]")
