@@ -127,7 +127,9 @@ class _Painter:
 
         even = frame.reformat(_even(frame.width), _even(frame.height), format="yuv420p")
         height, width = even.height, even.width
-        planes = even.to_ndarray()  # (H * 3 / 2, W) uint8, a copy: the decoder may still need its own
+        planes = even.to_ndarray().astype(
+            np.uint8, copy=False
+        )  # (H * 3 / 2, W) uint8, a copy: the decoder may still need its own
         luma, chroma = planes[:height], planes[height:].reshape(2, height // 2, width // 2)
         turns = round(self.rotation / 90) % 4
         luma, chroma = np.rot90(luma, turns), np.rot90(chroma, turns, axes=(1, 2))

@@ -64,7 +64,7 @@ class ResNetFrontend(nn.Module):
 
     def forward(self, video: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         video, lengths = check_video(video, lengths)
-        video = normalize_gray(video, self.preset, dtype=self.frontend3D[0].weight.dtype)
+        video = normalize_gray(video, self.preset, dtype=next(self.frontend3D.parameters()).dtype)
         video = zero_padding(video.transpose(1, 2), lengths).transpose(1, 2)  # (B, 1, T, H, W): zero is now mean gray
         mask = length_mask(lengths, video.size(2))  # (B, T)
         frames = pack_valid(self.frontend3D[0](video).transpose(1, 2), mask)  # (N, C, H/2, W/2)

@@ -85,7 +85,7 @@ class Halving:
     def __init__(self, model: "E2E"):
         self.model, self.whole = model, model.forward
         self.limit: int | None = None  # frames, padding included, of what is computed at once
-        model.forward = self.forward
+        model.forward = self.forward  # pyright: ignore[reportAttributeAccessIssue]  it passes all arguments on
 
     def learn(self, utt_ids: list[str], batch: Mapping, reason: str) -> None:
         """After an out of memory with this batch. Raises BatchTooLargeError if a single utterance was too large."""
