@@ -3,7 +3,9 @@
 import argparse
 import gzip
 import json
+import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,7 @@ from espnet_vivit.package import Package
 from espnet_vivit.package_language import LanguageModels, decoded_with
 from espnet_vivit.transcribe import Transcriber
 from tests.experiments import write_experiment
-from tests.test_pack import Planted
+from tests.release.test_pack import Planted
 from tests.tiny_corpus import TOKENS, WORDS
 
 VIDEO = np.random.default_rng(0).integers(0, 256, (12, 22, 22), dtype=np.uint8)
@@ -154,3 +156,27 @@ def test_the_options_of_decoding_say_which_models_and_how_much_they_count(tmp_pa
     assert found == LanguageModels(**lm, ngram_file=Path("3gram.arpa"), ngram_weight=0.9)
     assert decoded_with("--beam_size 5 --lm_weight 0.3") == LanguageModels()
     assert decoded_with("--lm_file a.pth --lm_weight 0 --ngram_file b --ngram_weight 0") == LanguageModels()
+
+
+STAGE = """
+. "$0"
+asr_exp=exp asr_tag=a pack_card=none decode_dir=d valid_set=v inference_asr_model=valid.acc.ave.pth
+use_lm=true lm_exp="exp/an lm" inference_lm=valid.loss.ave.pth use_ngram=true ngram_file=exp/3gram.arpa
+inference_config="" inference_args="--lm_weight 0.3 --ngram_weight 0.2"
+stage_pack
+"""
+
+
+def test_stage_14_packs_what_stage_12_decodes_with(tmp_path):
+    (tmp_path / "exp").mkdir()
+    (tmp_path / "exp/config.yaml").write_text("modality: video\n")
+    python = tmp_path / "python"  # writes down its arguments, and the package that the stage then renames
+    python.write_text('#!/bin/bash\nprintf "%s\\n" "$@" > arguments\ntouch exp/partial.zip\n')
+    python.chmod(0o755)
+    stages = Path(__file__).resolve().parents[1] / "egs/TEMPLATE/avsr1/stages.sh"
+    environment = {**os.environ, "PYTHON": str(python)}
+    subprocess.run(["bash", "-euo", "pipefail", "-c", STAGE, str(stages)], cwd=tmp_path, env=environment, check=True)
+    (given,) = [line for line in (tmp_path / "arguments").read_text().splitlines() if "--decoded_with" in line]
+    lm = {"lm_config": Path("exp/an lm/config.yaml"), "lm_file": Path("exp/an lm/valid.loss.ave.pth"), "lm_weight": 0.3}
+    expected = LanguageModels(**lm, ngram_file=Path("exp/3gram.arpa"), ngram_weight=0.2)
+    assert decoded_with(given.partition("=")[2]) == expected
