@@ -1,14 +1,15 @@
-"""The parser of our commands: argparse's, which also says what a misspelt option may have been meant to be."""
+"""The parser of our commands: argparse's, which also says what a misspelt option or choice was meant to be."""
 
 import argparse
-import difflib
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
+from espnet_vivit.errors import nearest_name, unknown_name
+
 
 class CommandParser(argparse.ArgumentParser):
-    """`CommandParser(...)` as argparse's; an option that does not exist is named first, with the nearest one."""
+    """`CommandParser(...)` as argparse's; an option that does not exist comes first, with the nearest one."""
 
     _given: Sequence[str] = ()
 
@@ -23,11 +24,15 @@ class CommandParser(argparse.ArgumentParser):
             name = word.partition("=")[0]
             if not name.startswith("--") or any(option.startswith(name) for option in known):
                 continue
-            near = difflib.get_close_matches(name, known, n=1)
-            super().error(
-                f"no option {name}: " + (f"did you mean {near[0]}?" if near else "--help lists those there are")
-            )
+            near = nearest_name(name, known)
+            super().error(f"no option {name}: " + (f"did you mean {near}?" if near else "--help lists those there are"))
         super().error(message)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Called by argparse for each value of a command or of an option with choices."""
+        if action.choices is not None and value not in action.choices:
+            kind = "command" if isinstance(action, argparse._SubParsersAction) else "value"
+            raise argparse.ArgumentError(action, str(unknown_name(kind, value, map(str, action.choices))))
 
     def _options(self) -> Iterator[str]:
         """Of this command, and of its commands."""

@@ -63,9 +63,14 @@ class NonFiniteLossError(EspnetVivitError, ArithmeticError):
 
 def unknown_name(kind: str, name: object, choices: Iterable[str]) -> ConfigError:
     """The error for a misspelt choice, with the nearest existing name as a suggestion."""
+    names = sorted(choices)
+    near = nearest_name(name, names)
+    hint = f"Did you mean {near!r}?" if near else "Choose one of these names."
+    return ConfigError(f"unknown {kind}", found=repr(name), expected="one of " + ", ".join(names), fix=hint)
+
+
+def nearest_name(name: object, choices: Iterable[str], *, likeness: float = 0.6) -> str | None:
+    """What `name` may have been meant to be: the most alike of the choices, None if none is as alike as `likeness`."""
     import difflib
 
-    names = sorted(choices)
-    near = difflib.get_close_matches(str(name), names, n=1)
-    hint = f"Did you mean {near[0]!r}?" if near else "Choose one of these names."
-    return ConfigError(f"unknown {kind}", found=repr(name), expected="one of " + ", ".join(names), fix=hint)
+    return next(iter(difflib.get_close_matches(str(name), list(choices), n=1, cutoff=likeness)), None)

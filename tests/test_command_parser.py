@@ -12,6 +12,8 @@ def parser() -> CommandParser:
     parser.add_argument("video")
     parser.add_argument("--model", required=True)
     parser.add_argument("--output")
+    parser.add_argument("--codec", choices=("h264", "ffv1"))
+    parser.add_argument("--size", type=int, choices=(48, 96))
     return parser
 
 
@@ -29,6 +31,15 @@ def refusal(parser: CommandParser, argv: list[str], capsys) -> str:
         (["--modle=m"], "tool: error: no option --modle: did you mean --model?"),  # not: video is missing
         (["a.mp4", "--model", "m", "--qqq"], "tool: error: no option --qqq: --help lists those there are"),
         (["--model", "m"], "tool: error: the following arguments are required: video"),
+        (
+            ["a.mp4", "--model", "m", "--codec", "h246"],
+            "tool: error: argument --codec: unknown value: found 'h246'; expected one of ffv1, h264. "
+            "Did you mean 'h264'?",
+        ),
+        (
+            ["a.mp4", "--model", "m", "--size", "7"],
+            "tool: error: argument --size: unknown value: found 7; expected one of 48, 96. Choose one of these names.",
+        ),
         (["--model", "m", "--", "--outptu", "x"], "tool: error: unrecognized arguments: x"),
     ],
 )
@@ -37,10 +48,16 @@ def test_what_is_wrong_is_said_in_one_line(parser, argv, message, capsys):
 
 
 def test_right_command_lines_are_parsed_as_argparse_does(parser):
-    found = parser.parse_args(["a.mp4", "--model", "m", "--out", "x"])  # abbreviated, as argparse allows
-    assert (found.video, found.model, found.output) == ("a.mp4", "m", "x")
+    argv = ["a.mp4", "--model", "m", "--out", "x", "--codec", "ffv1", "--size", "96"]  # abbreviated, as argparse allows
+    found = parser.parse_args(argv)
+    assert (found.video, found.model, found.output, found.codec, found.size) == ("a.mp4", "m", "x", "ffv1", 96)
 
 
 def test_options_of_a_commands_commands_are_known(capsys):
     message = refusal(build_parser(), ["folder", "videos", "out", "--veiw", "64"], capsys)
     assert message.endswith("error: no option --veiw: did you mean --view?")
+
+
+def test_a_misspelt_command_of_a_command_is_corrected(capsys):
+    message = refusal(build_parser(), ["foldr", "videos", "out"], capsys)
+    assert "unknown command: found 'foldr'; expected one of" in message and message.endswith("Did you mean 'folder'?")

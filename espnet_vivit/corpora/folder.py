@@ -25,13 +25,14 @@ from pathlib import Path
 from typing import TextIO
 
 from espnet_vivit.corpora.source_clip import SourceClip, choose, make_id, one_line, read_text
-from espnet_vivit.errors import ConfigError, DataError
+from espnet_vivit.errors import ConfigError, DataError, nearest_name
 
 SUFFIXES = frozenset(".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .mts .m2ts .ts .wmv .flv .3gp .ogv".split())
 SPLIT_FOLDERS = {"train": "train", "dev": "dev", "valid": "dev", "val": "dev", "test": "test"}
 COLUMNS = ("video", "text", "speaker", "split", "start_s", "end_s", "utt_id")
 MANY_SPEAKERS = 10  # from here on whole speakers are held out
 HELD_OUT = 0.1
+_MISSPELT = 0.75  # likeness of a column's name, as of end and end_s: less, such as speed and speaker, is another word
 _EXAMPLE = "clip.txt with what is said beside clip.mp4, or a table transcripts.tsv with the columns video and text"
 
 
@@ -125,16 +126,27 @@ def list_table(root: Path, table: Path) -> Iterator[SourceClip]:
         reader = csv.DictReader(text_file, delimiter="\t", quoting=csv.QUOTE_NONE, restkey="", restval="")
         names = [name.strip().lower() for name in reader.fieldnames or ()]
         reader.fieldnames = names
-        if not {"video", "text"} <= set(names):
-            raise DataError(
-                f"{table}: its first line names the columns", found=" ".join(names) or "nothing",
-                expected="video and text, tab-separated; also " + ", ".join(COLUMNS[2:]),
-            )  # fmt: skip
+        _check_columns(table, names)
         try:
             for row in reader:
                 yield _row_clip(root, table, reader.line_num, {name: row.get(name, "").strip() for name in COLUMNS})
         except UnicodeDecodeError as error:
             raise DataError(f"{table} is not UTF-8 ({error.reason})", fix="Save it as UTF-8.") from None
+
+
+def _check_columns(table: Path, names: list[str]) -> None:
+    """Raises DataError where `video` or `text` is missing, and for a misspelt other: unread, it would choose the sets.
+
+    Further columns are the user's own.
+    """
+    missing = [name for name in COLUMNS if name not in names]
+    meant = [(name, nearest_name(name, missing, likeness=_MISSPELT)) for name in names if name not in COLUMNS]
+    hints = [f"Did you mean {column!r} where it says {name!r}?" for name, column in meant if column]
+    if hints or {"video", "text"} & set(missing):
+        raise DataError(
+            f"{table}: its first line names the columns", found=" ".join(names) or "nothing",
+            expected="video and text, tab-separated; also " + ", ".join(COLUMNS[2:]), fix=" ".join(hints) or None,
+        )  # fmt: skip
 
 
 def open_table(path: Path) -> TextIO:

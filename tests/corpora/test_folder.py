@@ -158,6 +158,8 @@ def test_a_table_with_spans_speakers_and_sets(tmp_path):
     [
         ("path\ttext\na.mp4\thello\n", "names the columns: found path text; expected video and text"),
         ("video,text\na.mp4,hello\n", "names the columns"),
+        ("vidoe\ttext\na.mp4\thello\n", "found vidoe text; .* Did you mean 'video' where it says 'vidoe'"),
+        ("video\ttext\tsplti\tend\na.mp4\thello\t\n", "'split' where it says 'splti'.*'end_s' where it says 'end'"),
         ("", "names the columns: found nothing"),
         ("video\ttext\n", "has no row"),
         ("video\ttext\tend_s\na.mp4\thello\tlater\n", r"line 2: bad end_s: found 'later'"),
@@ -170,6 +172,13 @@ def test_what_is_wrong_in_a_table_is_named(tmp_path, table, message):
     (tmp_path / "transcripts.tsv").write_text(table)
     with pytest.raises(DataError, match=message):
         list(folder_clips(tmp_path))
+
+
+def test_columns_of_the_users_own_are_left_alone(tmp_path):
+    write_videos(tmp_path, {"a": None})
+    header = ["video", "text", "speaker", "speaker_id", "speed", "note", "quality", "id", "date", "", "length"]
+    (tmp_path / "my.tsv").write_text("\t".join(header) + "\na.mp4\thello\tanna\n")
+    assert [clip.speaker for clip in listed(tmp_path, **UNDIVIDED).values()] == ["anna"]
 
 
 def test_what_a_newcomer_does_wrong_is_said(tmp_path):
