@@ -13,8 +13,8 @@ import yaml
 
 from espnet_vivit.errors import DataError, WeightsError
 from espnet_vivit.package import CONFIG, RELIABILITY, WEIGHTS, Package, is_package
-from espnet_vivit.package_archive import extract, is_archive
 from espnet_vivit.package_language import LanguageModels
+from espnet_vivit.release.package_archive import extract, is_archive
 from espnet_vivit.tasks.options import read_config
 from espnet_vivit.training_facts import TrainingFacts, training_facts
 

@@ -25,9 +25,9 @@ from pathlib import Path
 
 from espnet_vivit.errors import ConfigError, DataError, WeightsError, unknown_name
 from espnet_vivit.frontend.presets import trained_preset
-from espnet_vivit.package_archive import extract, is_archive, write_zip
 from espnet_vivit.package_language import DECODING, LanguageModels, read_language
 from espnet_vivit.package_language import FILES as LANGUAGE_FILES
+from espnet_vivit.release.package_archive import extract, is_archive, write_zip
 from espnet_vivit.training_facts import TrainingFacts
 from espnet_vivit.units import AUDIO_RATE_HZ, VIDEO_RATE_HZ
 

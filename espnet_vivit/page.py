@@ -21,8 +21,8 @@ import numpy as np
 
 from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.errors import ConfigError, EspnetVivitError, MissingDependencyError
-from espnet_vivit.page_clips import render_examples, write_spoken_video
 from espnet_vivit.transcribe import MODALITIES, Transcriber, duration_s
+from espnet_vivit.transcription.page_clips import render_examples, write_spoken_video
 from espnet_vivit.transcription.result import Transcription
 from espnet_vivit.units import VIDEO_RATE_HZ
 
@@ -56,7 +56,7 @@ class PageReader:
 
     def read(self, path: str | Path, modality: str = "auto") -> tuple[str, str | None, list[str], dict]:
         """(words as HTML, video of the mouth or None, subtitle files, seconds by stage). Raises EspnetVivitError."""
-        from espnet_vivit.subtitles import write_subtitles
+        from espnet_vivit.transcription.subtitles import write_subtitles
 
         path = Path(path)
         self._check_size(path)

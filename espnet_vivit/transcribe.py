@@ -213,8 +213,8 @@ def transcribe_files(
 
 def _handed_out(result, video: Path, formats: Sequence[str], folder: Path, burn: bool) -> list[str]:
     """Write the files; returns the lines to print."""
-    from espnet_vivit.burn import burn_subtitles
-    from espnet_vivit.subtitles import FORMATS, cues, write_subtitles
+    from espnet_vivit.transcription.burn import burn_subtitles
+    from espnet_vivit.transcription.subtitles import FORMATS, cues, write_subtitles
 
     lines = [str(path) for path in write_subtitles(result, folder, formats, name=video.stem)]
     if burn:

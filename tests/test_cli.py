@@ -24,6 +24,17 @@ def test_help_shows_every_command_and_an_example(capsys):
         assert f"\n  espnet-vivit {name}" in printed, f"no example of {name}"
 
 
+def test_help_lists_the_commands_in_the_order_of_the_work_and_nothing_twice(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    listed = [line.split()[0] for line in lines if line.startswith("  ") and line.split()[0] in cli.COMMANDS]
+    examples = [line.split()[1] for line in lines if line.startswith("  espnet-vivit ")]
+    assert listed == examples == list(cli.COMMANDS)
+    assert listed[:4] == ["doctor", "prepare", "inspect", "check"] and listed[-1] == "merge-adapters"
+    assert "positional arguments:" not in lines and lines[0].startswith("usage: espnet-vivit [-h] [--version] COMMAND")
+
+
 def test_version_is_the_packages(capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(["--version"])
@@ -84,6 +95,37 @@ def test_an_error_that_a_command_lets_through_is_caught_here(monkeypatch, capsys
     def fails(argv):
         raise DataError("no clips", fix="Prepare some.")
 
-    monkeypatch.setattr(import_module("espnet_vivit.doctor"), "main", fails)
+    monkeypatch.setattr(import_module("espnet_vivit.checks.doctor"), "main", fails)
     assert cli.main(["doctor"]) == 1
     assert capsys.readouterr().err == "error: no clips. Prepare some.\n"
+
+
+def test_ctrl_c_is_one_line_and_130(monkeypatch, capsys):
+    def stopped(argv):
+        print("something")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(import_module("espnet_vivit.doctor"), "main", stopped)
+    assert cli.main(["doctor"]) == 130
+    assert capsys.readouterr() == ("something\n", "stopped\n")
+
+
+COMMAND = "import sys; from espnet_vivit import cli; sys.exit(cli.main(sys.argv[1:]))"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["score", "--help"]])
+def test_a_pipe_that_is_closed_ends_it_in_silence(arguments):
+    with subprocess.Popen(
+        [sys.executable, "-c", COMMAND, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        running.stdout.close()  # long before it prints
+        assert running.stderr.read() == "" and running.wait(timeout=60) == 141
+
+
+def test_a_broken_pipe_of_our_own_is_not_hidden(monkeypatch):
+    def broken(argv):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(import_module("espnet_vivit.doctor"), "main", broken)
+    with pytest.raises(BrokenPipeError):
+        cli.main(["doctor"])

@@ -16,7 +16,7 @@ from espnet_vivit.frontend.linear import LinearFrontend
 from espnet_vivit.frontend.vivit_encoder import vivit_encoder
 from espnet_vivit.media.video_file import probe_video, read_video
 from espnet_vivit.page import ADDRESS, PageReader, seen_and_looked_at, served_page, words_html
-from espnet_vivit.page_clips import render_examples, write_spoken_video
+from espnet_vivit.transcription.page_clips import render_examples, write_spoken_video
 from espnet_vivit.transcription.result import OK, UNCLEAR, Piece, Transcription
 from tests.reader import write_reader
 

@@ -13,7 +13,7 @@ from espnet_vivit.media import mouth_clip
 from espnet_vivit.media.audio_file import read_wav
 from espnet_vivit.media.mouth_clip import NoFaceError
 from espnet_vivit.media.video_file import read_video
-from espnet_vivit.pack import pack
+from espnet_vivit.release.pack import pack
 from espnet_vivit.transcribe import UNKNOWN_PIECE_S, Transcriber
 from espnet_vivit.transcription.result import OK, UNCLEAR, WARN
 from tests.experiments import write_experiment

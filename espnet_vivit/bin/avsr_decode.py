@@ -24,8 +24,8 @@ from espnet_vivit.bin.avsr_streams import STREAMS, data_option, modality_of, rea
 from espnet_vivit.bin.command import exit_status, write_lines
 from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.corpora.data_dir import read_scp
-from espnet_vivit.decode_timing import TIMING, join_timings, write_timing
 from espnet_vivit.errors import ConfigError, DataError, unknown_name
+from espnet_vivit.evaluation.decode_timing import TIMING, join_timings, write_timing
 
 JOBS = "jobs.tsv"
 CONTROLS = ("zero", "shuffle")  # avsr_inference's --video_control: a black video, somebody else's video

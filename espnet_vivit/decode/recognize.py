@@ -21,9 +21,9 @@ from espnet_vivit.corpora.word_times import WordTime, format_word_times
 from espnet_vivit.decode.speech2text import Speech2Text
 from espnet_vivit.decode.video_control import controlled_video
 from espnet_vivit.decode.word_times import Transcript
-from espnet_vivit.decode_timing import TIMING, write_timing
 from espnet_vivit.errors import DataError, EspnetVivitError
 from espnet_vivit.espnet_compat import DatadirWriter
+from espnet_vivit.evaluation.decode_timing import TIMING, write_timing
 from espnet_vivit.tasks.avsr import AVSRTask
 from espnet_vivit.units import seconds_of_frames, seconds_of_samples
 

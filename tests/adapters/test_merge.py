@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from espnet_vivit.adapters.merge import merge_adapters
-from espnet_vivit.merge_adapters import answers
+from espnet_vivit.release.merge_adapters import answers
 from tests import tiny
 from tests.adapters.adapted import STREAM, model_on, qlora_or_skip, save_tower, step
 

@@ -9,8 +9,8 @@ from espnet2.main_funcs.pack_funcs import pack, unpack
 
 from espnet_vivit.bin import avsr_train
 from espnet_vivit.errors import ConfigError, WeightsError
-from espnet_vivit.merge_adapters import main as merge_command
-from espnet_vivit.merge_adapters import merge_experiment
+from espnet_vivit.release.merge_adapters import main as merge_command
+from espnet_vivit.release.merge_adapters import merge_experiment
 from espnet_vivit.tasks.avsr import AVSRTask
 from espnet_vivit.tasks.trainer import AVSRTrainer
 from tests import tiny
@@ -124,7 +124,7 @@ def test_the_merged_model_answers_as_the_adapted_one_and_needs_no_base(trained, 
 
 
 def test_espnets_archive_keeps_the_adapters(trained, tmp_path, monkeypatch):
-    """Ours holds merged models alone, which need nothing from elsewhere (tests/test_pack.py)."""
+    """Ours holds merged models alone, which need nothing from elsewhere (tests/release/test_pack.py)."""
     _, _, exp = trained
     monkeypatch.chdir(exp.parent)  # what lies below it is archived with relative paths
     names = {"asr_train_config": exp / "config.yaml", "asr_model_file": exp / "valid.acc.ave_2best.pth"}

@@ -85,7 +85,7 @@ Decoding
     --modalities           streams to decode with: video audio multimodal (all that the model serves)
     --control_sets         test sets decoded also with blank and with exchanged videos (${control_sets})
     --targets              word error rates to reach, TEST_SET:MODALITY:PERCENT; those decoded are checked (${targets})
-    --score_opts           more options for espnet_vivit.results (${score_opts})
+    --score_opts           more options for espnet_vivit.evaluation.results (${score_opts})
 Packing
     --pack_card            YAML with licence, data and limits for the package's model card (${pack_card})
 END

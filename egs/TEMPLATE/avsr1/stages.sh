@@ -209,15 +209,15 @@ stage_score() {
     "${PYTHON}" -m espnet_vivit.bin.avsr_cost --asr_model_file "${asr_exp}/${inference_asr_model}" \
         --out "${asr_exp}/cost.json" > /dev/null
     split_words "${score_opts}"
-    "${PYTHON}" -m espnet_vivit.results --exp "${asr_exp}" --data "${dumpdir}/raw" --out "${asr_exp}/RESULTS.md" \
+    "${PYTHON}" -m espnet_vivit.evaluation.results --exp "${asr_exp}" --data "${dumpdir}/raw" --out "${asr_exp}/RESULTS.md" \
         --inference_tag "${inference_tag}" --command "${run_command}" \
         "${wanted[@]}" "${words[@]}"
-    "${PYTHON}" -m espnet_vivit.plots curves --exp "${asr_exp}" --out "${asr_exp}/training_curves.png"
+    "${PYTHON}" -m espnet_vivit.evaluation.plots curves --exp "${asr_exp}" --out "${asr_exp}/training_curves.png"
     read -ra words <<< "${test_sets}"
     for modality in video multimodal; do
         hypotheses="${decode_dir}/${words[0]}_${modality}/1best_recog/text"
         [ -f "${hypotheses}" ] || continue
-        "${PYTHON}" -m espnet_vivit.plots clips --video_scp "${dumpdir}/raw/${words[0]}/video.scp" \
+        "${PYTHON}" -m espnet_vivit.evaluation.plots clips --video_scp "${dumpdir}/raw/${words[0]}/video.scp" \
             --ref "${dumpdir}/raw/${words[0]}/text" --hyp "${hypotheses}" --out "${asr_exp}/clips_${words[0]}_${modality}.png"
     done
 }

@@ -1,0 +1,1 @@
+"""Decoded text in; word error rates, intervals, tables, curves and reports out."""

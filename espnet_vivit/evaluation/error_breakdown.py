@@ -1,0 +1,133 @@
+"""Where the errors are: word errors by length of the clip, by noise, by class of word, and by what the lips show.
+
+In: scored decode folders (decoded.py). Out: tables of numbers that error_plots.py draws.
+
+Word classes: single letters, numbers written as words, and all others; spoken letters are the hard part of lip reading.
+Visemes are those of the synthetic corpus (mini_av_visemes.py), from espeak-ng's phonemes of the words; two words of the
+same visemes look alike on the lips, and no reader of lips can be blamed for taking one for the other.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import jiwer
+import numpy as np
+
+from espnet_vivit.error_rates import Score
+from espnet_vivit.evaluation.decoded import CLEAN, NOISE, Result
+from espnet_vivit.score import align_words
+from espnet_vivit.units import seconds_of_frames
+
+NUMBERS = frozenset("zero one two three four five six seven eight nine ten eleven twelve".split())
+CLASSES = ("letter", "number", "word")
+NOTHING = "–"  # stands where one side has no word or viseme
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Errors among `total` reference words; the rate is their quotient."""
+
+    errors: int
+    total: int
+
+    @property
+    def rate(self) -> float:
+        return self.errors / self.total
+
+
+def aligned_words(score: Score) -> list[tuple[str, str]]:
+    """(said, read) pairs of all utterances; "" where a word was inserted or left out."""
+    pairs = []
+    for number, utt_id in enumerate(score.utt_ids):
+        said, read = score.references[utt_id].split(), score.hypotheses[utt_id].split()
+        pairs += [(ref, hyp) for ref, hyp, _ in align_words(said, read, score.alignments[number])]
+    return pairs
+
+
+def by_length(score: Score, frames: Mapping[str, int], *, bins: int = 4) -> list[tuple[float, float, Rate]]:
+    """(shortest, longest in seconds, rate) of up to `bins` groups of equally many utterances, short clips first."""
+    order = sorted(range(len(score.utt_ids)), key=lambda number: frames[score.utt_ids[number]])
+    groups = []
+    for members in np.array_split(np.array(order, dtype=int), min(bins, len(order))):
+        lengths = [seconds_of_frames(frames[score.utt_ids[number]]) for number in members]
+        counts = score.word_counts[members].sum(axis=0)  # hits, substitutions, deletions, insertions
+        total = int(counts[:3].sum())
+        if total:
+            groups.append((min(lengths), max(lengths), Rate(int(counts[1:].sum()), total)))
+    return groups
+
+
+def by_noise(results: Sequence[Result], test_set: str) -> dict[str, dict[float, float]]:
+    """modality -> {signal-to-noise ratio in dB, infinity for clean sound: word error rate} of one test set."""
+    curves: dict[str, dict[float, float]] = {}
+    for result in results:
+        ratio = _ratio_db(result.condition)
+        if result.test_set == test_set and ratio is not None:
+            curves.setdefault(result.modality, {})[ratio] = result.score.wer
+    return {modality: dict(sorted(curve.items())) for modality, curve in curves.items() if len(curve) > 1}
+
+
+def by_class(score: Score) -> dict[str, Rate]:
+    """Substituted and left-out words among those of each class that occurs."""
+    said, wrong = Counter(), Counter()
+    for reference, hypothesis in aligned_words(score):
+        if reference:
+            said[word_class(reference)] += 1
+            wrong[word_class(reference)] += reference != hypothesis
+    return {name: Rate(wrong[name], said[name]) for name in CLASSES if said[name]}
+
+
+def word_class(word: str) -> str:
+    if len(word) == 1 and word.isalpha():
+        return "letter"
+    return "number" if word in NUMBERS or word.isdigit() else "word"
+
+
+def confused_words(score: Score, *, most: int = 15) -> list[tuple[str, str, int]]:
+    """(said, read, how often) of the most frequent confusions; NOTHING for a word left out or put in."""
+    counts = Counter((ref or NOTHING, hyp or NOTHING) for ref, hyp in aligned_words(score) if ref != hyp)
+    return [(*pair, count) for pair, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:most]]
+
+
+def viseme_confusions(score: Score) -> tuple[list[str], np.ndarray] | None:
+    """(visemes, (V, V) counts: said by read) over all words that have a partner; None without espeak-ng.
+
+    The last row and column, NOTHING, are visemes put in and left out. Raises DataError for a word that is no English.
+    """
+    if importlib.util.find_spec("espeakng_loader") is None:
+        return None
+    pairs: Counter[tuple[str, str]] = Counter()
+    for reference, hypothesis in aligned_words(score):
+        if reference and hypothesis:
+            said, read = lip_shapes(reference), lip_shapes(hypothesis)
+            aligned = jiwer.process_words(" ".join(said), " ".join(read))
+            columns = align_words(list(said), list(read), aligned.alignments[0])
+            pairs.update((ref or NOTHING, hyp or NOTHING) for ref, hyp, _ in columns)
+    names = [*sorted({name for pair in pairs for name in pair} - {NOTHING}), NOTHING]
+    counts = np.zeros((len(names), len(names)), int)
+    for (ref, hyp), count in pairs.items():
+        counts[names.index(ref), names.index(hyp)] = count
+    return names, counts
+
+
+@lru_cache(maxsize=4096)
+def lip_shapes(word: str) -> tuple[str, ...]:
+    """The visemes of an English word, in order, without repetitions. Raises DataError for a sound it does not know."""
+    from espnet_vivit.corpora.mini_av_speech import Voice, speak
+    from espnet_vivit.corpora.mini_av_visemes import viseme_spans
+
+    speech = speak(word, Voice(variant="m3", rate_wpm=160, pitch=50, pitch_range=50))
+    names = [span.name for span in viseme_spans(speech.phonemes, 0.0) if span.name != "rest"]
+    return tuple(name for place, name in enumerate(names) if place == 0 or name != names[place - 1])
+
+
+def _ratio_db(condition: str) -> float | None:
+    if condition == CLEAN:
+        return float("inf")
+    match = NOISE.search(condition.replace(" dB", "db"))
+    return float(match[2]) if match else None

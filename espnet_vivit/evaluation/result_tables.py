@@ -1,0 +1,141 @@
+"""Scored decode folders in; the Markdown of a section of RESULTS.md out: tables, notes, and what a model costs."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from espnet_vivit.evaluation.decode_timing import TIMING, read_timing
+from espnet_vivit.evaluation.decoded import CLEAN, CONTROLS, Result
+from espnet_vivit.evaluation.error_breakdown import CLASSES, by_class
+from espnet_vivit.evaluation.training_log import TrainingHistory
+
+
+def table(results: Sequence[Result], chance: dict[str, float]) -> str:
+    """The Markdown table; rates in percent. `chance` holds a WER (0..1) for test sets whose chance level is known."""
+    rows: list[tuple[str, ...]] = [
+        ("test set", "input", "condition", "utts", "words", "Sub", "Del", "Ins", "WER %", "95 % interval", "CER %")
+    ]
+    for test_set in dict.fromkeys(result.test_set for result in results):
+        for result in (r for r in results if r.test_set == test_set):
+            words, interval = result.score.words, result.interval
+            counts = (
+                len(result.score.references),
+                words.reference,
+                words.substitutions,
+                words.deletions,
+                words.insertions,
+            )
+            rows.append(
+                (test_set, result.modality, result.condition, *map(str, counts), f"{100 * result.score.wer:.1f}",
+                 f"{100 * interval.low:.1f} – {100 * interval.high:.1f}", f"{100 * result.score.cer:.1f}")
+            )  # fmt: skip
+        if test_set in chance:
+            rows.append((test_set, "none", "chance level", *[""] * 5, f"{100 * chance[test_set]:.1f}", "", ""))
+    return align_table(rows, right_from=3)
+
+
+def align_table(rows: Sequence[Sequence[str]], *, right_from: int) -> str:
+    """A Markdown table that also reads well as plain text; columns from `right_from` on are flush right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    justify = [str.rjust if column >= right_from else str.ljust for column in range(len(widths))]
+    lines = [
+        " | ".join(just(cell, width) for just, cell, width in zip(justify, row, widths, strict=True)) for row in rows
+    ]
+    rule = "|".join("-" * (width + 1) + (":" if c >= right_from else "-") for c, width in enumerate(widths))
+    return "\n".join([f"| {lines[0]} |", f"|{rule}|", *(f"| {line} |" for line in lines[1:])])
+
+
+def class_table(results: Sequence[Result]) -> str | None:
+    """Wrong words of each class among those said, of the clean rows; None where all words are of one class."""
+    clean = [(result, by_class(result.score)) for result in results if result.condition == CLEAN]
+    names = [name for name in CLASSES if any(name in rates for _, rates in clean)]
+    if len(names) < 2:
+        return None
+    rows = [("wrong words by class", "input", *(f"{name}s" for name in names))]
+    for result, rates in clean:
+        counts = (f"{rates[name].errors} of {rates[name].total}" if name in rates else "" for name in names)
+        rows.append((result.test_set, result.modality, *counts))
+    return align_table(rows, right_from=2)
+
+
+def notes(results: Sequence[Result]) -> list[str]:
+    """What a reader of the table must know: counted deletions, empty references, collapsed hypotheses."""
+    found = []
+    for result in results:
+        where = f"{result.test_set}, {result.modality}, {result.condition}"
+        empty = sum(not text for text in result.score.references.values())
+        if result.score.missing:
+            found.append(f"{where}: {len(result.score.missing)} utterances without hypothesis, counted as deleted")
+        if empty:
+            found.append(f"{where}: {empty} empty references; what was said for them counts as inserted")
+        if result.score.collapse and result.condition not in CONTROLS.values():  # black videos all look alike
+            found.append(f"{where}: {result.score.collapse}")
+    return found
+
+
+def comparison(
+    entries: Sequence[tuple[str, str, TrainingHistory, Sequence[Result]]], *, seed: int, resamples: int
+) -> str:
+    """One row per (experiment, vision encoder, training, results): WER with interval of every clean row, in percent.
+
+    Below, the first experiment against each other one on the same utterances, as paired bootstrap.
+    """
+    columns = list(dict.fromkeys((r.test_set, r.modality) for *_, rs in entries for r in rs if r.condition == CLEAN))
+    rows = [
+        ("experiment", "vision encoder", "epochs", "minutes", *(f"{name} {modality}" for name, modality in columns))
+    ]
+    for name, encoder, history, results in entries:
+        clean = {(r.test_set, r.modality): r for r in results if r.condition == CLEAN}
+        rates = (_rate_with_interval(clean[column]) if column in clean else "" for column in columns)
+        rows.append((name, encoder, str(history.epochs), f"{history.seconds / 60:.1f}", *rates))
+    parts = ["## Comparison, WER % on clean input", align_table(rows, right_from=2)]
+    (first, *_, reference), *others = entries
+    pairs = [
+        f"- {', '.join(row)}: {first} against {name}: {difference}"
+        for name, *_, results in others
+        for row, difference in _paired(reference, results, seed=seed, resamples=resamples)
+    ]
+    if pairs:
+        parts += ["Paired bootstrap over the utterances, 95 % intervals:", "\n".join(pairs)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _paired(ours: Sequence[Result], theirs: Sequence[Result], *, seed: int, resamples: int):
+    """((test set, modality, condition), Comparison) of each row that both have, of the same utterances."""
+    found = {(r.test_set, r.modality, r.condition): r.score for r in theirs}
+    for result in ours:
+        row = (result.test_set, result.modality, result.condition)
+        if row in found and found[row].references == result.score.references:
+            yield row, result.score.compare(found[row], seed=seed, resamples=resamples)
+
+
+def _rate_with_interval(result: Result) -> str:
+    low, high = result.interval.low, result.interval.high
+    return f"{100 * result.score.wer:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def cost_lines(experiment: Path) -> list[str]:
+    """Parameters and work per frame, from the cost.json that bin/avsr_cost.py writes; nothing without one."""
+    path = Path(experiment) / "cost.json"
+    if not path.is_file():
+        return []
+    cost = json.loads(path.read_text(encoding="utf-8"))
+    parameters, work = cost["parameters"], cost["gmacs_per_frame"]
+    parts = [
+        f"{name.replace('_', ' ')} {count / 1e6:.2f} M" + (f", {1000 * work[name]:.2f} MMACs" if name in work else "")
+        for name, count in parameters.items()
+        if name != "all"
+    ]
+    whole = f"{parameters['all'] / 1e6:.2f} million parameters, {1000 * work['all']:.2f} million multiply-accumulates"
+    return [f"{whole} per 40 ms without decoder ({'; '.join(parts)})"]
+
+
+def speed_lines(results: Sequence[Result]) -> list[tuple[str, str]]:
+    """The real-time factor of decoding each clean row, where decoding left a `timing`."""
+    factors = {}
+    for result in results:
+        timing = read_timing(result.folder / TIMING)
+        if timing is not None and result.condition == CLEAN:
+            factors[f"{result.test_set} {result.modality}"] = f"{timing.real_time_factor:.3f}"
+    line = ", ".join(f"{name} {factor}" for name, factor in factors.items())
+    return [("decoding", f"real-time factor {line}")] if factors else []

@@ -1,0 +1,210 @@
+"""An experiment folder in, a package out (package.py says what is in one).
+
+    espnet-vivit pack exp/avsr_train package --licence CC-BY-4.0
+    espnet-vivit pack exp/avsr_train package.zip --card conf/card.yaml --licence_file LICENSE
+
+The licence is that of the weights, which the data they were trained on may bind: it has no default. What else only a
+person can say, data, intended use and limits, is in the card (model_card.py); results, sizes and provenance come from
+the experiment. A model whose adapters stand on weights kept elsewhere is refused: `espnet-vivit merge-adapters` makes a
+whole one of it first. Language models that it was decoded with go along if the options of that are given:
+
+    espnet-vivit pack exp/avsr_train package --licence CC0-1.0 \\
+        --decoded_with "--lm_file exp/lm/valid.loss.ave.pth --lm_weight 0.3 --ngram_file 3gram.arpa --ngram_weight 0.2"
+"""
+
+import dataclasses
+import datetime
+import json
+import math
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import yaml
+
+from espnet_vivit import __version__, package
+from espnet_vivit.command_parser import CommandParser
+from espnet_vivit.errors import ConfigError, DataError
+from espnet_vivit.evaluation.provenance import commit, versions
+from espnet_vivit.evaluation.training_log import read_training_history
+from espnet_vivit.package_language import LanguageModels, decoded_with, write_language
+from espnet_vivit.release.model_card import NOT_STATED, CardText, model_card, read_card, results_of
+from espnet_vivit.training_facts import training_set
+
+_BUILT_FROM = (  # the keys of a training's configuration that building and decoding read
+    *("modality", "fusion", "feature_rate", "modality_dropout", "init", "amp_dtype", "tower_adapters"),
+    *("vision_encoder", "vision_encoder_conf", "vision_tower", "audio_encoder", "audio_encoder_conf"),
+    *("encoder", "encoder_conf", "decoder", "decoder_conf", "model_conf", "ctc_conf"),
+    *("token_list", "token_type", "bpemodel", "use_preprocessor", "preprocessor", "preprocessor_conf"),
+)
+_OF_THE_MACHINE = ("cache_dir", "feature_cache", "local_files_only", "model_name", "revision")  # of a ViViT's options
+
+
+def pack(
+    experiment: str | Path,
+    out: str | Path,
+    *,
+    licence: str | None = None,
+    card: str | Path | None = None,
+    licence_file: str | Path | None = None,
+    source: str | None = None,
+    weights: str | None = None,
+    language: LanguageModels | None = None,
+) -> Path:
+    """Write the package `out`, a folder or (ending in .zip) one file, and return its path.
+
+    licence: an SPDX identifier or a sentence; None: the card's. card: a card.yaml, see model_card.py. source: what it
+    was trained on, in words; None: the card's data. weights: which file of the experiment, if not the average that
+    stage 11 leaves. language: the language models it was decoded with; None: those of `experiment` if that is a
+    package, else none. Raises DataError, ConfigError or WeightsError.
+    """
+    from espnet_vivit.model_files import open_model
+
+    text = CardText() if card is None else read_card(card)
+    licence = (licence or text.licence or "").strip()
+    if not licence:
+        raise ConfigError(
+            "a package needs a licence",
+            expected="an SPDX identifier such as CC-BY-4.0, or a sentence",
+            fix="Give --licence, or `licence:` in the card",
+        )
+    files = open_model(experiment, weights=weights)
+    if Path(out).exists():
+        raise DataError(f"{out} exists already", fix="Name a new folder or file")
+    with tempfile.TemporaryDirectory(prefix="espnet_vivit_") as folder:
+        folder = Path(folder)
+        config = _write_model(folder, files)
+        _write_json(
+            folder / package.PREPROCESSOR,
+            package.preprocessor_config(config) | {"training": dataclasses.asdict(files.facts)},
+        )
+        if licence_file is not None:
+            shutil.copyfile(licence_file, folder / "LICENSE")
+        language = files.language if language is None else language
+        write_language(folder, language, config["token_list"])
+        if files.reliability is not None:
+            _write_json(folder / package.RELIABILITY, files.reliability)
+        history = {"source": source or "; ".join(text.data) or NOT_STATED, **_provenance(files)}
+        written = model_card(
+            text,
+            config,
+            licence=licence,
+            history=history,
+            size=_size(folder, files) | {"language models": str(language)},
+            results=results_of(files.config.parent),
+        )
+        (folder / package.CARD).write_text(written, encoding="utf-8")
+        hashes = {
+            path.name: {"sha256": package.sha256(path), "bytes": path.stat().st_size}
+            for path in sorted(folder.iterdir())
+        }
+        head = {"format": package.FORMAT, "version": package.FORMAT_VERSION, "licence": licence}
+        _write_json(folder / package.INFO, {**head, "provenance": history, "files": hashes})
+        checked = package.Package.checked(folder)
+        checked.load_model()  # what does not load is not handed out
+        return checked.save_pretrained(out)
+
+
+def packed_config(config: Mapping) -> dict:
+    """The configuration without what only training needs, without paths, and with the tower's own sizes in it."""
+    if config.get("tower_adapters"):
+        raise ConfigError(
+            "this model has adapters, whose base may lie elsewhere",
+            found=f"tower_adapters on {', '.join(config['tower_adapters'])}",
+            fix="Run `espnet-vivit merge-adapters EXP MERGED` and pack MERGED",
+        )
+    kept = {key: config[key] for key in _BUILT_FROM if key in config}
+    tower = kept.pop("vision_tower", None)
+    if kept.get("vision_encoder") == "vivit":
+        vision = {k: v for k, v in (kept.get("vision_encoder_conf") or {}).items() if k not in _OF_THE_MACHINE}
+        if tower is None and vision.get("pretrained", True):
+            raise ConfigError("the configuration lacks the tower's sizes", found="no vision_tower", fix="Train again")
+        kept["vision_encoder_conf"] = vision | {"pretrained": False, "config": tower or vision.get("config")}
+    kept["preprocessor_conf"] = {k: v for k, v in (kept.get("preprocessor_conf") or {}).items() if k != "noise_scp"}
+    kept["init"] = None
+    return kept
+
+
+def _write_model(folder: Path, files) -> dict:
+    """Weights, configuration, tokens and sentencepiece model; returns the configuration."""
+    from safetensors.torch import save_file
+
+    from espnet_vivit.tasks.model_config import read_token_list, read_weights
+    from espnet_vivit.tasks.options import read_config
+
+    config = packed_config(read_config(files.config))
+    config["token_list"] = read_token_list(config["token_list"])
+    config["bpemodel"] = None if files.bpemodel is None else package.BPE_MODEL
+    state = read_weights(files.weights)  # tensors that share memory are written apart
+    save_file({name: value.clone().contiguous() for name, value in state.items()}, folder / package.WEIGHTS)
+    (folder / package.TOKENS).write_text("".join(f"{token}\n" for token in config["token_list"]), encoding="utf-8")
+    text = yaml.safe_dump(config, allow_unicode=True, sort_keys=True)
+    (folder / package.CONFIG).write_text(text, encoding="utf-8")
+    if files.bpemodel is not None:
+        shutil.copyfile(files.bpemodel, folder / package.BPE_MODEL)
+    return config
+
+
+def _provenance(files) -> dict:
+    from espnet_vivit.tasks.options import read_config
+
+    config = read_config(files.config)
+    try:
+        history = read_training_history(files.config.parent)
+        training = f"{history.epochs} epochs in {history.seconds / 60:.1f} minutes"
+    except DataError:  # an imported or merged model has no log
+        training = "not recorded"
+    vision = config.get("vision_encoder_conf") or {}
+    pretrained = config.get("vision_encoder") == "vivit" and vision.get("pretrained", True)
+    return {
+        "weights": f"{files.weights.name}, SHA-256 {package.sha256(files.weights)}",
+        "training set": training_set(config, files.config.parent) or NOT_STATED,
+        "training": training,
+        "seed": config.get("seed", "not stated"),
+        "started from": vision.get("model_name", "ViViT") if pretrained else "random weights, or init_param",
+        "packed": f"{datetime.date.today()} with espnet_vivit {__version__} ({commit()})",
+        "versions": versions(),
+    }
+
+
+def _size(folder: Path, files) -> dict[str, str]:
+    """What the weights take, and what the model was made for."""
+    from safetensors import safe_open
+
+    with safe_open(folder / package.WEIGHTS, "pt") as stored:
+        shapes = {name: stored.get_slice(name).get_shape() for name in stored.keys()}  # no dict: it has no iterator
+    facts = files.facts
+    megabytes = (folder / package.WEIGHTS).stat().st_size / 1e6
+    size = {"weights": f"{sum(map(math.prod, shapes.values())):,} numbers, {megabytes:.1f} MB"}
+    if facts.mouth_size is not None:
+        view = "" if facts.mouth_view is None else f", the middle {facts.mouth_view} of the 96-pixel mouth"
+        size["mouth pictures"] = f"{facts.mouth_size} pixels at 25 per second{view}"
+    if facts.longest_clip_s is not None:
+        size["longest training clip"] = f"{facts.longest_clip_s:g} s; longer recordings are cut into pieces"
+    return size
+
+
+def _write_json(path: Path, value: Mapping) -> None:
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = CommandParser(
+        prog="espnet-vivit pack",
+        description="Make a package of a trained model: weights, configuration, tokens, licence, provenance, hashes.",
+        epilog="example: espnet-vivit pack exp/avsr_train package.zip --card conf/card.yaml",
+    )
+    parser.add_argument("experiment", type=Path, help="its folder, or what espnet2.bin.pack wrote")
+    parser.add_argument("out", type=Path, help="folder to write, or a file that ends in .zip; must not exist")
+    parser.add_argument("--licence", help="of the weights: an SPDX identifier such as CC-BY-4.0 (default: the card's)")
+    parser.add_argument("--card", type=Path, help="YAML with title, licence, language, data, intended_use and limits")
+    parser.add_argument("--licence_file", type=Path, help="its text, to be packed as LICENSE")
+    parser.add_argument("--source", help="what it was trained on, in words (default: the card's)")
+    parser.add_argument("--weights", help="which weights of the experiment (default: the average of the best epochs)")
+    parser.add_argument("--decoded_with", help="options of avsr_inference: language models among them are packed, too")
+    options = vars(parser.parse_args(argv))
+    decoded = options.pop("decoded_with")
+    options["language"] = None if decoded is None else decoded_with(decoded)
+    print(pack(options.pop("experiment"), options.pop("out"), **options))
+    return 0

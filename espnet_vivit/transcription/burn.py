@@ -1,0 +1,186 @@
+"""A video and its subtitles in, the same video with the subtitles in its pictures out.
+
+The FFmpeg that PyAV's wheels carry has no `subtitles` filter (no libass), so Pillow draws each subtitle once, white
+with a dark edge, in DejaVu Sans, which matplotlib brings along. It is blended into the decoded YUV pictures: what no
+letter covers is not converted, only encoded again. Sound is copied where the kind of file takes it. Memory does not
+grow with the length.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tqdm import tqdm
+
+from espnet_vivit.errors import ConfigError, MediaError
+from espnet_vivit.media.video_file import replacing
+from espnet_vivit.transcription.subtitles import Cue
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+
+SUFFIXES = (".mp4", ".mkv")
+_COPIED = {".mp4": {"aac", "mp3", "ac3", "alac", "opus"}}  # codecs that players expect in it; .mkv holds any
+_TEXT_HEIGHT, _MARGIN = 1 / 16, 1 / 20  # shares of the picture's height
+_EDGE = 1 / 12  # share of the text's height
+_FULL_RANGE = 2  # AVCOL_RANGE_JPEG
+_GRAY = 128  # chroma without colour
+_CRF = "18"  # of x264: visually lossless
+
+
+def burn_subtitles(
+    video: str | os.PathLike, subtitles: Sequence[Cue], out: str | os.PathLike, *, progress: bool = False
+) -> None:
+    """Write `out` (.mp4 or .mkv, H.264), complete or not at all.
+
+    Times of the subtitles count from the first picture. Raises ConfigError for another kind of file, MediaError.
+    """
+    import av  # late: loading FFmpeg's libraries takes a tenth of a second
+
+    video, out = Path(video), Path(out)
+    if out.suffix not in SUFFIXES:
+        raise ConfigError("cannot burn subtitles into this file", found=out.name, expected=" or ".join(SUFFIXES))
+    if out.exists() and out.samefile(video):
+        raise ConfigError(f"{out} is the video itself", fix="Name another file")
+    try:
+        with replacing(out) as temporary, ExitStack() as stack:
+            source = stack.enter_context(av.open(str(video)))
+            if not source.streams.video:
+                raise MediaError(f"{video} has no picture to burn subtitles into")
+            target = stack.enter_context(av.open(str(temporary), "w"))
+            _copy_with_subtitles(source, target, subtitles, video, progress)
+    except av.FFmpegError as error:
+        raise MediaError(f"cannot burn subtitles into {video} ({error.strerror})", fix="Does it play?") from error
+
+
+def _copy_with_subtitles(source, target, subtitles: Sequence[Cue], video: Path, progress: bool) -> None:
+    seen, heard = source.streams.video[0], next(iter(source.streams.audio), None)
+    seen.thread_type = "AUTO"
+    first = _first_frame(video)
+    picture = _add_picture(target, seen, first)
+    suffix = Path(target.name).suffix
+    copied = heard is not None and heard.codec_context.name in _COPIED.get(suffix, {heard.codec_context.name})
+    sound = None
+    if heard is not None:
+        sound = target.add_stream_from_template(heard) if copied else target.add_stream("aac", heard.codec_context.rate)
+    painter = _Painter(subtitles, first)
+    with tqdm(desc="burn", unit="frame", file=sys.stderr, disable=not progress, total=seen.frames or None) as bar:
+        for packet in source.demux([stream for stream in (seen, heard) if stream is not None]):
+            if packet.stream is seen:
+                for frame in packet.decode():
+                    target.mux(picture.encode(painter.painted(frame)))
+                    bar.update()
+            elif sound is not None and not copied:
+                for frame in packet.decode():
+                    target.mux(sound.encode(frame))
+            elif packet.dts is not None:
+                packet.stream = sound
+                target.mux(packet)
+    target.mux(picture.encode(None))
+    if sound is not None and not copied:
+        target.mux(sound.encode(None))
+
+
+def _first_frame(video: Path):
+    import av
+
+    with av.open(str(video)) as container:
+        for frame in container.decode(container.streams.video[0]):
+            return frame
+    raise MediaError(f"{video} holds no video frame")
+
+
+def _add_picture(target, seen, first):
+    """An H.264 stream with the source's clock, colours and pixel shape, upright."""
+    picture = target.add_stream("libx264", rate=seen.average_rate or 25, options={"crf": _CRF, "preset": "veryfast"})
+    width, height = _even(first.width), _even(first.height)
+    if first.rotation % 180:
+        width, height = height, width
+    picture.width, picture.height, picture.pix_fmt = width, height, "yuv420p"
+    context, given = picture.codec_context, seen.codec_context
+    context.time_base = seen.time_base
+    context.color_range, context.colorspace = given.color_range, given.colorspace
+    context.color_primaries, context.color_trc = given.color_primaries, given.color_trc
+    if given.sample_aspect_ratio and not first.rotation % 180:
+        context.sample_aspect_ratio = given.sample_aspect_ratio
+    return picture
+
+
+def _even(pixels: int) -> int:
+    return max(2, pixels // 2 * 2)  # 4:2:0 halves the chroma
+
+
+class _Painter:
+    """Decoded frames in, upright yuv420p frames with the subtitle of their time out."""
+
+    def __init__(self, subtitles: Sequence[Cue], first: "VideoFrame"):
+        self.subtitles, self.next = sorted(subtitles, key=lambda cue: cue.start_s), 0
+        self.start_s, self.rotation = first.time or 0.0, first.rotation
+        self.drawn: tuple[Cue, tuple[np.ndarray, np.ndarray]] | None = None  # the cue last shown, and its picture
+
+    def painted(self, frame: "VideoFrame") -> "VideoFrame":
+        import av
+
+        even = frame.reformat(_even(frame.width), _even(frame.height), format="yuv420p")
+        height, width = even.height, even.width
+        planes = even.to_ndarray().astype(
+            np.uint8, copy=False
+        )  # (H * 3 / 2, W) uint8, a copy: the decoder may still need its own
+        luma, chroma = planes[:height], planes[height:].reshape(2, height // 2, width // 2)
+        turns = round(self.rotation / 90) % 4
+        luma, chroma = np.rot90(luma, turns), np.rot90(chroma, turns, axes=(1, 2))
+        if turns:
+            luma, chroma = luma.copy(), chroma.copy()
+        cue = self._cue_at((frame.time or 0.0) - self.start_s)
+        if cue is not None:
+            self._blend(luma, chroma, cue, full_range=frame.color_range == _FULL_RANGE)
+        joined = np.concatenate([luma.reshape(-1), chroma.reshape(-1)]).reshape(-1, luma.shape[1])
+        painted = av.VideoFrame.from_ndarray(joined, format="yuv420p")
+        painted.pts, painted.time_base = frame.pts, frame.time_base
+        painted.color_range, painted.colorspace = frame.color_range, frame.colorspace
+        return painted
+
+    def _cue_at(self, time_s: float) -> Cue | None:
+        while self.next < len(self.subtitles) and self.subtitles[self.next].end_s <= time_s:
+            self.next += 1
+        if self.next < len(self.subtitles) and self.subtitles[self.next].start_s <= time_s:
+            return self.subtitles[self.next]
+        return None
+
+    def _blend(self, luma: np.ndarray, chroma: np.ndarray, cue: Cue, *, full_range: bool) -> None:
+        if self.drawn is None or self.drawn[0] is not cue:
+            self.drawn = (cue, draw_text(cue.text, luma.shape[1], luma.shape[0]))
+        letters, opacity = self.drawn[1]
+        top = int(opacity.any(axis=1).argmax()) // 2 * 2  # rows above it have no letter
+        luma, letters, opacity, chroma = luma[top:], letters[top:], opacity[top:], chroma[:, top // 2 :]
+        black, white = (0, 255) if full_range else (16, 235)
+        luma[:] = luma + (black + letters * (white - black) - luma) * opacity + 0.5
+        thin = opacity[::2, ::2]
+        chroma[:] = chroma + (_GRAY - chroma.astype(np.float32)) * thin + 0.5
+
+
+def draw_text(text: str, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+    """(brightness, opacity), each (H, W) float32 in 0..1: the lines centred at the bottom, smaller if too wide."""
+    from matplotlib.font_manager import findfont
+    from PIL import Image, ImageDraw, ImageFont
+
+    pen = ImageDraw.Draw(Image.new("L", (1, 1)))
+    size = max(6, round(height * _TEXT_HEIGHT))
+    while True:
+        font, edge = ImageFont.truetype(findfont("DejaVu Sans"), size), max(1, round(size * _EDGE))
+        place = {"font": font, "anchor": "md", "align": "center", "stroke_width": edge}
+        at = (width / 2, height - round(height * _MARGIN))
+        box = pen.textbbox(at, text, **place)
+        if size <= 6 or (box[0] >= 0 and box[1] >= 0):
+            break
+        size -= 1
+    layers = []
+    for fill, edge_fill in ((255, 0), (255, 255)):  # what is white; what is covered
+        layer = Image.new("L", (width, height))
+        ImageDraw.Draw(layer).text(at, text, fill=fill, stroke_fill=edge_fill, **place)
+        layers.append(np.asarray(layer, dtype=np.float32) / 255)
+    return layers[0], layers[1]
