@@ -1,5 +1,6 @@
 """The command `espnet-vivit`: its exit codes, what it prints, and that asking for help costs nothing."""
 
+import os
 import subprocess
 import sys
 from importlib import import_module
@@ -105,27 +106,37 @@ def test_ctrl_c_is_one_line_and_130(monkeypatch, capsys):
         print("something")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(import_module("espnet_vivit.doctor"), "main", stopped)
+    monkeypatch.setattr(import_module("espnet_vivit.checks.doctor"), "main", stopped)
     assert cli.main(["doctor"]) == 130
     assert capsys.readouterr() == ("something\n", "stopped\n")
 
 
-COMMAND = "import sys; from espnet_vivit import cli; sys.exit(cli.main(sys.argv[1:]))"
+TALKING = """
+import sys, types
+from espnet_vivit import cli
+sys.modules["talking"] = talking = types.ModuleType("talking")
+talking.main = lambda argv: print("x" * int(argv[0])) or 0
+cli.COMMANDS["talk"] = ("talking", "")
+sys.exit(cli.main(sys.argv[1:]))
+"""
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["score", "--help"]])
-def test_a_pipe_that_is_closed_ends_it_in_silence(arguments):
-    with subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as running:
+@pytest.mark.parametrize(
+    ("arguments", "unbuffered"),  # argparse swallows the error of its own print where that is not buffered
+    [(["--help"], ""), (["talk", "1"], ""), (["talk", "100000"], ""), (["talk", "1"], "1")],
+)
+def test_a_pipe_that_is_closed_ends_it_in_silence(arguments, unbuffered):
+    command, environment = [sys.executable, "-c", TALKING, *arguments], {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, text=True, **pipes) as running:
         running.stdout.close()  # long before it prints
-        assert running.stderr.read() == "" and running.wait(timeout=60) == 141
+        assert (running.stderr.read(), running.wait(timeout=60)) == ("", 141)
 
 
 def test_a_broken_pipe_of_our_own_is_not_hidden(monkeypatch):
     def broken(argv):
         raise BrokenPipeError
 
-    monkeypatch.setattr(import_module("espnet_vivit.doctor"), "main", broken)
+    monkeypatch.setattr(import_module("espnet_vivit.checks.doctor"), "main", broken)
     with pytest.raises(BrokenPipeError):
         cli.main(["doctor"])
