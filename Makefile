@@ -36,7 +36,7 @@ format: install  ## ruff: mend what can be mended
 	@$(PYTHON_VENV) -m ruff check --fix .
 	@$(PYTHON_VENV) -m ruff format .
 
-types: install  ## pyright, basic (needs Node.js or the network)
+types: install  ## pyright, basic: no errors (needs Node.js or the network, so no part of `make test`)
 	@$(PYTHON_VENV) -m pyright
 
 demo: install  ## render the synthetic corpus, train, decode, print word error rates (under 30 minutes on two cores)

@@ -44,14 +44,14 @@ def decoded_with(options: str) -> LanguageModels:
     from espnet_vivit.bin.avsr_inference import get_parser
 
     args = get_parser().parse_args(shlex.split(options))
-    lm = args.lm_file is not None and args.lm_weight != 0
-    ngram = args.ngram_file is not None and args.ngram_weight != 0
+    lm = args.lm_file if args.lm_weight != 0 else None
+    ngram = args.ngram_file if args.ngram_weight != 0 else None
     return LanguageModels(
-        lm_config=Path(args.lm_train_config or Path(args.lm_file).parent / "config.yaml") if lm else None,
-        lm_file=Path(args.lm_file) if lm else None,
-        lm_weight=args.lm_weight if lm else 0.0,
-        ngram_file=Path(args.ngram_file) if ngram else None,
-        ngram_weight=args.ngram_weight if ngram else 0.0,
+        lm_config=None if lm is None else Path(args.lm_train_config or Path(lm).parent / "config.yaml"),
+        lm_file=None if lm is None else Path(lm),
+        lm_weight=0.0 if lm is None else args.lm_weight,
+        ngram_file=None if ngram is None else Path(ngram),
+        ngram_weight=0.0 if ngram is None else args.ngram_weight,
     )
 
 
@@ -66,6 +66,7 @@ def write_language(folder: Path, models: LanguageModels, token_list: Sequence[st
 
         state = load_language_model(models.lm_config, models.lm_file, token_list).state_dict()
         save_file({name: value.clone().contiguous() for name, value in state.items()}, folder / LM_WEIGHTS)
+        assert models.lm_config is not None  # it comes with lm_file
         config = read_config(models.lm_config)
         config = {key: config[key] for key in BUILT_FROM if key in config}
         (folder / LM_CONFIG).write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
