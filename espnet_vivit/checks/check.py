@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from espnet_vivit.checks.check_config import (
     check_keys,
@@ -28,6 +29,9 @@ from espnet_vivit.checks.check_config import (
 from espnet_vivit.checks.check_data import FAIL, OK, Row, check_clips, check_ctc, check_directory, check_tokens
 from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.errors import EspnetVivitError
+
+if TYPE_CHECKING:
+    import torch
 
 LIMIT_S = 90.0
 LEARNING_RATE = 1e-3
@@ -77,6 +81,7 @@ def examine(options: Options) -> Iterator[Row]:
 
 def _examine(options: Options, folder: Path) -> Iterator[Row]:
     from espnet_vivit.bin.avsr_streams import STREAMS, feature_rate_of, modality_of
+    from espnet_vivit.checks.check_model import device_of
 
     with stops("configuration"):
         config, trained = read_subject(options.config)
@@ -103,14 +108,19 @@ def _examine(options: Options, folder: Path) -> Iterator[Row]:
     if FAIL in (directory.state, clips.state, tokens.state, ctc.state):
         yield Row(FAIL, "model", "not tried on data that are not right")
         return
+    with stops("device"):
+        device = device_of(options.device)
     with stops("configuration"):
         sources = (config, options.config, options.data, utterances, folder)
-        args = training_arguments(*sources, trained=trained, token_list=token_list, **text)
-    yield from _examine_model(options, args, {utterance.utt_id: utterance.text for utterance in utterances}, trained)
+        on_gpu = device.type == "cuda"
+        args = training_arguments(*sources, trained=trained, token_list=token_list, on_gpu=on_gpu, **text)
+    yield from _examine_model(
+        options, device, args, {utterance.utt_id: utterance.text for utterance in utterances}, trained
+    )
 
 
 def _examine_model(
-    options: Options, args: argparse.Namespace, texts: Mapping[str, str], trained: bool
+    options: Options, device: "torch.device", args: argparse.Namespace, texts: Mapping[str, str], trained: bool
 ) -> Iterator[Row]:
     import torch
 
@@ -119,10 +129,9 @@ def _examine_model(
     from espnet_vivit.tasks.training_batches import training_batches
 
     with stops("model"):
-        device = check_model.device_of(options.device)
         torch.manual_seed(args.seed)
         if trained:  # its vision tower is in its config.yaml: neither hub nor cache is needed
-            model, _ = AVSRTask.build_model_from_file(options.config / "config.yaml")
+            model, _ = AVSRTask.build_model_from_file(options.config / "config.yaml", device=str(device))
         else:
             model = AVSRTask.build_model(args)
         model = model.to(device)

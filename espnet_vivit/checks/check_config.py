@@ -71,15 +71,19 @@ def training_arguments(
     token_list: Path,
     token_type: str,
     bpemodel: Path | None,
+    on_gpu: bool,
 ) -> argparse.Namespace:
-    """The arguments that avsr_train would have, with `data` for training and for validation."""
+    """The arguments that avsr_train would have, with `data` for training and for validation.
+
+    on_gpu: whether the training would have one; some precisions need it.
+    """
     from espnet_vivit.tasks.avsr import AVSRTask
 
     for split in ("train", "valid"):
         _write_shapes(folder / split, utterances)
     words = train_options(config, train=data, valid=data, stats=folder)
-    words += ["--output_dir", str(folder / "exp"), "--num_workers", "0", "--ngpu", "0", "--token_type", token_type]
-    words += ["--token_list", str(token_list)]
+    words += ["--output_dir", str(folder / "exp"), "--num_workers", "0", "--ngpu", "1" if on_gpu else "0"]
+    words += ["--token_type", token_type, "--token_list", str(token_list)]
     if bpemodel is not None:
         words += ["--bpemodel", str(bpemodel)]
     parser = AVSRTask.get_parser()

@@ -11,7 +11,7 @@ from espnet_vivit.errors import ConfigError, DataError, unknown_name
 from espnet_vivit.evaluation.decoded import CLEAN, CONTROLS, MODALITIES, Result
 
 FUSION_RATIO = 0.7  # WER of both streams over that of the better single one, at 0 dB
-CHANCE_POINTS = 5.0  # how far from chance a control may be, in points of WER
+CHANCE_POINTS = 5.0  # by which a control may be below chance, in points of WER
 
 
 @dataclass(frozen=True)
@@ -89,16 +89,16 @@ def check_fusion(results: Sequence[Result], *, seed: int, resamples: int) -> lis
 
 
 def check_controls(results: Sequence[Result], chance: Mapping[str, float]) -> list[Check]:
-    """Spoiled videos must give the chance level of the test set: a lower WER means a leak, a higher one a defect."""
+    """Spoiled videos must not do better than the test set's chance level: a lower WER means that the model has its words
+    from elsewhere. A higher one is no leak: with a black video a model may babble on."""
     checks = []
     for row in results:
         if row.condition not in CONTROLS.values() or row.modality != "video" or row.test_set not in chance:
             continue
         wer, level = 100 * row.score.wer, 100 * chance[row.test_set]
-        wanted = f"within {CHANCE_POINTS:g} points of chance, {level:.1f} %"
-        checks.append(
-            Check(f"{row.test_set}: {row.condition}", f"{wer:.1f} %", wanted, abs(wer - level) <= CHANCE_POINTS)
-        )
+        wanted = f"at least chance, {level:.1f} %, less {CHANCE_POINTS:g} points"
+        holds = wer >= level - CHANCE_POINTS
+        checks.append(Check(f"{row.test_set}: {row.condition}", f"{wer:.1f} %", wanted, holds))
     return checks
 
 

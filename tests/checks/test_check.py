@@ -1,5 +1,6 @@
 """`espnet-vivit check`: a corpus and a model that fit pass, and each fault that a user can make is found and named."""
 
+import contextlib
 import shutil
 
 import numpy as np
@@ -22,6 +23,7 @@ from espnet_vivit.checks.check_model import (
     total_memory,
 )
 from espnet_vivit.corpora.data_dir import read_data_dir
+from espnet_vivit.errors import ConfigError
 from espnet_vivit.tasks.avsr import AVSRTask
 from espnet_vivit.tasks.training_batches import training_batches
 from tests.tiny_corpus import TOKENS, write_config, write_tiny_corpus
@@ -53,7 +55,7 @@ def training(corpus, folder, **changes):
     text = {"token_type": "word", "bpemodel": None}
     tokens, _, _ = write_token_list(given, corpus / "train", folder, given=corpus / "tokens.txt", **text)
     sources = (given, config, corpus / "train", utterances, folder)
-    args = training_arguments(*sources, trained=False, token_list=tokens, **text)
+    args = training_arguments(*sources, trained=False, token_list=tokens, on_gpu=False, **text)
     torch.manual_seed(0)
     return AVSRTask.build_model(args), training_batches(args), {utt.utt_id: utt.text for utt in utterances}
 
@@ -106,6 +108,18 @@ def test_a_faulty_configuration_is_named(corpus, tmp_path, changes, name, messag
     assert name in line and message in line and f"not ready to train: {name}" in out
 
 
+@pytest.mark.parametrize("on_gpu", [True, False])
+def test_float16_is_for_a_training_with_a_gpu(corpus, tmp_path, on_gpu, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    config = write_config(tmp_path / "train.yaml", amp_dtype="float16")
+    sources = (yaml.safe_load(config.read_text()), config, corpus / "train", read_data_dir(corpus / "train"), tmp_path)
+    options = {"token_list": corpus / "tokens.txt", "token_type": "word", "bpemodel": None}
+    with contextlib.nullcontext() if on_gpu else pytest.raises(ConfigError, match="float16"):
+        args = training_arguments(*sources, trained=False, on_gpu=on_gpu, **options)
+        assert (args.amp_dtype, args.ngpu) == ("float16", 1)
+
+
 @pytest.mark.parametrize(("config", "data"), [("gone.yaml", "."), (".", "."), ("train.yaml", "gone")])
 def test_files_that_are_not_there_are_named(tmp_path, config, data, capsys):
     write_config(tmp_path / "train.yaml")
@@ -124,7 +138,7 @@ def spoil(path, old, new):
     [
         (["--token_list", "gone"], "tokens", "no token list: found no file gone"),
         (["--token_type", "bpe", "--token_list", "{tokens}", "--bpemodel", "gone"], "tokens", "sentencepiece model"),
-        (["--device", "cuda"], "model", "no GPU that PyTorch can use"),
+        (["--device", "cuda"], "device", "no GPU that PyTorch can use"),
     ],
 )
 def test_bad_options_are_named(corpus, tmp_path, options, name, message, capsys, monkeypatch):
