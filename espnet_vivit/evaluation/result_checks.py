@@ -89,8 +89,10 @@ def check_fusion(results: Sequence[Result], *, seed: int, resamples: int) -> lis
 
 
 def check_controls(results: Sequence[Result], chance: Mapping[str, float]) -> list[Check]:
-    """Spoiled videos must not do better than the test set's chance level: a lower WER means that the model has its words
-    from elsewhere. A higher one is no leak: with a black video a model may babble on."""
+    """Spoiled videos must not do better than the test set's chance level.
+
+    A lower WER means that the model has its words from elsewhere; a higher one is no leak: it may babble on.
+    """
     checks = []
     for row in results:
         if row.condition not in CONTROLS.values() or row.modality != "video" or row.test_set not in chance:
