@@ -37,7 +37,7 @@ EXAMPLES = """examples:
   espnet-vivit doctor
   espnet-vivit prepare folder my_videos out
   espnet-vivit inspect corpus/ --out inspected
-  espnet-vivit check conf/train_avsr_vivit.yaml dump/raw/train --token_list tokens.txt
+  espnet-vivit check conf/train_tiny_both.yaml dump/raw/train --token_list tokens.txt
   espnet-vivit transcribe talk.mp4 --model exp/avsr_train --output txt,srt
   espnet-vivit calibrate exp/avsr_train --ref dump/raw/dev/text --hyp DECODED/1best_recog --modality video
   espnet-vivit page --model exp/avsr_train

@@ -1,6 +1,6 @@
 """Do these data and this model fit? A configuration or experiment and a data directory in, a table of findings out.
 
-    espnet-vivit check conf/train_avsr_vivit.yaml dump/raw/train --token_list data/token_list/word/tokens.txt
+    espnet-vivit check conf/train_tiny_both.yaml dump/raw/train --token_list data/token_list/word/tokens.txt
     espnet-vivit check exp/avsr_vivit dump/raw/train
 
 In the order of the table: the configuration's options; the data directory; some clips, decoded; the tokens; whether CTC
@@ -157,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = CommandParser(
         prog="espnet-vivit check",
         description="Do these data and this model fit? Validates, then learns one batch by heart. Exit code 1: no.",
-        epilog="example: espnet-vivit check conf/train_avsr_vivit.yaml dump/raw/train --token_list tokens.txt",
+        epilog="example: espnet-vivit check conf/train_tiny_both.yaml dump/raw/train --token_list tokens.txt",
     )
     parser.add_argument("config", type=Path, help="a training YAML, or the folder of an experiment")
     parser.add_argument("data", type=Path, help="data directory, such as dump/raw/train")

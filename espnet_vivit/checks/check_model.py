@@ -25,6 +25,7 @@ from espnet_vivit.tasks.avsr import AVSRTask
 from espnet_vivit.tasks.out_of_memory import is_out_of_memory
 from espnet_vivit.tasks.run_log import peak_memory_bytes
 from espnet_vivit.tasks.training_batches import TrainingBatches
+from espnet_vivit.units import duration
 
 if TYPE_CHECKING:
     from espnet_vivit.e2e_asr_conformer import E2E
@@ -251,12 +252,6 @@ def _proc(path: str) -> dict[str, int]:
         return {}
     rows = (line.split() for line in Path(path).read_text(encoding="utf-8").splitlines())
     return {row[0].rstrip(":"): int(row[1]) * 1024 for row in rows if len(row) == 3 and row[2] == "kB"}
-
-
-def duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def device_of(name: str) -> torch.device:
