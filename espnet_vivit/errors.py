@@ -46,7 +46,7 @@ class DataError(EspnetVivitError, ValueError):
 
 
 class MediaError(EspnetVivitError, OSError):
-    """A video or audio file that cannot be opened, decoded or written."""
+    """A video or audio file that cannot be opened or decoded; any file or folder that cannot be written."""
 
 
 class MissingDependencyError(EspnetVivitError, ImportError):

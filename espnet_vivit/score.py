@@ -12,7 +12,6 @@ Exit code 0: scored; 1: an error, which names the utterances or the file.
 """
 
 import json
-import os
 import sys
 import unicodedata
 from dataclasses import asdict
@@ -24,6 +23,7 @@ from espnet_vivit.bootstrap import LEVEL, RESAMPLES, Interval
 from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.error_rates import MISSING_POLICIES, Counts, Score, score
 from espnet_vivit.errors import DataError, EspnetVivitError
+from espnet_vivit.whole_file import make_folder, write_whole
 
 
 def read_transcripts(path: str | Path) -> dict[str, str]:
@@ -49,12 +49,14 @@ def read_transcripts(path: str | Path) -> dict[str, str]:
 
 
 def write_report(scored: Score, folder: str | Path, *, interval: Interval, resamples: int, seed: int) -> None:
-    """result.txt, wer.json, ref.trn and hyp.trn in `folder`; each is replaced whole, wer.json last."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / "result.txt", render_alignments(scored) + "\n" + scored.summary(interval) + "\n")
-    _replace(folder / "ref.trn", format_trn(scored.references))
-    _replace(folder / "hyp.trn", format_trn(scored.hypotheses))
+    """result.txt, wer.json, ref.trn and hyp.trn in `folder`; each is replaced whole, wer.json last.
+
+    Raises MediaError for what cannot be written.
+    """
+    folder = make_folder(folder)
+    write_whole(folder / "result.txt", render_alignments(scored) + "\n" + scored.summary(interval) + "\n")
+    write_whole(folder / "ref.trn", format_trn(scored.references))
+    write_whole(folder / "hyp.trn", format_trn(scored.hypotheses))
     report = {
         "utterances": len(scored.references),
         "words": _with_rate(scored.words),
@@ -68,7 +70,7 @@ def write_report(scored: Score, folder: str | Path, *, interval: Interval, resam
             for utt, counts in zip(scored.utt_ids, scored.word_counts.tolist(), strict=True)
         },
     }
-    _replace(folder / "wer.json", json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    write_whole(folder / "wer.json", json.dumps(report, indent=1, ensure_ascii=False) + "\n")
 
 
 def render_alignments(scored: Score) -> str:
@@ -117,13 +119,6 @@ def _width(text: str) -> int:
     return sum(
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
     )
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write beside `path`, then rename: a killed run leaves no half a file."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
 
 
 def main(argv: list[str] | None = None) -> int:

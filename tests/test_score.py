@@ -113,3 +113,12 @@ def test_bad_files_are_named(tmp_path, content, message):
 def test_absent_file_is_an_error(files, capsys):
     assert run(files, hyp="nowhere") == 1
     assert "nowhere" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("where", ["file/score", "full"])
+def test_a_folder_that_cannot_be_written_is_one_sentence(files, where, capsys):
+    (files / "file").touch()
+    (files / "full/result.txt").mkdir(parents=True)
+    assert run(files, "--out", str(files / where)) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: cannot ") and str(files / where) in printed and printed.count("\n") == 1

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_vivit.bin.command import exit_status, replaced_when_complete
+from espnet_vivit.bin.command import exit_status
 from espnet_vivit.command_parser import CommandParser
+from espnet_vivit.whole_file import make_folder, write_whole
 
 if TYPE_CHECKING:
     from espnet_vivit.e2e_asr_conformer import E2E
@@ -89,8 +90,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     args = parser.parse_args(argv)
     found = measure(args.asr_model_file, args.asr_train_config)
-    with replaced_when_complete(args.out) as partial:
-        partial.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    make_folder(args.out.parent)
+    write_whole(args.out, json.dumps(found, indent=1) + "\n")
     frames, parameters = found["gmacs_per_frame"], found["parameters"]
     for name, count in parameters.items():
         work = f", {frames[name]:.3g} GMACs per frame" if name in frames else ""

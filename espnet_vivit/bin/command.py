@@ -4,13 +4,12 @@ Errors of ours say what to do, so a traceback above them only hides the sentence
 keeps its traceback.
 """
 
-import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from espnet_vivit.errors import EspnetVivitError
+from espnet_vivit.whole_file import make_folder, write_whole
 
 
 def exit_status(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> int:
@@ -23,23 +22,7 @@ def exit_status(main: Callable[[Sequence[str] | None], None], argv: Sequence[str
     return 0
 
 
-@contextmanager
-def replaced_when_complete(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it takes the place of `path` only if the block ends without an error.
-
-    A file that was interrupted half-way can therefore never be taken for a finished one by a later run.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial{os.getpid()}")  # two runs at once do not meet
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def write_lines(path: Path, lines: Sequence[str]) -> None:
     """Write the lines to `path` as UTF-8, all or nothing."""
-    with replaced_when_complete(path) as partial:
-        partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    make_folder(Path(path).parent)
+    write_whole(path, "".join(f"{line}\n" for line in lines))

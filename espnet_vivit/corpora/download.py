@@ -27,7 +27,7 @@ from pathlib import Path
 from espnet_vivit.corpora.disk import is_disk_error
 from espnet_vivit.corpora.progress import byte_bar
 from espnet_vivit.errors import DataError, MediaError
-from espnet_vivit.media.video_file import replacing
+from espnet_vivit.whole_file import replacing
 
 GRID_RECORD = "https://zenodo.org/api/records/3625687"
 TIMEOUT_S = 60

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from espnet_vivit.errors import DataError
-from espnet_vivit.media.video_file import replacing
+from espnet_vivit.whole_file import replacing
 
 VIEW_NAME = "mouth_view"
 

@@ -26,8 +26,8 @@ from espnet_vivit.corpora.prepare_report import REPORT_NAME, write_report
 from espnet_vivit.corpora.progress import progress_bar
 from espnet_vivit.corpora.source_clip import SourceClip
 from espnet_vivit.corpora.word_times import format_word_times
-from espnet_vivit.errors import DataError, MediaError
-from espnet_vivit.media.video_file import TEMPORARY, replacing
+from espnet_vivit.errors import DataError
+from espnet_vivit.whole_file import TEMPORARY, make_folder, replacing
 
 JOURNAL_NAME = "prepare.sqlite"
 CLIPS_NAME = "clips"
@@ -57,6 +57,7 @@ def prepare_clips(
     for an empty corpus, an id twice, sets that overlap or of which nothing is left; MediaError for a full disk.
     """
     out_dir = Path(out_dir)
+    _check_name(out_dir)
     make_folder(out_dir)
     with ClipStore(out_dir / JOURNAL_NAME) as store:
         if not store.list_clips(clips, options, retry_rejected=retry_rejected):
@@ -78,12 +79,8 @@ def prepare_clips(
         return Prepared(directories, store.counts(), made)
 
 
-def make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MediaError(f"cannot make the folder {path} ({error.strerror})", fix="Choose another one.") from error
-    name = str(path.resolve())
+def _check_name(out_dir: Path) -> None:
+    name = str(out_dir.resolve())
     if name.splitlines() != [name.strip()]:
         raise DataError(f"no list of files can hold the folder's name {name!r}", fix="Choose one without line breaks.")
 

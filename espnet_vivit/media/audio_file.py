@@ -10,8 +10,8 @@ import numpy as np
 import soundfile
 
 from espnet_vivit.errors import MediaError
-from espnet_vivit.media.video_file import replacing
 from espnet_vivit.units import AUDIO_RATE_HZ
+from espnet_vivit.whole_file import replacing
 
 
 def read_wav(path: str | os.PathLike) -> np.ndarray:

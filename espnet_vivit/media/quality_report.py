@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, TextIO
 from espnet_vivit.errors import DataError, MediaError
 from espnet_vivit.media.quality import VERDICTS, Quality
 from espnet_vivit.media.quality_page import COLUMNS, FACTS, render_page
-from espnet_vivit.media.video_file import replacing
+from espnet_vivit.whole_file import replacing
 
 if TYPE_CHECKING:
     from espnet_vivit.media.mouth_clip import MouthClip

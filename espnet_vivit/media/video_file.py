@@ -11,8 +11,6 @@ respected, an unflagged YUV frame is taken as limited (what the codecs' standard
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,16 +18,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from espnet_vivit.errors import ConfigError, EspnetVivitError, InputError, MediaError, unknown_name
+from espnet_vivit.errors import ConfigError, InputError, MediaError, unknown_name
 from espnet_vivit.units import VIDEO_RATE_HZ
+from espnet_vivit.whole_file import replacing
 
 if TYPE_CHECKING:
     from av import FFmpegError
 
 CODECS = {"ffv1": "lossless", "h264": "small; crf 14 errs by about one gray level"}
 _CONTAINERS = {"ffv1": (".mkv",), "h264": (".mp4", ".mkv")}
-
-TEMPORARY = re.compile(r"\..*\.\d+\.part(\.\w+)?", re.DOTALL)  # names that `replacing` gives to what is not finished
 
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 _LIMITED_TO_FULL = np.clip(np.rint((np.arange(256) - 16) * (255 / 219)), 0, 255).astype(np.uint8)
@@ -116,22 +113,6 @@ def check_frames(frames: np.ndarray) -> np.ndarray:
             "not a gray clip", found=f"{frames.dtype} {frames.shape}", expected="uint8 (T, H, W), none of them zero"
         )
     return np.ascontiguousarray(frames)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` with the same suffix, moved onto it if the block ends well, removed if not."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        if isinstance(error, EspnetVivitError):
-            raise
-        raise MediaError(f"cannot write {path} ({error})", fix="Check that its folder exists and has room.") from error
-    finally:
-        temporary.unlink(missing_ok=True)  # there only if something went wrong
 
 
 def open_npy(path: Path) -> np.ndarray:

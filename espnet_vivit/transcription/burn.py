@@ -17,8 +17,8 @@ import numpy as np
 from tqdm import tqdm
 
 from espnet_vivit.errors import ConfigError, MediaError
-from espnet_vivit.media.video_file import replacing
 from espnet_vivit.transcription.subtitles import Cue
+from espnet_vivit.whole_file import replacing
 
 if TYPE_CHECKING:
     from av import VideoFrame

@@ -20,6 +20,7 @@ from espnet_vivit.decode.word_times import Word
 from espnet_vivit.errors import unknown_name
 from espnet_vivit.score import format_trn
 from espnet_vivit.transcription.result import UNCLEAR, Transcription
+from espnet_vivit.whole_file import make_folder, write_whole
 
 LINE_CHARACTERS, CUE_LINES = 42, 2
 LONGEST_CUE_S, SHORTEST_CUE_S = 7.0, 1.0
@@ -38,17 +39,17 @@ class Cue:
 
 
 def write_subtitles(result: Transcription, folder: str | Path, formats: Sequence[str], *, name: str) -> list[Path]:
-    """Write `folder`/`name`.<format> for each of the formats; returns the paths. Raises ConfigError for another one."""
+    """Write `folder`/`name`.<format> for each of the formats; returns the paths.
+
+    Raises ConfigError for another format, MediaError for what cannot be written.
+    """
     for form in formats:
         if form not in FORMATS:
             raise unknown_name("output format", form, FORMATS)
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = make_folder(folder)
     paths = [folder / f"{name}.{form}" for form in formats]
     for form, path in zip(formats, paths, strict=True):
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_text(FORMATS[form](result, name), encoding="utf-8")
-        partial.replace(path)
+        write_whole(path, FORMATS[form](result, name))
     return paths
 
 

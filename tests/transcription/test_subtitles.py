@@ -7,7 +7,7 @@ import av
 import pytest
 
 from espnet_vivit.decode.word_times import Word
-from espnet_vivit.errors import ConfigError
+from espnet_vivit.errors import ConfigError, MediaError
 from espnet_vivit.transcription.result import OK, UNCLEAR, WARN, Hypothesis, Piece, Transcription
 from espnet_vivit.transcription.subtitles import (
     CUE_LINES,
@@ -156,3 +156,13 @@ def test_an_unknown_format_is_named_and_nothing_is_written(tmp_path):
     with pytest.raises(ConfigError, match="Did you mean 'srt'"):
         write_subtitles(RESULT, tmp_path, ["txt", "srr"], name=NAME)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / f"{NAME}.srt").mkdir()
+    with pytest.raises(MediaError, match=r"cannot make the folder .*file"):
+        write_subtitles(RESULT, tmp_path / "file/deeper", ["txt"], name=NAME)
+    with pytest.raises(MediaError, match=rf"cannot write .*{NAME}\.srt"):
+        write_subtitles(RESULT, tmp_path, ["txt", "srt"], name=NAME)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", f"{NAME}.srt", f"{NAME}.txt"]

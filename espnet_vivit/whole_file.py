@@ -1,0 +1,61 @@
+"""Files that appear whole or not at all, and errors of ours for folders and files that cannot be written.
+
+What a run that was killed had not finished lies under a name of its own (TEMPORARY) beside the file, never under the
+file's: half a file can not be taken for a finished one. (Checkpoints go further: see atomic_save.py.)
+"""
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from espnet_vivit.errors import EspnetVivitError, MediaError
+
+TEMPORARY = re.compile(r"\..*\.\d+\.part(\.\w+)?", re.DOTALL)  # names that `replacing` gives to what is not finished
+
+
+@contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
+    """A temporary path beside `path` with the same suffix, moved onto it if the block ends well, removed if not.
+
+    The system's errors in the block become a MediaError, which names `path`.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")  # two runs at once do not meet
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        if isinstance(error, EspnetVivitError):
+            raise
+        raise MediaError(f"cannot write {path} ({error})", fix="Check that its folder exists and has room.") from error
+    finally:
+        if os.path.exists(temporary):  # something went wrong; False also where its folder is none, or closed to us
+            temporary.unlink()
+
+
+def write_whole(path: str | os.PathLike, text: str) -> None:
+    """Write `text` as UTF-8, all or nothing. Raises MediaError."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def make_folder(path: str | os.PathLike) -> Path:
+    """The folder, made with those above it if it is not there. Raises MediaError."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MediaError(f"cannot make the folder {path} ({error.strerror})", fix="Choose another one.") from error
+    return path
+
+
+def check_writable(folder: str | os.PathLike) -> None:
+    """Raise MediaError if no file can be made in the folder. To be asked before hours of work, not after."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise MediaError(f"cannot write into {folder} ({error.strerror})", fix="Choose another folder.") from error
