@@ -6,7 +6,7 @@
 
 Inside an epoch a terminal shows a bar with loss, accuracy, frames per second, peak memory and the time left, and a file
 gets a line a minute. Reads the log lines of `espnet2.train.trainer` (202511) and of `espnet_vivit.tasks.progress`;
-warnings of a collapse are shown; lines that it does not know are dropped here and stay in the log.
+warnings of a collapse, of a schedule and of a curriculum are shown; lines that it does not know stay in the log.
 """
 
 import argparse
@@ -24,7 +24,7 @@ RESULTS = re.compile(r"(\d+)epoch results: (.*)")
 BATCHES = re.compile(r"(\d+)epoch:train:\d+-(\d+)batch: (.*)")
 SECTION = re.compile(r"\[(\w+)\] ([^\[]*)")
 PROGRESS = re.compile(r"progress: epoch (\d+)/(\d+), batch (\d+)/(\d+), (.*)")
-WARNING = re.compile(r"WARNING: (epoch \d+: .*|out of memory .*)")
+WARNING = re.compile(r"WARNING: ((?:epoch \d+|schedule|curriculum): .*|out of memory .*)")
 SHOWN = ("loss", "acc", "cer_ctc", "wer_ctc")  # what a section shows of itself, in this order
 INTERIM_S = 60.0  # seconds between two lines inside one epoch
 BAR_WIDTH = 20  # characters

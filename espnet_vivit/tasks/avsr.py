@@ -50,7 +50,7 @@ from espnet_vivit.tasks.optimiser_options import check_optimiser_options
 from espnet_vivit.tasks.options import PartChoices, adapt_parser, read_config
 from espnet_vivit.tasks.preprocess import AVSRPreprocessor, check_preprocessor_conf
 from espnet_vivit.tasks.recompute import checkpoint_towers
-from espnet_vivit.tasks.schedule import CosineWithWarmup  # noqa: F401 (importing it adds the scheduler)
+from espnet_vivit.tasks.schedule_length import with_planned_schedule
 from espnet_vivit.tasks.token_check import check_known_tokens
 from espnet_vivit.tasks.trainer import AVSRTrainer, check_precision
 from espnet_vivit.tasks.training_options import add_training_arguments, check_training_options
@@ -128,7 +128,7 @@ class AVSRTask(ASRTask):
         if args.train_data_path_and_name_and_type:
             args.training_facts = noted_facts(vars(args))  # for transcribing, which may happen where no data are
         with separate_averages(), atomic_saves(keep_previous={CHECKPOINT}):
-            task = with_deepspeed(cls) if args.use_deepspeed else cls
+            task = with_planned_schedule(with_deepspeed(cls) if args.use_deepspeed else cls)
             super(AVSRTask, task).main_worker(args)
 
     # --- data ---

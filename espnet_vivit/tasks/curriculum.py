@@ -67,7 +67,11 @@ class EpochIterFactory(AbsIterFactory):
         preprocess = self.factory.dataset.preprocess
         if preprocess is not None:  # before the loader's processes copy it
             preprocess.set_epoch(epoch)
-        return (self.short if epoch <= self.early_epochs else self.factory).build_iter(epoch, shuffle)
+        return self.of_epoch(epoch).build_iter(epoch, shuffle)
+
+    def of_epoch(self, epoch: int) -> Any:
+        """ESPnet's factory with the batches of this epoch."""
+        return self.short if epoch <= self.early_epochs else self.factory
 
 
 def _short(factory: Any, curriculum: Curriculum, frames: Mapping[str, int], *, distributed: bool) -> Any:

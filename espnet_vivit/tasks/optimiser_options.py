@@ -7,6 +7,7 @@ tried on a stand-in of one weight.
 
 import argparse
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 
 import torch
@@ -16,6 +17,7 @@ from espnet_vivit.espnet_compat import add_optimizer_hooks, optim_classes, sched
 from espnet_vivit.option_types import is_number
 from espnet_vivit.tasks.muon import NAME as MUON
 from espnet_vivit.tasks.optimiser import LEVELLING_SCHEDULERS
+from espnet_vivit.tasks.schedule import waits_for_batches
 
 _GIVEN_BY_ESPNET = ("params", "optimizer", "model")
 
@@ -35,7 +37,8 @@ def check_optimiser_options(args: argparse.Namespace) -> None:
     if args.scheduler is None:
         return
     scheduler_class = _choice("scheduler", args.scheduler, scheduler_classes)
-    _made("scheduler_conf", args.scheduler, scheduler_class, optimizer, args.scheduler_conf)
+    later = {"total_steps": sys.maxsize} if waits_for_batches(args) else {}  # counted when the batches are known
+    _made("scheduler_conf", args.scheduler, scheduler_class, optimizer, {**args.scheduler_conf, **later})
     if args.optim == MUON and args.scheduler in LEVELLING_SCHEDULERS and "muon_lr_scale" in args.optim_conf:
         fix = "Use cosine_with_warmup or warmuplr, which scale the rate of each"
         raise ConfigError(f"scheduler {args.scheduler} sets one learning rate for muon and AdamW", fix=fix)

@@ -27,6 +27,7 @@ from espnet_vivit.espnet_compat import Trainer, TrainerOptions, build_dataclass
 from espnet_vivit.precision import check_amp_dtype
 from espnet_vivit.tasks.out_of_memory import BatchStream, Halving, is_out_of_memory, too_large
 from espnet_vivit.tasks.progress import Batches
+from espnet_vivit.tasks.schedule_length import warn_of_length
 from espnet_vivit.tasks.training_report import TrainingReport
 
 if TYPE_CHECKING:
@@ -79,6 +80,9 @@ class AVSRTrainer(Trainer):
             torch.distributed.broadcast_object_list(shared)
             done = shared[0]
         finished, stopped = done
+        if first:
+            length = {"max_epoch": trainer_options.max_epoch, "accum_grad": trainer_options.accum_grad}
+            warn_of_length(schedulers, train_iter_factory, **length)
         if stopped:
             logging.warning("this training was stopped early after epoch %d: nothing is left to train", finished)
             trainer_options.max_epoch = finished

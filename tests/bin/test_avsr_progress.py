@@ -71,9 +71,13 @@ def test_a_terminal_gets_a_bar_that_is_drawn_again_and_a_file_a_line_a_minute():
     assert list(progress_lines(log, clock=ticking(50.0))) == [drawn[1]]
 
 
-def test_warnings_about_the_transcripts_are_shown():
-    line = "[host] 2030-01-01 (training_report:90) WARNING: epoch 7: the word error rate has not left 100.0%\n"
-    assert list(progress_lines([line])) == ["warning: epoch 7: the word error rate has not left 100.0%"]
+def test_warnings_about_the_transcripts_and_of_options_that_do_not_fit_the_corpus_are_shown():
+    for text in (
+        "epoch 7: the word error rate has not left 100.0%",
+        "schedule: total_steps is 9",
+        "curriculum: no clip",
+    ):
+        assert list(progress_lines([f"[host] 2030-01-01 (module:90) WARNING: {text}\n"])) == [f"warning: {text}"]
 
 
 def test_a_loss_that_is_not_a_number_is_shown():

@@ -109,6 +109,7 @@ def test_each_scheduler_keeps_the_share_of_every_group_or_is_refused(name, model
         "cosineannealingwarmuprestarts": {"first_cycle_steps": 10},
         "tristagelr": {"max_steps": 10, "warmup_ratio": 0.3, "hold_ratio": 0.3, "decay_ratio": 0.4},
         "exponentialdecaywarmup": {"max_lr": 1e-2, "min_lr": 1e-4, "total_steps": 10},
+        "cosine_with_warmup": {"total_steps": 10000},
     }.get(name, {})
     options = {"scheduler": name, "scheduler_conf": conf, "lr_scale": {"vision_encoder": 0.1}}
     if name in LEVELLING_SCHEDULERS:

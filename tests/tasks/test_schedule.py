@@ -43,6 +43,39 @@ def test_impossible_lengths_are_refused(warmup, total):
         rates(1, warmup_steps=warmup, total_steps=total)
 
 
+def test_the_warm_up_may_be_a_share_and_is_a_tenth_if_nothing_is_said():
+    assert rates(100, total_steps=100, warmup_share=0.25) == rates(100, total_steps=100, warmup_steps=25)
+    assert rates(100, total_steps=100) == rates(100, total_steps=100, warmup_steps=10)
+
+
+@pytest.mark.parametrize(
+    ("conf", "message"),
+    [
+        ({}, "has no total_steps"),
+        ({"total_steps": 9, "warmup_steps": 1, "warmup_share": 0.1}, "warmup_share=0.1; expected one of the two"),
+        ({"total_steps": 9, "warmup_share": 1.0}, "warmup_share=1.0; expected 0 or more, and less than 1"),
+    ],
+)
+def test_lengths_that_say_nothing_or_too_much_are_refused(conf, message):
+    with pytest.raises(ConfigError, match=message):
+        rates(1, **conf)
+
+
+def test_resuming_goes_on_at_its_step_with_the_lengths_of_the_configuration():
+    """torch would take the lengths of the checkpoint, and config.yaml would say others."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.2)
+    first = CosineWithWarmup(optimizer, warmup_steps=2, total_steps=10)
+    for _ in range(5):
+        optimizer.step()
+        first.step()
+    longer = CosineWithWarmup(optimizer, warmup_steps=3, total_steps=30)
+    longer.load_state_dict(first.state_dict())
+    assert (longer.last_epoch, longer.warmup_steps, longer.total_steps) == (5, 3, 30)
+    optimizer.step()
+    longer.step()
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(rates(7, warmup_steps=3, total_steps=30)[6])
+
+
 def test_espnet_steps_it_with_every_batch():
     from espnet2.schedulers.abs_scheduler import AbsBatchStepScheduler
     from espnet2.tasks.abs_task import scheduler_classes
