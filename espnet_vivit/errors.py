@@ -69,6 +69,15 @@ def unknown_name(kind: str, name: object, choices: Iterable[str]) -> ConfigError
     return ConfigError(f"unknown {kind}", found=repr(name), expected="one of " + ", ".join(names), fix=hint)
 
 
+def no_model(path: object) -> DataError:
+    """The error for a trained model that is not where it is said to be."""
+    return DataError(
+        f"there is no model at {path}",
+        expected="an experiment folder, a package, or an archive of either",
+        fix="Train one (run.sh), or get a package; Package.from_pretrained fetches one from the hub",
+    )
+
+
 def nearest_name(name: object, choices: Iterable[str], *, likeness: float = 0.6) -> str | None:
     """What `name` may have been meant to be: the most alike of the choices, None if none is as alike as `likeness`."""
     import difflib

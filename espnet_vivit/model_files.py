@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from espnet_vivit.errors import DataError, WeightsError
+from espnet_vivit.errors import DataError, WeightsError, no_model
 from espnet_vivit.package import CONFIG, RELIABILITY, WEIGHTS, Package, is_package
 from espnet_vivit.package_language import LanguageModels
 from espnet_vivit.release.package_archive import extract, is_archive
@@ -49,11 +49,7 @@ def open_model(path: str | Path, *, weights: str | None = None) -> ModelFiles:
     if path.is_dir() and not is_package(path):
         return _experiment(path, weights)
     if not (path.is_dir() or is_archive(path)):
-        raise DataError(
-            f"there is no model at {path}",
-            expected="an experiment folder, a package, or an archive of either",
-            fix="Train one (run.sh), or get a package; Package.from_pretrained fetches one from the hub",
-        )
+        raise no_model(path)
     if weights is not None:
         raise DataError(f"{path} holds one set of weights", found=f"weights {weights}", fix="Leave it out")
     if path.is_dir():

@@ -9,8 +9,8 @@ Long recordings are cut where nothing is said (transcription/cutting.py) into pi
 longest training clip, decoded one by one and joined (joining.py): memory does not grow with the length. A piece that
 does not look like a talking mouth, or whose words are not believed, is reported as unclear instead of being given
 words: the mean of its words' confidences must reach a threshold, which `espnet-vivit calibrate` measures on development
-data. A file that fails is reported and the others go on. Exit code 0: all done; 1: a file failed, or nothing could
-begin.
+data. A file that fails is reported and the others go on; what is missing (files, the model, a folder that can be
+written) is said before anything is loaded. Exit code 0: all done; 1: a file failed, or nothing could begin.
 """
 
 import argparse
@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from espnet_vivit.command_parser import CommandParser
-from espnet_vivit.errors import ConfigError, EspnetVivitError, MediaError, unknown_name
+from espnet_vivit.errors import ConfigError, EspnetVivitError, MediaError, no_model, unknown_name
+from espnet_vivit.whole_file import check_writable, make_folder
 
 if TYPE_CHECKING:
     from espnet_vivit.transcription.cutting import Stretch
@@ -81,15 +82,18 @@ class Transcriber:
     ):
         from espnet_vivit.media.detectors import DETECTORS
         from espnet_vivit.media.mouth_roi import SIZE as MOUTH_SIZE
-        from espnet_vivit.model_files import open_model
-        from espnet_vivit.transcription.recogniser import PieceRecogniser
 
+        if not Path(model).exists():  # looked at again below, after seconds of imports
+            raise no_model(model)
         if modality not in MODALITIES:
             raise unknown_name("modality", modality, MODALITIES)
         if detector not in DETECTORS and not detector.endswith(".task"):  # before a model is loaded for nothing
             raise unknown_name("detector", detector, DETECTORS)
         if min_confidence is not None and not 0 <= min_confidence <= 1:
             raise ConfigError("min_confidence", found=min_confidence, expected="0 (believe everything) to 1")
+        from espnet_vivit.model_files import open_model  # here: ESPnet takes seconds, in which nothing else is said
+        from espnet_vivit.transcription.recogniser import PieceRecogniser
+
         files = open_model(model, weights=weights)
         mouth_size = mouth_size or files.facts.mouth_size or MOUTH_SIZE
         mouth_view = mouth_view or files.facts.mouth_view
@@ -155,10 +159,7 @@ class Transcriber:
         from espnet_vivit.transcription.reading import read_mouth_stretches, read_sound_stretches
 
         wanted = self.recogniser.modality
-        if path.is_dir():
-            raise MediaError(f"{path} is a folder", fix=f"Name the files: {path}/*")
-        if not path.is_file():
-            raise MediaError(f"there is no file {path}", fix="Check the path")
+        check_is_file(path)
         present = streams_of(path)
         if self.modality == "multimodal" and present != {"video", "audio"}:
             found = " and ".join(sorted(present)) or "nothing"
@@ -250,6 +251,14 @@ def duration_s(path: Path) -> float | None:
         return None
 
 
+def check_is_file(path: Path) -> None:
+    """Raises MediaError."""
+    if path.is_dir():
+        raise MediaError(f"{path} is a folder", fix=f"Name the files: {path}/*")
+    if not path.is_file():
+        raise MediaError(f"there is no file {path}", fix="Check the path")
+
+
 def streams_of(path: Path) -> set[str]:
     """Which of "video" and "audio" the file has; an album's cover is no video. Raises MediaError: unreadable."""
     from espnet_vivit.media.containers import open_container, video_stream
@@ -298,12 +307,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     for form in formats:
         if form not in _FORMATS:
             raise unknown_name("output format", form, _FORMATS)
-    _check_names(videos, output_dir, writing=bool(formats) or burn)
-    transcriber = Transcriber(options.pop("model"), **options)
-    failed = transcribe_files(transcriber, videos, formats=formats, output_dir=output_dir, burn=burn)
+    model, writing = options.pop("model"), bool(formats) or burn
+    _check_names(videos, output_dir, writing=writing)
+    there = _files_there(videos)  # all that can be known at once is said before ESPnet is imported
+    for folder in sorted({output_dir or video.parent for video in there}) if writing else ():
+        check_writable(make_folder(folder))
+    failed = len(videos) - len(there)
+    if there:
+        transcriber = Transcriber(model, **options)
+        failed += transcribe_files(transcriber, there, formats=formats, output_dir=output_dir, burn=burn)
     if failed:
         print(f"{len(videos) - failed} of {len(videos)} files transcribed", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _files_there(videos: Sequence[Path]) -> list[Path]:
+    """Those that are files; about the others, errors are printed."""
+    there = []
+    for video in videos:
+        try:
+            check_is_file(video)
+            there.append(video)
+        except MediaError as error:
+            print(f"error: {video}: {error}", file=sys.stderr)
+    return there
 
 
 def _check_names(videos: Sequence[Path], output_dir: Path | None, *, writing: bool) -> None:

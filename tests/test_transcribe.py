@@ -1,6 +1,8 @@
 """From media files to text: a model that knows three clips by heart reads them, alone and strung together."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -224,6 +226,34 @@ def test_what_cannot_be_is_said(reader, clip, options, message, capsys):
     options = [str(reader[0]) if option == "EXP" else option for option in options]
     assert cli.main(["transcribe", str(clip), "--detector", "centre", *options]) == 1
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "messages"),
+    [
+        (["clip.mp4", "--model", "nowhere"], ["error: there is no model at nowhere"]),
+        (["gone.mp4", "--model", "."], ["error: gone.mp4: there is no file gone.mp4", "0 of 1 files transcribed"]),
+        (["a/", "gone.mp4", "--model", "."], ["a is a folder", "no file gone.mp4", "0 of 2 files"]),
+        (
+            ["clip.mp4", "--model", ".", "--output", "txt", "--output_dir", "file/out"],
+            ["cannot make the folder file/out"],
+        ),
+        (["clip.mp4", "--model", ".", "--burn", "--output_dir", "/proc"], ["cannot write into /proc"]),
+        (["clip.mp4", "--model", ".", "--detector", "mediapip"], ["Did you mean 'mediapipe'"]),
+    ],
+)
+def test_what_is_not_there_is_said_before_anything_is_loaded(arguments, messages, tmp_path):
+    (tmp_path / "a").mkdir()
+    for name in ("file", "clip.mp4"):
+        (tmp_path / name).touch()
+    code = (
+        "import sys; from espnet_vivit import cli; status = cli.main(sys.argv[1:]); "
+        "print(status, *[name for name in ('torch', 'espnet2', 'transformers') if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", code, "transcribe", *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "1", done
+    assert all(message in done.stderr for message in messages) and "Traceback" not in done.stderr, done.stderr
 
 
 def test_two_files_of_one_name_are_not_written_over_each_other(tmp_path):
