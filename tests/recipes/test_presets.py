@@ -140,7 +140,7 @@ def test_a_preset_of_a_size_has_what_keeps_a_training_from_failing(preset, token
 
     args = arguments_of(preset, token_list)
     assert args.optim == "adamw" and args.optim_conf["betas"] == [0.9, 0.98]
-    assert args.scheduler == "cosine_with_warmup" and args.scheduler_conf["total_steps"] % args.max_epoch == 0
+    assert args.scheduler == "cosine_with_warmup" and set(args.scheduler_conf) == {"warmup_share"}  # for any corpus
     assert 5 <= args.grad_clip <= 10 and args.keep_nbest_models >= 5
     assert args.best_model_criterion == [["valid", "acc", "max"]]
     curriculum = read_curriculum(args.curriculum)
@@ -178,8 +178,8 @@ def test_the_schedule_warms_up_and_ends_near_zero(preset, token_list):
     args = arguments_of(preset, token_list)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=args.optim_conf["lr"])
     assert args.scheduler == "cosine_with_warmup"
-    schedule = CosineWithWarmup(optimizer, **args.scheduler_conf)
-    assert schedule.warmup_steps < schedule.total_steps / 4
+    schedule = CosineWithWarmup(optimizer, **{"total_steps": 680, **args.scheduler_conf})
+    assert 0 < schedule.warmup_steps < schedule.total_steps / 4
     assert schedule.get_last_lr()[0] < args.optim_conf["lr"]
 
 
