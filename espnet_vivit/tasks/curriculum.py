@@ -6,6 +6,9 @@ readers at 100 % errors for long: Auto-AVSR (Ma et al., ICASSP 2023) trains on u
 
 Several processes share each batch. What is left of one may be too little for all of them, and ESPnet ends the epoch of
 all with the first that has no batch left: short clips are dealt out anew, so that each is seen and none waits.
+
+A corpus of long clips alone has nothing to begin with: it is trained on whole, after a warning. A preset's curriculum
+is for any corpus, and a few long clips do no harm.
 """
 
 import copy
@@ -60,8 +63,9 @@ class EpochIterFactory(AbsIterFactory):
     ):
         self.factory, self.early_epochs, self.short = factory, 0, factory
         if curriculum is not None:
-            self.early_epochs = curriculum.epochs
-            self.short = _short(factory, curriculum, read_frames(shape_files), distributed=distributed)
+            short = _short(factory, curriculum, read_frames(shape_files), distributed=distributed)
+            if short is not None:
+                self.early_epochs, self.short = curriculum.epochs, short
 
     def build_iter(self, epoch: int, shuffle: bool | None = None) -> Iterable:
         preprocess = self.factory.dataset.preprocess
@@ -74,8 +78,11 @@ class EpochIterFactory(AbsIterFactory):
         return self.short if epoch <= self.early_epochs else self.factory
 
 
-def _short(factory: Any, curriculum: Curriculum, frames: Mapping[str, int], *, distributed: bool) -> Any:
-    """A copy of ESPnet's factory over the same dataset, with this process's part of batches of short clips alone."""
+def _short(factory: Any, curriculum: Curriculum, frames: Mapping[str, int], *, distributed: bool) -> Any | None:
+    """A copy of ESPnet's factory over the same dataset, with this process's part of batches of short clips alone.
+
+    None, and a warning, where there are no short clips, or fewer than processes.
+    """
     processes, rank = 1, 0
     batches = list(factory.sampler)
     if distributed:
@@ -84,12 +91,15 @@ def _short(factory: Any, curriculum: Curriculum, frames: Mapping[str, int], *, d
     left = [tuple(key for key in batch if frames[key] <= curriculum.max_frames) for batch in batches]
     left = at_least([batch for batch in left if batch], processes)
     if not left or len(left[0]) < processes:
-        found = f"max_frames: {curriculum.max_frames}, and a shortest clip of {min(frames.values())} frames"
-        raise ConfigError(
-            "curriculum leaves no clip to begin with",
-            found=found if processes == 1 else f"{found}; {sum(map(len, left))} short for {processes} processes",
-            fix="Raise max_frames, or leave curriculum out",
+        logging.warning(
+            "curriculum: %d of %d clips have at most %d frames (the shortest has %d), too few to begin with: "
+            "all clips are trained on from the first epoch on",
+            sum(map(len, left)),
+            len(frames),
+            curriculum.max_frames,
+            min(frames.values()),
         )
+        return None
     logging.info(
         "curriculum: %d of %d clips in epochs 1 to %d, those of at most %d frames",
         sum(map(len, left)),

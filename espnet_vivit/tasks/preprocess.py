@@ -8,6 +8,7 @@ with seed + epoch + worker in each loader process; every sample takes one draw o
 """
 
 import inspect
+import logging
 import zlib
 from collections.abc import Mapping, Sequence
 
@@ -27,6 +28,7 @@ from espnet_vivit.tasks.pieces import tokenizer_for
 from espnet_vivit.units import SAMPLES_PER_FRAME
 
 SCHEDULED = ("flip_prob", "speed_prob", "word_crop_prob", "noise_prob", "noise_snr_db")
+log = logging.getLogger(__name__)
 NOISE_SNR_DB = (-5, 0, 5, 10, 15, 20, None)  # None: clean. Ma et al., "Auto-AVSR", ICASSP 2023
 
 
@@ -42,7 +44,8 @@ class AVSRPreprocessor(AbsPreprocessor):
         word_crop_prob, word_crop_min: how often only a run of words is kept, at least how many (needs word_times).
         noise_scp: sounds to mix in (a `wav.scp`; that of the training set makes babble of it).
         noise_prob, noise_snr_db: how often, and the ratios in dB to choose from; null among them is clean.
-        noise_talkers: how many entries of `noise_scp` speak at once: 1 for recorded noise, 6 or more for babble.
+        noise_talkers: how many entries of `noise_scp` speak at once: 1 for recorded noise, 6 or more for babble; where
+            there are no more entries than that, all but one of them.
     """
 
     def __init__(
@@ -86,13 +89,13 @@ class AVSRPreprocessor(AbsPreprocessor):
         self.time_masks_per_s, self.time_mask_max_s = time_masks_per_s, time_mask_max_s
         self.speed_range, self.word_crop_min = tuple(speed_range), word_crop_min
         self.noises = read_scp(noise_scp) if train and noise_scp is not None else {}
+        _check("noise_talkers", noise_talkers, noise_talkers >= 1, "1 or more sounds at once")
         self.noise_talkers = noise_talkers
-        if self.noises and not 1 <= noise_talkers < len(self.noises):
-            raise ConfigError(
-                "noise_talkers does not fit noise_scp",
-                found=f"{noise_talkers} of {len(self.noises)} sounds in {noise_scp}",
-                expected="at least 1, and fewer than there are sounds",
-            )
+        most = max(1, len(self.noises) - 1)  # a clip's own sound is no noise to it
+        if self.noises and noise_talkers > most:
+            self.noise_talkers = most
+            told = "noise_talkers: %d instead of %d sounds at once, as there are %d in %s"
+            log.info(told, most, noise_talkers, len(self.noises), noise_scp)
         self.set_epoch(1)
 
     def set_epoch(self, epoch: int) -> None:
@@ -188,6 +191,8 @@ class AVSRPreprocessor(AbsPreprocessor):
         if snr_db is None:  # not `if not snr_db`: 0 dB is a ratio like any other
             return speech
         others = [path for key, path in self.noises.items() if key != uid]
+        if not others:  # one clip alone, which is its own set's only sound
+            return speech
         chosen = rng.permutation(len(others))[: self.noise_talkers]
         noise = make_babble([read_wav(others[index]) for index in chosen], len(speech), rng)
         return mix_at_snr(speech, noise, float(snr_db))

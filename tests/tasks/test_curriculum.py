@@ -1,5 +1,7 @@
 """Short clips first, and an epoch that reaches what is scheduled by it: noise in the loader, dropout in the model."""
 
+import logging
+
 import pytest
 import torch
 from espnet2.train.distributed_utils import DistributedOption
@@ -99,11 +101,12 @@ def test_two_processes_see_every_short_clip_once_in_as_many_batches(corpus, rank
     assert sorted(key for part in everything for keys in part for key in keys) == sorted(frames)
 
 
-def test_more_processes_than_short_clips_are_refused(corpus, ranks, monkeypatch):
+def test_fewer_short_clips_than_processes_are_nothing_to_begin_with(corpus, ranks, monkeypatch, caplog):
     lengths = {key: 50 - 40 * (key == "s0-train0") for key in frames_of(corpus)}
     monkeypatch.setattr("espnet_vivit.tasks.curriculum.read_frames", lambda shape_files: lengths)
-    with pytest.raises(ConfigError, match=r"no clip to begin with: .*; 1 short for 2 processes"):
-        ranks({"max_frames": 20, "epochs": 1})
+    factories = ranks({"max_frames": 20, "epochs": 1})
+    assert sorted(key for factory in factories for key in keys_of(factory, 1)) == sorted(lengths)
+    assert "curriculum: 1 of 8 clips have at most 20 frames (the shortest has 10), too few to begin" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -181,9 +184,16 @@ def test_a_curriculum_that_cannot_be_meant_is_named(option, message):
         read_curriculum(option)
 
 
-def test_a_curriculum_needs_short_clips_and_their_lengths(corpus, tmp_path):
-    with pytest.raises(ConfigError, match="no clip to begin with: found max_frames: 3, and a shortest clip of 2"):
-        factory_of(corpus, tmp_path, curriculum={"max_frames": 3, "epochs": 1})
+def test_a_corpus_of_long_clips_is_trained_on_whole_from_the_first_epoch(corpus, tmp_path, caplog):
+    frames = frames_of(corpus)
+    factory = factory_of(corpus, tmp_path, curriculum={"max_frames": min(frames.values()) - 1, "epochs": 2})
+    for epoch in (1, 2, 3):
+        assert sorted(keys_of(factory, epoch)) == sorted(frames)
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert warning.startswith("curriculum: 0 of 8 clips have at most") and "from the first epoch on" in warning
+
+
+def test_a_curriculum_needs_the_lengths_of_the_clips(corpus, tmp_path):
     options = [o for o in arguments(corpus, tmp_path, curriculum={"max_frames": 25, "epochs": 1}) if "shape" not in o]
     args = AVSRTask.get_parser().parse_args([*options, *shape_options(corpus)])
     with pytest.raises(DataError, match="no lengths of the clips"):

@@ -1,5 +1,7 @@
 """What one utterance becomes: noise at its ratio, crops per frontend, labels, and augmentation drawn anew."""
 
+import logging
+
 import numpy as np
 import pytest
 import soundfile
@@ -203,6 +205,7 @@ def test_cutting_at_words_without_word_times_is_refused():
         ({"time_mask_max_s": -1}, "time_mask_max_s"),
         ({"noise_snr_db": []}, "noise_snr_db"),
         ({"word_crop_min": 0}, "word_crop_min"),
+        ({"noise_talkers": 0}, "noise_talkers in preprocessor_conf: found 0; expected 1 or more"),
     ],
 )
 def test_impossible_options_are_refused(options, message):
@@ -210,9 +213,21 @@ def test_impossible_options_are_refused(options, message):
         build(**options)
 
 
-def test_more_talkers_than_sounds_are_refused(noise_scp):
-    with pytest.raises(ConfigError, match="found 3 of 3 sounds"):
-        build(noise_scp=noise_scp, noise_talkers=3)
+@pytest.mark.parametrize(("given", "talking"), [(1, 1), (2, 2), (3, 2), (6, 2)])
+def test_no_more_talk_at_once_than_the_sounds_of_others(noise_scp, given, talking, caplog):
+    with caplog.at_level(logging.INFO):
+        preprocessor = build(noise_scp=noise_scp, noise_talkers=given)
+    assert preprocessor.noise_talkers == talking
+    said = [record.getMessage() for record in caplog.records]
+    line = f"noise_talkers: {talking} instead of {given} sounds at once, as there are 3 in {noise_scp}"
+    assert said == ([line] if given > talking else [])
+
+
+def test_a_clip_whose_own_sound_is_the_only_one_stays_clean(noise_scp, tmp_path):
+    (tmp_path / "one.scp").write_text(f"u1 {tmp_path / 'n2.wav'}\n")
+    one = build(noise_scp=str(tmp_path / "one.scp"), noise_talkers=6, noise_snr_db=[0], **PLAIN)
+    data = sample()
+    assert snr_of(data, one("u1", data)) is None and snr_of(data, one("u2", data)) == 0.0
 
 
 def test_a_typo_in_preprocessor_conf_is_an_error_with_a_suggestion():
