@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -66,6 +67,23 @@ def write_folder(root: Path) -> None:
     for n in range(4):
         path = write_talking(root / "anna" / f"{n}.mkv", seed=n, seconds=2.0)
         path.with_suffix(".txt").write_text("guten Morgen")
+
+
+def test_a_handful_of_long_videos_trains_with_the_folders_own_preset(egs, tmp_path):
+    """Six clips to train on: too few for seven voices, and each longer than the curriculum begins with."""
+    for n in range(8):
+        path = write_talking(tmp_path / "videos" / f"{n}.mkv", seed=n % 2, seconds=4.2)
+        path.with_suffix(".txt").write_text(f"guten Morgen {'ab'[n % 2]}")
+    options = ("--local_data_opts=--detector centre", "--asr_args", "--max_epoch 1", "--num_threads", "1")
+    done = run(egs / "folder/avsr1", "--folder_root", str(tmp_path / "videos"), *options, "--stop_stage", "11")
+    assert done.returncode == 0, done.stdout[-4000:]
+    (exp,) = (egs / "folder/avsr1/exp").glob("avsr_train_tiny_both_char*")
+    log = (exp / "train.log").read_text()
+    assert "noise_talkers: 5 instead of 6 sounds at once, as there are 6 in " in log
+    assert "warning: curriculum: 0 of 6 clips have at most 100 frames" in done.stdout  # the terminal says so, too
+    assert "warning: schedule:" not in done.stdout
+    steps = int(re.search(r"schedule: (\d+) optimiser steps \(max_epoch: 1, ", log).group(1))
+    assert f"total_steps: {steps}\n" in (exp / "config.yaml").read_text() and 1 < steps < 7
 
 
 def write_grid_crops(root: Path, *, train: int = 7) -> None:
