@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from espnet_vivit.corpora.mini_av_grammar import draw_sentences
 from espnet_vivit.corpora.mini_av_speakers import SEEN_SPEAKERS, UNSEEN_SPEAKERS
 from espnet_vivit.corpora.random_state import rng_for
 from espnet_vivit.errors import ConfigError
+from espnet_vivit.whole_file import write_whole
 
 RECIPE_VERSION = 3  # raise it when the same options give other clips
 _NOTE_NAME = "mini_av.json"
@@ -71,6 +71,4 @@ def claim_folder(media_dir: Path, config: Config) -> None:
                 fix="Remove that folder, or write to another one.",
             )
         return
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_whole(path, json.dumps(wanted, indent=2) + "\n")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.errors import DataError
+from espnet_vivit.whole_file import write_whole
 
 MODALITIES = ("video", "audio", "multimodal")
 ACCURACY = 0.8  # of the words of the pieces that are believed
@@ -78,9 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     path = options.experiment / RELIABILITY
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     text = json.dumps({**known, options.modality: found}, indent=1)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, text + "\n")
     print(report(found))
     return 0
 

@@ -23,6 +23,7 @@ from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.errors import ConfigError, DataError, EspnetVivitError, InputError
 from espnet_vivit.evaluation.training_log import TrainingHistory, read_training_history
 from espnet_vivit.score import align_words, read_transcripts
+from espnet_vivit.whole_file import make_folder, replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -162,10 +163,9 @@ def new_figure(width_inches: float, height_inches: float) -> "Figure":
 
 def save_png(figure: "Figure", path: str | Path) -> None:
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    figure.savefig(partial, format="png", dpi=DOTS_PER_INCH)
-    partial.replace(path)
+    make_folder(path.parent)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=DOTS_PER_INCH)
 
 
 def read_clips(video_scp: Path, ref: Path, hyp: Path, *, utts: Sequence[str] = (), rows: int = 8) -> list[Clip]:

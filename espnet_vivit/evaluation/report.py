@@ -21,6 +21,7 @@ from espnet_vivit.evaluation.error_plots import plot_by_class, plot_by_length, p
 from espnet_vivit.evaluation.plots import plot_training
 from espnet_vivit.evaluation.result_tables import table
 from espnet_vivit.evaluation.training_log import read_training_history
+from espnet_vivit.whole_file import write_whole
 
 PAGE = "report.html"
 _LENGTHS_DIFFER = 1.2  # longest clip by shortest, from which length is worth a picture
@@ -69,11 +70,9 @@ class Report:
 
     def write(self) -> Path:
         path = self.folder / PAGE
-        partial = path.with_name(f".{PAGE}.partial")
         title = html.escape(self._title)
         head = f'<!doctype html><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
-        partial.write_text(f"{head}<h1>{title}</h1>{''.join(self._parts)}\n", encoding="utf-8")
-        partial.replace(path)
+        write_whole(path, f"{head}<h1>{title}</h1>{''.join(self._parts)}\n")
         return path
 
 

@@ -14,7 +14,6 @@ after `--exp` give a section each and one that compares them. Exit codes: 0 writ
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -37,6 +36,7 @@ from espnet_vivit.evaluation.result_tables import (
     table,
 )
 from espnet_vivit.evaluation.training_log import read_training_history
+from espnet_vivit.whole_file import make_folder, write_whole
 
 
 def section(
@@ -75,10 +75,8 @@ def replace_section(path: Path, key: str, text: str) -> None:
         new = old[: old.index(begin)] + block + old[old.index(end) + len(end) :]
     else:
         new = old.rstrip("\n") + f"\n\n{block}\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(new, encoding="utf-8")
-    os.replace(partial, path)
+    make_folder(path.parent)
+    write_whole(path, new)
 
 
 def chance_levels(results: Sequence[Result], *, corpus: str | None, chance_wer: float | None) -> dict[str, float]:

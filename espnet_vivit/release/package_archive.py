@@ -4,7 +4,6 @@ In: a `.zip`, or a tar in one of ESPnet's four spellings. Out: its files in an e
 written outside that folder, or is anything but a plain file, is an error: neither of ESPnet's own archivers looks.
 """
 
-import os
 import shutil
 import tarfile
 import zipfile
@@ -15,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from espnet_vivit.errors import DataError
+from espnet_vivit.whole_file import replacing
 
 SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz")
 
@@ -28,17 +28,12 @@ def write_zip(path: Path, folder: Path) -> None:
 
     It appears complete or not at all. Equal folders give equal bytes: no times, no owners are kept.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with zipfile.ZipFile(partial, "w", compression=zipfile.ZIP_STORED) as archive:
-            for file in sorted(file for file in folder.rglob("*") if file.is_file()):
-                member = zipfile.ZipInfo(str(file.relative_to(folder).as_posix()))
-                member.external_attr = 0o644 << 16
-                with open(file, "rb") as source, archive.open(member, "w", force_zip64=True) as target:
-                    shutil.copyfileobj(source, target, 1 << 20)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", compression=zipfile.ZIP_STORED) as archive:
+        for file in sorted(file for file in folder.rglob("*") if file.is_file()):
+            member = zipfile.ZipInfo(str(file.relative_to(folder).as_posix()))
+            member.external_attr = 0o644 << 16
+            with open(file, "rb") as source, archive.open(member, "w", force_zip64=True) as target:
+                shutil.copyfileobj(source, target, 1 << 20)
 
 
 def extract(path: Path, folder: Path) -> None:
