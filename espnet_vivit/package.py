@@ -30,6 +30,7 @@ from espnet_vivit.package_language import FILES as LANGUAGE_FILES
 from espnet_vivit.release.package_archive import extract, is_archive, write_zip
 from espnet_vivit.training_facts import TrainingFacts
 from espnet_vivit.units import AUDIO_RATE_HZ, VIDEO_RATE_HZ
+from espnet_vivit.whole_file import check_writable, make_folder
 
 FORMAT, FORMAT_VERSION = "espnet_vivit package", 1
 INFO, WEIGHTS, CONFIG, TOKENS, BPE_MODEL = "package.json", "model.safetensors", "config.yaml", "tokens.txt", "bpe.model"
@@ -131,7 +132,8 @@ class Package:
         out = Path(out)
         if out.exists():
             raise DataError(f"{out} exists already", fix="Name a new folder or file")
-        out.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(out.parent)
+        check_writable(out.parent)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as partial:
             copy = Path(partial) / "package"
             copy.mkdir()

@@ -21,7 +21,7 @@ from espnet_vivit.evaluation.error_plots import plot_by_class, plot_by_length, p
 from espnet_vivit.evaluation.plots import plot_training
 from espnet_vivit.evaluation.result_tables import table
 from espnet_vivit.evaluation.training_log import read_training_history
-from espnet_vivit.whole_file import write_whole
+from espnet_vivit.whole_file import make_folder, write_whole
 
 PAGE = "report.html"
 _LENGTHS_DIFFER = 1.2  # longest clip by shortest, from which length is worth a picture
@@ -41,9 +41,8 @@ class Report:
     """Sections of a page, and the PNG files beside it."""
 
     def __init__(self, folder: Path, title: str):
-        self.folder, self._title = folder, title
+        self.folder, self._title = make_folder(folder), title
         self._parts: list[str] = []
-        folder.mkdir(parents=True, exist_ok=True)
 
     def heading(self, text: str) -> None:
         self._parts.append(f"<h2>{html.escape(text)}</h2>")

@@ -18,13 +18,12 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from espnet_vivit.errors import DataError, MediaError
+from espnet_vivit.errors import DataError
 from espnet_vivit.media.quality import VERDICTS, Quality
 from espnet_vivit.media.quality_page import COLUMNS, FACTS, render_page
-from espnet_vivit.whole_file import replacing
+from espnet_vivit.whole_file import make_folder, replacing
 
 if TYPE_CHECKING:
     from espnet_vivit.media.mouth_clip import MouthClip
@@ -89,11 +88,7 @@ class ReportWriter:
 @contextmanager
 def open_report(folder: str | os.PathLike, *, title: str = "Quality of clips") -> Iterator[ReportWriter]:
     """A ReportWriter whose report.tsv and index.html appear in `folder` when the block ends well. Raises MediaError."""
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MediaError(f"cannot make the folder {folder} ({error})", fix="Choose another one.") from error
+    folder = make_folder(folder)
     with replacing(folder / TABLE_NAME) as temporary:
         with open(temporary, "w", encoding="utf-8", newline="\n") as table:
             writer = ReportWriter(table)

@@ -21,7 +21,7 @@ from espnet_vivit.media.quality_faces import found_faces
 from espnet_vivit.media.quality_pictures import BLACK, FLAT, FOREIGN, FROZEN, GOOD, as_gray, judge_pictures
 from espnet_vivit.media.quality_sync import levels, mouth_shapes, speed
 from espnet_vivit.units import VIDEO_RATE_HZ
-from espnet_vivit.whole_file import replacing
+from espnet_vivit.whole_file import make_folder, replacing
 
 if TYPE_CHECKING:
     from espnet_vivit.media.mouth_clip import MouthClip
@@ -77,7 +77,7 @@ def draw_sheet(
 def write_sheet(path: str | os.PathLike, image: Image.Image) -> None:
     """Write a sheet as PNG; the file appears complete or not at all. Raises MediaError, which names the file."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with replacing(path) as temporary:
         image.save(temporary, format="PNG")
 

@@ -25,6 +25,7 @@ from torch import nn
 from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.errors import ConfigError, MissingDependencyError
 from espnet_vivit.units import VIDEO_RATE_HZ
+from espnet_vivit.whole_file import make_folder
 
 if TYPE_CHECKING:
     from espnet_vivit.e2e_asr_conformer import E2E
@@ -108,7 +109,7 @@ def _write(
         quantize_weights(model)
     about = {"video": f"uint8 gray, {height}x{width} pixels, {VIDEO_RATE_HZ} frames per second", **metadata}
     onnx.helper.set_model_props(model, about)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     try:
         onnx.checker.check_model(model)
         onnx.save_model(model, path)

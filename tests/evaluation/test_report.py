@@ -54,3 +54,8 @@ def test_bad_arguments_are_errors(prepared, capsys):
     assert "Choose one with --inference_tag" in capsys.readouterr().err
     assert main(["plot", "exp/avsr_vivit", "--data", "dump/raw", "--inference_tag", "greedy"]) == 0
     assert main(["plot", "exp/avsr_vivit", "--data", "dump/raw", "--inference_tag", "beem"]) == 1
+
+
+def test_a_page_that_cannot_be_written_is_an_error(prepared, capsys):
+    assert main(["plot", "exp/avsr_vivit", "--data", "dump/raw", "--out", "exp/avsr_vivit/config.yaml/page"]) == 1
+    assert "error: cannot make the folder exp/avsr_vivit/config.yaml/page" in capsys.readouterr().err
