@@ -54,7 +54,8 @@ def with_planned_schedule(task: "type[AVSRTask]") -> "type[AVSRTask]":
 
     def build_optimizers(cls, args: argparse.Namespace, model: "E2E") -> list[torch.optim.Optimizer]:
         if waits_for_batches(args):
-            if args.collect_stats:  # trains nothing and has no batches yet
+            without_data = args.dry_run and not args.train_data_path_and_name_and_type
+            if args.collect_stats or without_data:  # nothing is trained, and there are no batches
                 args.scheduler, args.scheduler_conf = None, {}
             else:
                 built.append(cls.build_iter_factory(args, _distributed_option(), mode="train"))

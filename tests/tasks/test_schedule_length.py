@@ -161,3 +161,11 @@ def test_collecting_shapes_with_the_model_needs_no_length(corpus, tmp_path):
     options += ["--collect_stats", "true", "--model_conf", "extract_feats_in_collect_stats=true"]
     avsr_train.main(options)
     assert (tmp_path / "stats/train/text_shape").is_file()
+
+
+def test_a_dry_run_plans_with_data_and_builds_without(corpus, tmp_path):
+    config = write_config(tmp_path / "train.yaml", scheduler_conf={})
+    for name, words in (("with", None), ("without", 8)):  # the first eight name no data
+        avsr_train.main([*command(corpus, tmp_path / name, config)[:words], "--dry_run", "true"])
+        written = yaml.safe_load((tmp_path / name / "config.yaml").read_text())["scheduler_conf"]
+        assert written == ({"total_steps": 4, "warmup_steps": 0} if name == "with" else {})
