@@ -8,6 +8,7 @@ from argparse import Namespace
 
 import pytest
 import torch
+import yaml
 
 from espnet_vivit.errors import ConfigError, MissingDependencyError, NonFiniteLossError
 from espnet_vivit.tasks import launch
@@ -37,7 +38,8 @@ def trained(tmp_path_factory):
     corpus = write_corpus(root / "corpus")
     config = write_config(root / "train.yaml", **NO_DROPOUT)
     dropping = {**NO_DROPOUT, "modality_dropout": {"video": 0.5, "audio": 0.5}, "max_epoch": 3}
-    dropping |= {"optim": "muon", "optim_conf": {"lr": 0.001}}
+    dropping |= {"optim": "muon", "optim_conf": {"lr": 0.001}, "scheduler": "cosine_with_warmup", "scheduler_conf": {}}
+    dropping |= {"curriculum": {"max_frames": 24, "epochs": 1}, "batch_frames": 60}
     dropping = write_config(root / "dropping.yaml", **dropping)
     deepspeed = {"train_micro_batch_size_per_gpu": 4, "optimizer": {"type": "AdamW"}, "zero_optimization": {"stage": 2}}
     (root / "deepspeed.json").write_text(json.dumps(deepspeed))
@@ -97,6 +99,12 @@ def test_tasks_of_slurm_on_several_machines_train_as_torchruns_processes(trained
 def test_dropped_streams_need_no_unused_parameters_with_muon_either(trained):
     assert "muon learns" in (trained / "4.log").read_text()
     assert losses(trained / "dropping").isfinite().all() and len(losses(trained / "dropping")) == 3
+
+
+def test_a_schedule_without_a_length_has_that_of_each_of_two_processes(trained):
+    scheduler = torch.load(trained / "dropping/checkpoint.pth", weights_only=False)["schedulers"][0]
+    written = yaml.safe_load((trained / "dropping/config.yaml").read_text())["scheduler_conf"]
+    assert scheduler["last_epoch"] == scheduler["total_steps"] == written["total_steps"] > 3
 
 
 def test_deepspeed_gets_its_configuration_as_it_is(trained):
