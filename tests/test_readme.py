@@ -1,6 +1,7 @@
 """The README's Python runs as printed, its YAML is understood, and the commands it names exist."""
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,11 @@ def test_yaml_names_parts_that_exist():
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"espnet-vivit ([\w-]+)", README))))
 def test_commands_exist(name):
     assert name in COMMANDS
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"-m (espnet_vivit\.[\w.]+)", README))))
+def test_modules_exist(name):
+    assert find_spec(name) is not None
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"^    make (\w+)", README, flags=re.MULTILINE))))
