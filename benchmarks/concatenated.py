@@ -3,7 +3,8 @@
     python benchmarks/concatenated.py --grid_root DIR --model egs/grid/avsr1/exp/avsr_train_vsr_vivit_word --split dev
 
 DIR holds mouth crops with manifest.tsv and align.tsv, as egs/grid/avsr1 takes them; they are put one behind another
-without encoding them again. Printed are word errors and how far the right words' boundaries are from the known ones.
+without encoding them again. With `--faces`, the whole face videos that the manifest's column `original` names are read
+instead, as far as there are some. Printed are word errors, and how far the right words' boundaries are from the known.
 """
 
 import argparse
@@ -31,17 +32,22 @@ def main() -> None:
     parser.add_argument("--grid_root", type=Path, required=True)
     parser.add_argument("--model", required=True, help="experiment or package that reads lips")
     parser.add_argument("--split", default="dev", help="of manifest.tsv")
+    parser.add_argument("--faces", action="store_true", help="whole face videos instead of mouth crops")
     parser.add_argument("--limit", type=int, help="only so many clips")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    rows = read_table(options.grid_root / "manifest.tsv", ("utt_id", "split", "n_frames", "text", "video"))
-    rows = [row for row in rows if row["split"] == options.split][: options.limit]
+    column = "original" if options.faces else "video"
+    rows = read_table(options.grid_root / "manifest.tsv", ("utt_id", "split", "n_frames", "text", column))
+    rows = [row for row in rows if row["split"] == options.split and row[column]][: options.limit]
+    if not rows:
+        parser.error(f"no row of {options.grid_root}/manifest.tsv has split {options.split} and a file in {column}")
     known = word_times(options.grid_root / "align.tsv")
-    transcriber = Transcriber(options.model, modality="video", detector="centre", min_confidence=0)
+    detector = "auto" if options.faces else "centre"
+    transcriber = Transcriber(options.model, modality="video", detector=detector, min_confidence=0)
     print(f"{machine()}\n{len(rows)} clips of {options.split}, pieces of at most {transcriber.longest_piece_s:g} s")
 
-    clips = [options.grid_root / row["video"] for row in rows]
+    clips = [options.grid_root / row[column] for row in rows]
     texts = {row["utt_id"]: row["text"] for row in rows}
     found = {row["utt_id"]: words_of(transcriber, clip) for row, clip in zip(tqdm(rows), clips, strict=True)}
     report("one by one", texts, known, found)
