@@ -40,8 +40,7 @@ from espnet_vivit.precision import ExactLoss, Precision
 
 if TYPE_CHECKING:
     from espnet_vivit.conformer import Conformer
-    from espnet_vivit.frontend.resnet1d import ResNet1d
-    from espnet_vivit.parts import VisualFrontend
+    from espnet_vivit.parts import AudioFrontend, VisualFrontend
 
     # (B, T', D); with intermediate CTC followed by [(block, (B, T', D)), …]
     EncoderStates = torch.Tensor | tuple[torch.Tensor, list[tuple[int, torch.Tensor]]]
@@ -56,7 +55,7 @@ class E2E(HybridLoss):
         modality: "video", "audio" or "multimodal"; left out, it follows from the encoders named.
         vision_encoder: "vivit", "resnet" or "linear"; its options in `vision_encoder_conf`.
         vision_model_name: shorthand for vision_encoder_conf["model_name"].
-        audio_encoder: "resnet1d"; its options in `audio_encoder_conf`.
+        audio_encoder: "resnet1d" (raw waveform) or "logmel"; its options in `audio_encoder_conf`.
         fusion: "concat", "add", "gated" or "cross_attention" (with the encoder's number of heads).
         feature_rate: "frame" (25 Hz) or "tubelet" (12.5 Hz), of both streams and so of the encoder's output.
         modality_dropout: {"video": p, "audio": q}: how often training silences a whole stream of an utterance; p or q
@@ -77,7 +76,7 @@ class E2E(HybridLoss):
 
     encoder: "Conformer"
     vision_encoder: "VisualFrontend | None"
-    audio_encoder: "ResNet1d | None"
+    audio_encoder: "AudioFrontend | None"
 
     def __init__(
         self,

@@ -13,11 +13,13 @@ from espnet_vivit.option_types import check_option_types, check_sizes_and_rates
 
 if TYPE_CHECKING:
     from espnet_vivit.frontend.linear import LinearFrontend
+    from espnet_vivit.frontend.log_mel import LogMel
     from espnet_vivit.frontend.resnet import ResNetFrontend
     from espnet_vivit.frontend.resnet1d import ResNet1d
     from espnet_vivit.frontend.vivit_clips import VivitEncoder
 
     VisualFrontend = VivitEncoder | ResNetFrontend | LinearFrontend
+    AudioFrontend = ResNet1d | LogMel
 
 # name -> "module:callable"; imported when built, so that a ResNet does not pay for importing transformers
 VISION_ENCODERS = {
@@ -25,7 +27,10 @@ VISION_ENCODERS = {
     "resnet": "espnet_vivit.frontend.resnet:ResNetFrontend",
     "linear": "espnet_vivit.frontend.linear:LinearFrontend",
 }
-AUDIO_ENCODERS = {"resnet1d": "espnet_vivit.frontend.resnet1d:ResNet1d"}
+AUDIO_ENCODERS = {
+    "resnet1d": "espnet_vivit.frontend.resnet1d:ResNet1d",
+    "logmel": "espnet_vivit.frontend.log_mel:LogMel",
+}
 ENCODERS = {"conformer": "espnet_vivit.conformer:Conformer"}
 DECODERS = {"transformer": "espnet2.asr.decoder.transformer_decoder:TransformerDecoder"}
 
@@ -43,7 +48,7 @@ def build_part(kind: str, name: str, table: Mapping[str, str], conf: Mapping | N
 
 def build_frontends(
     modality: str, *, vision: tuple, audio: tuple, feature_rate: str
-) -> tuple["VisualFrontend | None", "ResNet1d | None"]:
+) -> tuple["VisualFrontend | None", "AudioFrontend | None"]:
     """(vision encoder, audio encoder) of a model of `modality`, None where it has none; each given as (name, conf)."""
     tower = ear = None
     if modality != "video":  # the sound first, as a seed gives other weights to what is drawn in another order

@@ -1,1 +1,1 @@
-"""BATCH → FEATURES: the visual frontends (vivit_encoder, resnet, linear) and the audio frontend (resnet1d)."""
+"""BATCH → FEATURES: the visual frontends (vivit_encoder, resnet, linear) and the audio frontends (resnet1d, logmel)."""

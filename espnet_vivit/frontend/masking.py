@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from espnet_vivit.errors import InputError, TooShortError
+from espnet_vivit.units import SAMPLES_PER_FRAME
 
 
 def length_mask(lengths: Tensor, size: int) -> Tensor:
@@ -177,6 +178,30 @@ def check_lengths(lengths: Tensor, *, batch: int, size: int, kind: str, unit: st
             fix="Count lengths before padding, on the array that is in the batch.",
         )
     return lengths.long()
+
+
+def check_speech(speech: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """A batch of waveforms as every audio frontend takes it, checked -> (speech (B, N), lengths (B,) int64).
+
+    Float padding comes back zeroed. Raises InputError; TooShortError for fewer samples than make one feature step.
+    """
+    if not isinstance(speech, Tensor) or speech.dim() != 2:
+        raise InputError(
+            "speech of the wrong rank",
+            found=tuple(speech.shape) if isinstance(speech, Tensor) else type(speech).__name__,
+            expected="a tensor (B, N): one channel, 16 kHz",
+            fix="Add the batch axis with speech[None], or average the channels.",
+        )
+    lengths = check_lengths(lengths, batch=len(speech), size=speech.size(1), kind="speech", unit="samples")
+    lengths = lengths.to(speech.device)
+    if lengths.min() < SAMPLES_PER_FRAME:
+        raise TooShortError(
+            f"speech {lengths.argmin().item()} of the batch is shorter than one feature step",
+            found=f"{lengths.min().item()} samples",
+            expected=f"at least {SAMPLES_PER_FRAME} (40 ms at 16 kHz)",
+            fix="Leave such clips out, or pad them with silence.",
+        )
+    return check_float(speech, lengths, kind="speech", raw="int16 divided by 32768"), lengths
 
 
 def check_video(video: Tensor, lengths: Tensor | None, *, channels: tuple[int, ...] = (1,)) -> tuple[Tensor, Tensor]:

@@ -11,9 +11,9 @@ do not depend on what it is batched with.
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from espnet_vivit.errors import ConfigError, InputError, TooShortError, unknown_name
+from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.frontend.feature_rate import average_pairs, check_feature_rate, steps_at_rate
-from espnet_vivit.frontend.masking import MaskedBatchNorm1d, check_float, check_lengths, length_mask, zero_padding
+from espnet_vivit.frontend.masking import MaskedBatchNorm1d, check_speech, length_mask, zero_padding
 from espnet_vivit.units import SAMPLES_PER_FRAME
 
 WAVEFORM_NORMALIZATIONS = ("utterance", "none")
@@ -64,7 +64,7 @@ class ResNet1d(nn.Module):
         return steps_at_rate(lengths // SAMPLES_PER_FRAME, self.feature_rate)
 
     def forward(self, speech: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        speech, lengths = _check_speech(speech, lengths)
+        speech, lengths = check_speech(speech, lengths)
         if self.waveform_normalization == "utterance":
             speech = normalize_utterances(speech, lengths)
         steps = lengths // SAMPLES_PER_FRAME
@@ -83,27 +83,6 @@ def normalize_utterances(speech: Tensor, lengths: Tensor) -> Tensor:
     centred = zero_padding(speech - speech.sum(1, keepdim=True) / count, lengths)
     variance = centred.square().sum(1, keepdim=True) / count
     return centred * (variance + NORMALIZATION_EPS).rsqrt()
-
-
-def _check_speech(speech: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Speech (B, N) with zeroed padding and lengths (B,) int64 on its device, checked."""
-    if not isinstance(speech, Tensor) or speech.dim() != 2:
-        raise InputError(
-            "speech of the wrong rank",
-            found=tuple(speech.shape) if isinstance(speech, Tensor) else type(speech).__name__,
-            expected="a tensor (B, N): one channel, 16 kHz",
-            fix="Add the batch axis with speech[None], or average the channels.",
-        )
-    lengths = check_lengths(lengths, batch=len(speech), size=speech.size(1), kind="speech", unit="samples")
-    lengths = lengths.to(speech.device)
-    if lengths.min() < SAMPLES_PER_FRAME:
-        raise TooShortError(
-            f"speech {lengths.argmin().item()} of the batch is shorter than one feature step",
-            found=f"{lengths.min().item()} samples",
-            expected=f"at least {SAMPLES_PER_FRAME} (40 ms at 16 kHz)",
-            fix="Leave such clips out, or pad them with silence.",
-        )
-    return check_float(speech, lengths, kind="speech", raw="int16 divided by 32768"), lengths
 
 
 class ResNet1dTrunk(nn.Module):

@@ -21,7 +21,7 @@ _PREPROCESSOR = "Noise is mixed at a chosen SNR by preprocessor_conf: {noise_scp
 _ADAPTER = "ESPnet's adapters do not fit our towers: name tower_adapters instead, as {vision_encoder: {type: lora}}"
 REFUSED = {  # options of ESPnet's recognition task that cannot work here -> what to do instead
     "input_size": "The frontends know their own sizes: leave it out",
-    "frontend": "Name vision_encoder (vivit, resnet, linear) and audio_encoder (resnet1d) instead",
+    "frontend": "Name vision_encoder (vivit, resnet, linear) and audio_encoder (resnet1d, logmel) instead",
     "frontend_conf": "Put the options into vision_encoder_conf or audio_encoder_conf",
     "specaug": "It masks spectrograms; the video's time masks are in preprocessor_conf: {time_masks_per_s: …}",
     "specaug_conf": "It masks spectrograms; the video's time masks are in preprocessor_conf: {time_masks_per_s: …}",

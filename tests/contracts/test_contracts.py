@@ -18,6 +18,7 @@ from espnet_vivit.conformer import Conformer
 from espnet_vivit.errors import InputError, TooShortError
 from espnet_vivit.frontend.linear import LinearFrontend
 from espnet_vivit.frontend.masking import zero_padding
+from espnet_vivit.frontend.log_mel import LogMel
 from espnet_vivit.frontend.resnet import ResNetFrontend
 from espnet_vivit.frontend.resnet1d import ResNet1d
 from espnet_vivit.fusion import build_fusion
@@ -136,6 +137,8 @@ SUBJECTS = [
     Subject("resnet1d-tubelet", without_dropout(ResNet1d, channels=2, feature_rate="tubelet"), waveform, tubelet_steps),
     Subject("resnet1d-as-is", without_dropout(ResNet1d, channels=2, waveform_normalization="none"), waveform),
     Subject("resnet1d-coarse-stem", without_dropout(ResNet1d, channels=2, stem_stride=16), waveform),
+    Subject("logmel-frame", without_dropout(LogMel, channels=2), waveform, bad_inputs=BAD_SPEECH),
+    Subject("logmel-tubelet", without_dropout(LogMel, channels=2, feature_rate="tubelet"), waveform, tubelet_steps),
     Subject("vivit-sample", SAMPLED, gray_clip, tubelet_steps, bad_inputs=BAD_VIDEO),
     Subject("vivit-sample-frame", partial(SAMPLED, feature_rate="frame", output_dim=4), gray_clip),
     Subject("vivit-sample-raw", SAMPLED, raw_clip, tubelet_steps, longest=20),
