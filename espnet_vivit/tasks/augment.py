@@ -8,6 +8,7 @@ are sped up or cut together, and the word times follow.
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy.signal import resample_poly
@@ -16,6 +17,23 @@ from espnet_vivit.corpora.data_dir import WordTime
 from espnet_vivit.errors import InputError
 from espnet_vivit.frontend.presets import VisualPreset
 from espnet_vivit.units import SAMPLES_PER_FRAME, VIDEO_RATE_HZ
+
+
+class Streams(NamedTuple):
+    """What an utterance consists of in time; each may be None, but not video and speech both."""
+
+    video: np.ndarray | None  # (T, H, W) uint8
+    speech: np.ndarray | None  # (N,) float32, 16 kHz
+    times: Sequence[WordTime] | None
+
+    @property
+    def frames(self) -> int:
+        """At 25 per second; without video, as many as the sound begins."""
+        if self.video is not None:
+            return len(self.video)
+        assert self.speech is not None
+        return max(1, round(len(self.speech) / SAMPLES_PER_FRAME))
+
 
 SHIFT_SHARE = 24  # a clip of the crop's own size is shifted by up to a 24th of it: 4 pixels of 96
 
@@ -137,3 +155,23 @@ def crop_to_words(
     offset_s = start / VIDEO_RATE_HZ
     kept = [WordTime(time.start_s - offset_s, time.end_s - offset_s, time.word) for time in times[first : last + 1]]
     return video, speech, kept
+
+
+def join(first: Streams, second: Streams) -> Streams:
+    """One utterance behind the other, as in a recording: the sound of the first is cut or filled up to its frames.
+
+    Both have the same streams and pictures of the same size.
+    """
+    frames = first.frames
+    video = speech = times = None
+    if first.video is not None and second.video is not None:
+        video = np.concatenate([first.video, second.video])
+    if first.speech is not None and second.speech is not None:
+        whole = frames * SAMPLES_PER_FRAME
+        silence = np.zeros(max(0, whole - len(first.speech)), dtype=first.speech.dtype)
+        speech = np.concatenate([first.speech[:whole], silence, second.speech])
+    if first.times is not None and second.times is not None:
+        offset_s = frames / VIDEO_RATE_HZ
+        later = [WordTime(time.start_s + offset_s, time.end_s + offset_s, time.word) for time in second.times]
+        times = [*first.times, *later]
+    return Streams(video, speech, times)

@@ -163,17 +163,21 @@ class AVSRTask(ASRTask):
     def build_dataset(
         cls, args: argparse.Namespace, iter_options: "IteratorOptions", keys_to_load: set | None = None
     ) -> AVSRDataset:
-        if args.curriculum and iter_options.train:
-            keys_to_load = None  # short clips are dealt out anew: another process's texts are needed, too
+        preprocess = iter_options.preprocess_fn
+        joins = iter_options.train and isinstance(preprocess, AVSRPreprocessor)
+        if iter_options.train and (args.curriculum or "join_prob" in args.preprocessor_conf):
+            keys_to_load = None  # another process's texts are needed: short clips are dealt out anew, others follow
         dataset = AVSRDataset(
             iter_options.data_path_and_name_and_type,
-            preprocess=iter_options.preprocess_fn,
+            preprocess=preprocess,
             float_dtype=args.train_dtype,
             max_cache_size=iter_options.max_cache_size,
             max_cache_fd=iter_options.max_cache_fd,
             keys_to_load=keys_to_load,
         )
         cls.check_task_requirements(dataset, args.allow_variable_data_keys, train=iter_options.train)
+        if joins:
+            preprocess.join_from(dataset.raw, list(dataset))
         return dataset
 
     @classmethod

@@ -64,10 +64,14 @@ class AVSRDataset(ESPnetDataset):
 
     def __getitem__(self, uid: str | int) -> tuple[str, dict[str, np.ndarray]]:
         utt_id = uid if isinstance(uid, str) else str(list(self)[uid])
-        data = {name: self._load(name, utt_id) for name in self.loader_dict}
+        data = self.raw(utt_id)
         if self.preprocess is not None:
             data = self.preprocess(utt_id, data)
         return utt_id, {name: self._in_precision(name, utt_id, value) for name, value in data.items()}
+
+    def raw(self, utt_id: str) -> dict[str, Any]:
+        """An utterance as its lists have it, before preprocessing."""
+        return {name: self._load(name, utt_id) for name in self.loader_dict}
 
     def _load(self, name: str, uid: str):
         loader = self.loader_dict[name]

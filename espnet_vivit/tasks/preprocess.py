@@ -10,7 +10,8 @@ with seed + epoch + worker in each loader process; every sample takes one draw o
 import inspect
 import logging
 import zlib
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Container, Mapping, Sequence
 
 import numpy as np
 
@@ -22,13 +23,16 @@ from espnet_vivit.espnet_compat import AbsPreprocessor, TokenIDConverter
 from espnet_vivit.frontend.presets import VisualPreset
 from espnet_vivit.fusion import check_durations
 from espnet_vivit.option_types import check_option_types
-from espnet_vivit.tasks.augment import change_speed, crop, crop_to_words, flip, mask_time
+from espnet_vivit.tasks.augment import Streams, change_speed, crop, crop_to_words, flip, join, mask_time
 from espnet_vivit.tasks.frame_labels import check_words, frame_labels
 from espnet_vivit.tasks.pieces import tokenizer_for
-from espnet_vivit.units import SAMPLES_PER_FRAME
+from espnet_vivit.training_facts import JOIN_MAX_S
+from espnet_vivit.units import SAMPLES_PER_FRAME, VIDEO_RATE_HZ
 
-SCHEDULED = ("flip_prob", "speed_prob", "word_crop_prob", "noise_prob", "noise_snr_db")
+SCHEDULED = ("flip_prob", "speed_prob", "word_crop_prob", "join_prob", "noise_prob", "noise_snr_db")
+_KNOWN = ("video", "speech", "text", "word_times")
 log = logging.getLogger(__name__)
+JOIN_REACH = 50  # utterances before and behind in the order of their ids, which begin with the speaker
 NOISE_SNR_DB = (-5, 0, 5, 10, 15, 20, None)  # None: clean. Ma et al., "Auto-AVSR", ICASSP 2023
 
 
@@ -42,6 +46,8 @@ class AVSRPreprocessor(AbsPreprocessor):
         time_masks_per_s, time_mask_max_s: masks per second of video, longest mask in seconds; 0 switches them off.
         speed_prob, speed_range: how often a clip is played faster or slower, and between which speeds.
         word_crop_prob, word_crop_min: how often only a run of words is kept, at least how many (needs word_times).
+        join_prob, join_max_s: how often another utterance follows in the same clip, and how long both may be together.
+            What learns from single sentences only stops at the end of the first when it reads a recording.
         noise_scp: sounds to mix in (a `wav.scp`; that of the training set makes babble of it).
         noise_prob, noise_snr_db: how often, and the ratios in dB to choose from; null among them is clean.
         noise_talkers: how many entries of `noise_scp` speak at once: 1 for recorded noise, 6 or more for babble; where
@@ -64,6 +70,8 @@ class AVSRPreprocessor(AbsPreprocessor):
         speed_range: Sequence[float] = (0.9, 1.1),
         word_crop_prob: float | Mapping[int, float] = 0.0,
         word_crop_min: int = 2,
+        join_prob: float | Mapping[int, float] = 0.0,
+        join_max_s: float = JOIN_MAX_S,
         noise_scp: str | None = None,
         noise_prob: float | Mapping[int, float] = 1.0,
         noise_snr_db: Sequence[float | None] | Mapping[int, Sequence[float | None]] = NOISE_SNR_DB,
@@ -83,11 +91,15 @@ class AVSRPreprocessor(AbsPreprocessor):
         ordered = len(speed_range) == 2 and 0 < speed_range[0] <= speed_range[1]
         _check("speed_range", speed_range, ordered, "[slowest, fastest], such as [0.9, 1.1]")
         _check("word_crop_min", word_crop_min, word_crop_min >= 1, "1 or more words")
+        _check("join_max_s", join_max_s, join_max_s > 0, "more than 0 seconds")
         self.tokenizer = tokenizer_for(token_type, bpemodel, train=train)
         self.token_ids = TokenIDConverter(token_list=token_list)
         self.preset, self.feature_rate = preset, feature_rate
         self.time_masks_per_s, self.time_mask_max_s = time_masks_per_s, time_mask_max_s
         self.speed_range, self.word_crop_min = tuple(speed_range), word_crop_min
+        self.join_max_s = join_max_s
+        self.utt_ids: list[str] = []
+        self.load: Callable[[str], Mapping] | None = None
         self.noises = read_scp(noise_scp) if train and noise_scp is not None else {}
         _check("noise_talkers", noise_talkers, noise_talkers >= 1, "1 or more sounds at once")
         self.noise_talkers = noise_talkers
@@ -97,6 +109,10 @@ class AVSRPreprocessor(AbsPreprocessor):
             told = "noise_talkers: %d instead of %d sounds at once, as there are %d in %s"
             log.info(told, most, noise_talkers, len(self.noises), noise_scp)
         self.set_epoch(1)
+
+    def join_from(self, load: Callable[[str], Mapping], utt_ids: Sequence[str]) -> None:
+        """Where `join_prob` finds what follows: `load(utterance id)` gives the data of one as `__call__` takes them."""
+        self.load, self.utt_ids = load, sorted(utt_ids)
 
     def set_epoch(self, epoch: int) -> None:
         """Take the values of this epoch, from 1, of all that is scheduled."""
@@ -116,8 +132,35 @@ class AVSRPreprocessor(AbsPreprocessor):
 
     def _process(self, uid: str, data: dict) -> dict[str, np.ndarray]:
         rng = self._generator(uid) if self.train else None
-        video, speech, text = data.pop("video", None), data.pop("speech", None), data.pop("text", None)
-        times = self._word_times(uid, data.pop("word_times", None), text)
+        streams, text = self._read(uid, data, rng)
+        speakers = {uid}
+        if rng is not None and self.join_prob and rng.random() < self.join_prob:
+            next_uid = self._next_utterance(uid, rng)
+            assert self.load is not None  # else there was no next utterance
+            more, next_text = self._read(next_uid, dict(self.load(next_uid)), rng)
+            if (streams.frames + more.frames) / VIDEO_RATE_HZ <= self.join_max_s:
+                _check_same_size(uid, streams, next_uid, more)
+                streams = join(streams, more)
+                text = None if text is None else f"{text} {next_text}"
+                speakers.add(next_uid)
+        out = {name: value for name, value in data.items() if name not in _KNOWN}  # allow_variable_data_keys
+        if streams.times is not None:
+            # without video, words have their times in the sound
+            frames = streams.frames if streams.video is not None else len(streams.speech) // SAMPLES_PER_FRAME
+            rate = {"frames": frames, "feature_rate": self.feature_rate}
+            out["frame_labels"] = frame_labels(streams.times, encode=self._encode, **rate)
+        if streams.video is not None:
+            out["video"] = self._look(streams.video, rng)
+        if streams.speech is not None:
+            out["speech"] = self._mix_noise(speakers, streams.speech, rng)
+        if text is not None:
+            out["text"] = np.array(self._encode(text), dtype=np.int64)
+        return out
+
+    def _read(self, uid: str, data: Mapping, rng: np.random.Generator | None) -> tuple[Streams, str | None]:
+        """What was loaded, checked; with `rng` cut between words and played faster or slower."""
+        video, speech, text = data.get("video"), data.get("speech"), data.get("text")
+        times = self._word_times(uid, data.get("word_times"), text)
         if video is not None:
             video = _checked_video(video)
         if speech is not None:
@@ -126,22 +169,18 @@ class AVSRPreprocessor(AbsPreprocessor):
             check_durations(len(speech), len(video), clip=uid)
         if rng is not None:
             video, speech, times, text = self._cut_and_speed(uid, video, speech, times, text, rng)
-        out = dict(data)  # names that we know nothing of (allow_variable_data_keys) pass through
-        if times is not None:
-            if video is not None:
-                frames = len(video)
-            else:
-                assert speech is not None  # words have their times in one of the two
-                frames = len(speech) // SAMPLES_PER_FRAME
-            rate = {"frames": frames, "feature_rate": self.feature_rate}
-            out["frame_labels"] = frame_labels(times, encode=self._encode, **rate)
-        if video is not None:
-            out["video"] = self._look(video, rng)
-        if speech is not None:
-            out["speech"] = self._mix_noise(uid, speech, rng)
-        if text is not None:
-            out["text"] = np.array(self._encode(text), dtype=np.int64)
-        return out
+        return Streams(video, speech, times), text
+
+    def _next_utterance(self, uid: str, rng: np.random.Generator) -> str:
+        if self.load is None:
+            raise ConfigError(
+                "join_prob needs a data set to choose the next utterance from",
+                found="none",
+                fix="Set join_prob: 0, or give `join_from` yours.",
+            )
+        place = bisect_left(self.utt_ids, uid)
+        near = self.utt_ids[max(0, place - JOIN_REACH) : place + JOIN_REACH + 1]
+        return near[rng.integers(len(near))]
 
     def _generator(self, uid: str) -> np.random.Generator:
         return np.random.default_rng([np.random.randint(2**31), zlib.crc32(uid.encode())])
@@ -184,14 +223,14 @@ class AVSRPreprocessor(AbsPreprocessor):
             video = mask_time(video, masks_per_s=self.time_masks_per_s, max_s=self.time_mask_max_s, rng=rng)
         return np.ascontiguousarray(video)
 
-    def _mix_noise(self, uid: str, speech: np.ndarray, rng) -> np.ndarray:
+    def _mix_noise(self, uids: Container[str], speech: np.ndarray, rng) -> np.ndarray:
         if rng is None or not self.noises or rng.random() >= self.noise_prob:
             return speech
         snr_db = self.noise_snr_db[rng.integers(len(self.noise_snr_db))]
         if snr_db is None:  # not `if not snr_db`: 0 dB is a ratio like any other
             return speech
-        others = [path for key, path in self.noises.items() if key != uid]
-        if not others:  # one clip alone, which is its own set's only sound
+        others = [path for key, path in self.noises.items() if key not in uids]
+        if not others:  # nobody babbles under their own voice, and there is no other
             return speech
         chosen = rng.permutation(len(others))[: self.noise_talkers]
         noise = make_babble([read_wav(others[index]) for index in chosen], len(speech), rng)
@@ -217,6 +256,24 @@ def _checked_video(video: np.ndarray) -> np.ndarray:
     if video.ndim != 3 or video.dtype != np.uint8 or 0 in video.shape:
         raise InputError("the video is no gray clip", found=f"{video.dtype} {video.shape}", expected="uint8 (T, H, W)")
     return video
+
+
+def _check_same_size(uid: str, streams: Streams, next_uid: str, more: Streams) -> None:
+    """Raise for two utterances that no camera could have taken one after the other, or that have other streams."""
+    shapes = [
+        [None if x.video is None else x.video.shape[1:], x.speech is None, x.times is None] for x in (streams, more)
+    ]
+    if shapes[0] != shapes[1]:
+        kinds = [
+            "{} pixels, {}sound, {}word times".format(size, "no " * silent, "no " * untimed)
+            for size, silent, untimed in shapes
+        ]
+        raise DataError(
+            f"utterances {uid!r} and {next_uid!r} cannot be joined",
+            found=" and ".join(kinds),
+            expected="the same streams and sizes in all utterances",
+            fix="Prepare all clips alike, or set join_prob: 0 in preprocessor_conf.",
+        )
 
 
 def _mono(speech: np.ndarray) -> np.ndarray:

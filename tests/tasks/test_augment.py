@@ -6,7 +6,7 @@ import pytest
 from espnet_vivit.corpora.data_dir import WordTime
 from espnet_vivit.errors import InputError
 from espnet_vivit.frontend.presets import visual_preset
-from espnet_vivit.tasks.augment import change_speed, crop, crop_to_words, flip, mask_time
+from espnet_vivit.tasks.augment import Streams, change_speed, crop, crop_to_words, flip, join, mask_time
 
 RESNET, LINEAR = visual_preset("resnet", {}), visual_preset("linear", {"image_size": 44})
 VIVIT = visual_preset("vivit", {"image_size": 96})
@@ -147,3 +147,33 @@ def test_words_are_cut_out_with_their_sound_and_sight(rng):
             assert time.start_s >= -0.021 and time.end_s <= len(cut) / 25 + 0.021  # cut on the nearest frame
         seen.add("".join(time.word for time in kept))
     assert seen == {"ab", "bc", "cd", "abc", "bcd", "abcd"}
+
+
+@pytest.mark.parametrize("off", [-300, 0, 300], ids=lambda n: f"{n} samples")
+def test_what_is_joined_stays_in_step(rng, off):
+    """A mark in picture, sound and word times of the second clip: at one and the same time in both, then and now."""
+    frames, mark = 30, 12
+    streams = []
+    for length in (frames, frames + 5):
+        video = np.zeros((length, 4, 4), dtype=np.uint8)
+        video[mark] = 255
+        speech = np.zeros(length * 640 + off, dtype=np.float32)
+        speech[mark * 640] = 1
+        streams.append(Streams(video, speech, [WordTime(mark / 25, (mark + 1) / 25, f"w{length}")]))
+    joined = join(*streams)
+    assert joined.frames == 2 * frames + 5
+    np.testing.assert_array_equal(joined.video.max(axis=(1, 2)).nonzero()[0], [mark, frames + mark])
+    np.testing.assert_array_equal(joined.speech.nonzero()[0], [mark * 640, (frames + mark) * 640])
+    assert len(joined.speech) == joined.frames * 640 + off and joined.speech.dtype == np.float32
+    assert [(round(t.start_s * 25), t.word) for t in joined.times] == [(mark, "w30"), (frames + mark, "w35")]
+
+
+@pytest.mark.parametrize("missing", ["video", "speech", "times"])
+def test_a_stream_that_neither_has_is_not_invented(missing):
+    one = Streams(np.ones((3, 4, 4), np.uint8), np.ones(1920, np.float32), [WordTime(0, 0.1, "bin")])
+    one = one._replace(**{missing: None})
+    joined = join(one, one)
+    assert getattr(joined, missing) is None
+    assert [field for field in Streams._fields if getattr(joined, field) is not None] == [
+        field for field in Streams._fields if field != missing
+    ]

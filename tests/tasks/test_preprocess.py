@@ -189,6 +189,82 @@ def test_bad_input_names_the_utterance(changes, message):
         build(train=False, preset=preset)("u7", sample(**changes))
 
 
+SECOND = {
+    "frames": 40,
+    "pixels": 48,
+    "text": "red now",
+    "word_times": "0.100:0.300:red 0.900:1.300:now",
+}
+
+
+def joining(load=None, utt_ids=("u2",), **options):
+    preprocessor = build(**{"join_prob": 1.0, **PLAIN, **options})
+    preprocessor.join_from(load or (lambda uid: sample(**SECOND, speech=np.ones(40 * 640))), utt_ids)
+    return preprocessor
+
+
+def test_a_joined_utterance_is_both_behind_one_another():
+    first, second = sample(), sample(**SECOND, speech=np.ones(40 * 640))
+    out = joining()("u1", first)
+    np.testing.assert_array_equal(out["video"], np.concatenate([first["video"], second["video"]]))
+    np.testing.assert_array_equal(out["speech"][50 * 640 :], 1)
+    assert [TOKENS[token] for token in out["text"]] == ["bin", "blue", "red", "now"]
+    spoken = {TOKENS[token]: (np.flatnonzero(out["frame_labels"] == token) + 0.5) / 25 for token in out["text"]}
+    assert spoken["red"].min() == pytest.approx(2.1, abs=0.021)
+    assert spoken["now"].max() == pytest.approx(3.3, abs=0.041)
+
+
+def test_utterances_too_long_together_stay_apart():
+    assert len(joining(join_max_s=3.6)("u1", sample())["video"]) == 90
+    assert len(joining(join_max_s=3.5)("u1", sample())["video"]) == 50
+
+
+def test_what_follows_is_a_neighbour_by_its_id():
+    """Ids begin with the speaker, so that few joined clips change the face."""
+    ids = [f"s{speaker}-{number:03d}" for speaker in range(9) for number in range(100)]
+    asked = set()
+
+    def load(uid):
+        asked.add(uid)
+        return sample(**SECOND, speech=np.ones(40 * 640))
+
+    preprocessor = joining(load, ids[::-1])
+    for _ in range(600):
+        preprocessor("s4-050", sample())
+    assert len(asked) > 80 and {uid.split("-")[0] for uid in asked} <= {"s4", "s5"}
+
+
+def test_joining_happens_about_as_often_as_asked_and_never_in_evaluation():
+    lengths = [len(joining(join_prob=0.3)("u1", sample())["video"]) for _ in range(400)]
+    assert 80 < lengths.count(90) < 160 and lengths.count(90) + lengths.count(50) == 400
+    evaluated = build(train=False, join_prob=1.0)
+    evaluated.join_from(lambda uid: sample(**SECOND), ["u2"])
+    assert len(evaluated("u1", sample())["video"]) == 50
+
+
+def test_nobody_babbles_under_an_utterance_that_was_joined(noise_scp, monkeypatch):
+    heard = []
+    monkeypatch.setattr("espnet_vivit.tasks.preprocess.read_wav", lambda path: heard.append(path) or np.ones(100))
+    preprocessor = joining(utt_ids=["n2"], noise_scp=noise_scp, noise_snr_db=[0])
+    for _ in range(20):
+        preprocessor("n1", sample())
+    assert {path.rsplit("/", 1)[-1] for path in heard} == {"n3.wav"}
+
+
+def test_clips_that_no_camera_took_in_one_are_not_joined():
+    with pytest.raises(
+        DataError, match=r"'u1' and 'u2' cannot be joined: found \(48, 48\).*and \(44, 44\).*join_prob: 0"
+    ):
+        joining(lambda uid: sample(**{**SECOND, "pixels": 44}, speech=np.ones(40 * 640)))("u1", sample())
+    with pytest.raises(DataError, match=r"cannot be joined.*no sound"):
+        joining(lambda uid: sample(**SECOND, speech=None))("u1", sample())
+
+
+def test_joining_needs_a_data_set():
+    with pytest.raises(ConfigError, match="join_prob needs a data set"):
+        build(join_prob=1.0)("u1", sample())
+
+
 def test_cutting_at_words_without_word_times_is_refused():
     with pytest.raises(ConfigError, match="word_crop_prob cuts clips between words"):
         build(word_crop_prob=1.0)("u1", sample(word_times=None))
