@@ -3,10 +3,12 @@
 PyTorch's float32 products go through MKL, which arranges the weight anew in every call and leaves part of what AMD's
 processors can do unused. oneDNN takes a weight that was arranged once, and applies the GELU while the result is still
 in the cache. The same numbers up to rounding; the price is a second copy of the weights in memory. The operators are
-those that `torch.compile` puts into frozen graphs (torch/_inductor/fx_passes/mkldnn_fusion.py), on x86 for bfloat16
-alone.
+those that `torch.compile` puts into graphs whose weights are frozen (torch/_inductor/fx_passes/mkldnn_fusion.py), on
+x86 for bfloat16 alone.
 """
 
+import itertools
+import weakref
 from typing import Any
 
 import torch
@@ -25,11 +27,13 @@ _DTYPES = (torch.float32, torch.bfloat16)
 class PackedLayers:
     """`layers(vivit, hidden)`: all layers of `vivit` over tokens (W, N, D), before the last norm.
 
-    Weights are packed at the first call, and again after they have changed. Copies of the object start unpacked.
+    `refresh(vivit)` packs the weights, and packs them again when they have changed; it comes before each pass. Passes
+    compiled by `torch.compile` use what it has packed last. Copies of the object start unpacked.
     """
 
     def __init__(self):
-        self._versions, self._weights = None, []
+        self._versions = None
+        self._keys: list[dict[str, int]] = []  # of each layer's packed weights in _PACKED, by the linear layer's name
 
     def __deepcopy__(self, memo) -> "PackedLayers":
         return PackedLayers()
@@ -37,24 +41,42 @@ class PackedLayers:
     def __reduce__(self):
         return PackedLayers, ()
 
+    def refresh(self, vivit: VivitModel) -> None:
+        """Nothing is done in training, or while the weights are what they were."""
+        if vivit.training or torch.is_grad_enabled():
+            return
+        versions = [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in vivit.layers.parameters()]
+        if versions == self._versions:
+            return
+        for number, layer in enumerate(vivit.layers):
+            _check_plain(number, layer)  # adapters may have come since
+        if not self._keys:
+            self._keys = [{name: next(_numbers) for name in _linears(layer)} for layer in vivit.layers]
+            weakref.finalize(self, _forget, [key for keys in self._keys for key in keys.values()])
+        for keys, layer in zip(self._keys, vivit.layers, strict=True):
+            _PACKED.update({keys[name]: _packed(linear) for name, linear in _linears(layer).items()})
+        self._versions = versions
+
     def can_take(self, vivit: VivitModel, hidden: torch.Tensor) -> bool:
         """Whether this pass is inference in a dtype and on a device that the packed weights are for."""
-        if torch.compiler.is_compiling():  # packed weights have no place in a graph
-            return False
         plain = hidden.device.type == "cpu" and hidden.dtype in _DTYPES and hidden.dtype == vivit.dtype
         return plain and not (vivit.training or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"))
 
     def __call__(self, vivit: VivitModel, hidden: torch.Tensor) -> torch.Tensor:
-        versions = [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in vivit.layers.parameters()]
-        if versions != self._versions:
-            for number, layer in enumerate(vivit.layers):
-                _check_plain(number, layer)  # adapters may have come since
-            self._weights = [{name: _packed(part) for name, part in _linears(layer).items()} for layer in vivit.layers]
-            self._versions = versions
         gelu = _GELU[vivit.config.hidden_act]
-        for layer, weights in zip(vivit.layers, self._weights, strict=True):
-            hidden = _layer(layer, weights, gelu, hidden)
+        for layer, keys in zip(vivit.layers, self._keys, strict=True):
+            hidden = _layer(layer, keys, gelu, hidden)
         return hidden
+
+
+# Graphs hold numbers, but no tensors in oneDNN's order; and so weights can change without another compilation.
+_PACKED: dict[int, torch.Tensor] = {}
+_numbers = itertools.count()
+
+
+def _forget(keys: list[int]) -> None:
+    for key in keys:
+        _PACKED.pop(key, None)
 
 
 def check_packable(vivit: VivitModel) -> None:
@@ -96,19 +118,32 @@ def _packed(linear: nn.Linear) -> torch.Tensor:
     return torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), None)
 
 
-def _linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, gelu: str | None = None) -> torch.Tensor:
-    """x (W, N, D) times a packed weight, plus bias, then GELU if one is named."""
+def _linear(x: torch.Tensor, key: int, bias: torch.Tensor | None, gelu: str | None = None) -> torch.Tensor:
+    """x (W, N, D) times the weight packed under `key`, plus bias, then GELU if one is named."""
     if gelu is None:
-        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu", [], gelu)
+        return torch.ops.mkldnn._linear_pointwise(x, _PACKED[key], bias, "none", [], "")
+    return torch.ops.mkldnn._linear_pointwise(x, _PACKED[key], bias, "gelu", [], gelu)
 
 
-def _layer(layer: VivitLayer, weights: dict[str, torch.Tensor], gelu: str, hidden: torch.Tensor) -> torch.Tensor:
+@torch.library.custom_op("espnet_vivit::packed_linear", mutates_args=())
+def _linear_in_graph(x: torch.Tensor, key: int, size: int, bias: torch.Tensor | None, gelu: str | None) -> torch.Tensor:
+    """`_linear` as one node of a graph; the result is (W, N, `size`)."""
+    return _linear(x, key, bias, gelu)
+
+
+@_linear_in_graph.register_fake
+def _(x, key, size, bias, gelu):
+    return x.new_empty(*x.shape[:-1], size)
+
+
+def _layer(layer: VivitLayer, keys: dict[str, int], gelu: str, hidden: torch.Tensor) -> torch.Tensor:
     """What `VivitLayer.forward` computes in evaluation mode, (W, N, D) -> (W, N, D)."""
     attention, part = layer.attention, _linears(layer)
 
     def linear(name: str, x: torch.Tensor, gelu: str | None = None) -> torch.Tensor:
-        return _linear(x, weights[name], part[name].bias, gelu)
+        if torch.compiler.is_compiling():
+            return _linear_in_graph(x, keys[name], part[name].out_features, part[name].bias, gelu)
+        return _linear(x, keys[name], part[name].bias, gelu)
 
     x = layer.layernorm_before(hidden)
     q, k, v = (

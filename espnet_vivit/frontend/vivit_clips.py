@@ -18,7 +18,6 @@ from espnet_vivit.frontend.feature_cache import FeatureCache, Fingerprint
 from espnet_vivit.frontend.feature_rate import at_least_one, check_feature_rate, steps_at_rate
 from espnet_vivit.frontend.frame_adjust import FRAME_ADJUSTS, Finish, Tower, sampled_steps, window_steps
 from espnet_vivit.frontend.frame_adjust_graph import PaddedClips, has_tail, sampled_in_graph, windowed_in_graph
-from espnet_vivit.frontend.frozen_graph import compile_frozen
 from espnet_vivit.frontend.masking import check_video, zero_padding
 from espnet_vivit.frontend.packed_layers import PackedLayers, check_packable
 from espnet_vivit.frontend.presets import VisualPreset
@@ -122,26 +121,23 @@ class VivitEncoder(nn.Module):
             self.vivit.eval()
         return self
 
-    def compile_tower(self, *, freeze_weights: bool = False, **options: Any) -> "VivitEncoder":
+    def compile_tower(self, **options: Any) -> "VivitEncoder":
         """Let `torch.compile(..., fullgraph=True, **options)` make one kernel graph of each pass through the tower.
 
         What surrounds it stays as it is, so that still only windows of the clips themselves are computed: for ragged
-        batches cheaper than compiling the whole encoder, whose graph computes padding too.
-
-        freeze_weights: graphs made without gradients hold the weights as constants, packed for the products. Faster on
-        a CPU, for a second copy in memory; later changes of the weights are not seen.
+        batches cheaper than compiling the whole encoder, whose graph computes padding too. After `pack_weights`, the
+        graphs of inference on a CPU use the packed weights.
         """
-        compiler = compile_frozen if freeze_weights else torch.compile
-        self._tower_steps = compiler(tower_steps, fullgraph=True, **options)
+        self._tower_steps = torch.compile(tower_steps, fullgraph=True, **options)
         return self
 
     def pack_weights(self) -> "VivitEncoder":
         """Let inference on the CPU use a second copy of the tower's weights, in the order that oneDNN reads.
 
         The same features faster, in float32 and bfloat16, for twice the memory of the tower's weights. Training and
-        graphs (`torch.compile`, export) go on as before. Weights that change are packed anew, unless they are changed
-        behind autograd's back (`parameter.data.add_`): then call this again. Hooks on the library's layers do not see
-        passes with packed weights.
+        graphs of the whole encoder (`torch.compile(encoder)`, export) go on as before. Weights that change are packed
+        anew, unless they are changed behind autograd's back (`parameter.data.add_`): then call this again. Hooks on
+        the library's layers do not see passes with packed weights.
 
         Raises ConfigError where the tower or the machine is not fit for it.
         """
@@ -235,8 +231,11 @@ class VivitEncoder(nn.Module):
 
     def _encode(self, windows: torch.Tensor, own: torch.Tensor | None = None) -> torch.Tensor:
         """Windows (W, C, n, H, W'), n frames -> pooled steps (W, n / 2, hidden); `own` as in `tower_tokens`."""
+        packed = None if torch.compiler.is_compiling() else self._packed  # no graph can see that weights have changed
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            return self._tower_steps(self.vivit, windows, self.pixel_affine, self.temporal_pooling, own, self._packed)
+            if packed is not None:
+                packed.refresh(self.vivit)
+            return self._tower_steps(self.vivit, windows, self.pixel_affine, self.temporal_pooling, own, packed)
 
     def _warn_of_thinning(self, longest: int) -> None:
         if longest > self.num_frames and not self._warned_of_thinning:

@@ -1,6 +1,7 @@
 """Packed weights must change nothing but the time: the oracle is the same tower without them."""
 
 import copy
+import gc
 import pickle
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from torch import nn
 
 from espnet_vivit.errors import ConfigError
+from espnet_vivit.frontend import packed_layers
 from espnet_vivit.frontend.packed_layers import PackedLayers
 from tests.tiny import WINDOW, raw_clip, tiny_vivit
 
@@ -126,6 +128,68 @@ def test_autocast_and_graphs_are_left_as_they_are(where):
         assert torch.equal(run(video, lengths)[0], expected)
 
 
+def recorded(graphs: list):
+    """A backend of `torch.compile` that runs graphs as they are, and keeps them."""
+
+    def backend(graph, _):
+        graphs.append(str(graph.code))
+        return graph
+
+    return backend
+
+
+def test_a_compiled_tower_uses_them_and_sees_weights_change_without_another_graph():
+    encoder, graphs = windowed(), []
+    clip = raw_clip(WINDOW)[None]
+    with torch.no_grad():
+        expected = encoder(clip)
+        encoder.pack_weights().compile_tower(backend=recorded(graphs))
+        assert_same(encoder(clip), expected)
+        assert graphs[0].count("espnet_vivit.packed_linear") == 6 * len(encoder.vivit.layers)
+        change_in_place(encoder)
+        plain = windowed()
+        plain.load_state_dict(encoder.state_dict())
+        changed = plain(clip)
+        assert not torch.allclose(changed, expected, atol=1e-3)
+        assert_same(encoder(clip), changed)
+    assert len(graphs) == 1
+
+
+def test_a_compiled_tower_trains_without_them():
+    encoder, graphs = windowed(config={"num_hidden_layers": 1}).train(), []
+    clip = raw_clip(WINDOW)[None]
+    encoder(clip).square().sum().backward()
+    expected = encoder.vivit.layers[0].mlp.fc1.weight.grad.clone()
+    encoder.zero_grad()
+    encoder.pack_weights().compile_tower(backend=recorded(graphs))
+    encoder(clip).square().sum().backward()
+    assert_same(encoder.vivit.layers[0].mlp.fc1.weight.grad, expected)
+    assert graphs and "packed_linear" not in graphs[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_what_the_compiler_makes_of_packed_weights_answers_as_before(dtype):
+    """Inductor, the compiler itself: needs a C++ compiler."""
+    encoder = windowed().to(dtype)
+    video, lengths = ragged()
+    with torch.no_grad():
+        expected = encoder(video, lengths)[0]
+        encoder.pack_weights().compile_tower()
+        assert_same(encoder(video, lengths)[0], expected, TOLERANCE if dtype == torch.float32 else 0.1)
+
+
+def test_a_tower_that_is_gone_leaves_no_weights_behind():
+    encoder = windowed().pack_weights()
+    before = set(packed_layers._PACKED)
+    with torch.no_grad():
+        encoder(*ragged())
+    assert len(set(packed_layers._PACKED) - before) == 6 * len(encoder.vivit.layers)
+    del encoder
+    gc.collect()
+    assert set(packed_layers._PACKED) == before
+
+
 @pytest.mark.parametrize("again", [copy.deepcopy, lambda encoder: pickle.loads(pickle.dumps(encoder))])
 def test_copies_pack_their_own_weights(again):
     encoder = windowed().pack_weights()
@@ -193,5 +257,6 @@ def test_hidden_states_of_short_windows_are_taken_too():
         for layer in encoder.vivit.layers:
             expected = layer(expected)
         kept = hidden.clone()
+        layers.refresh(encoder.vivit)
         assert_same(layers(encoder.vivit, hidden), expected)
     assert torch.equal(hidden, kept), "the input was written to"
