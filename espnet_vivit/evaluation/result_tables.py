@@ -7,7 +7,6 @@ from pathlib import Path
 from espnet_vivit.evaluation.decode_timing import TIMING, read_timing
 from espnet_vivit.evaluation.decoded import CLEAN, CONTROLS, Result
 from espnet_vivit.evaluation.error_breakdown import CLASSES, by_class
-from espnet_vivit.evaluation.training_log import TrainingHistory
 
 
 def table(results: Sequence[Result], chance: dict[str, float]) -> str:
@@ -71,47 +70,6 @@ def notes(results: Sequence[Result]) -> list[str]:
         if result.score.collapse and result.condition not in CONTROLS.values():  # black videos all look alike
             found.append(f"{where}: {result.score.collapse}")
     return found
-
-
-def comparison(
-    entries: Sequence[tuple[str, str, TrainingHistory, Sequence[Result]]], *, seed: int, resamples: int
-) -> str:
-    """One row per (experiment, vision encoder, training, results): WER with interval of every clean row, in percent.
-
-    Below, the first experiment against each other one on the same utterances, as paired bootstrap.
-    """
-    columns = list(dict.fromkeys((r.test_set, r.modality) for *_, rs in entries for r in rs if r.condition == CLEAN))
-    rows = [
-        ("experiment", "vision encoder", "epochs", "minutes", *(f"{name} {modality}" for name, modality in columns))
-    ]
-    for name, encoder, history, results in entries:
-        clean = {(r.test_set, r.modality): r for r in results if r.condition == CLEAN}
-        rates = (_rate_with_interval(clean[column]) if column in clean else "" for column in columns)
-        rows.append((name, encoder, str(history.epochs), f"{history.seconds / 60:.1f}", *rates))
-    parts = ["## Comparison, WER % on clean input", align_table(rows, right_from=2)]
-    (first, *_, reference), *others = entries
-    pairs = [
-        f"- {', '.join(row)}: {first} against {name}: {difference}"
-        for name, *_, results in others
-        for row, difference in _paired(reference, results, seed=seed, resamples=resamples)
-    ]
-    if pairs:
-        parts += ["Paired bootstrap over the utterances, 95 % intervals:", "\n".join(pairs)]
-    return "\n\n".join(parts) + "\n"
-
-
-def _paired(ours: Sequence[Result], theirs: Sequence[Result], *, seed: int, resamples: int):
-    """((test set, modality, condition), Comparison) of each row that both have, of the same utterances."""
-    found = {(r.test_set, r.modality, r.condition): r.score for r in theirs}
-    for result in ours:
-        row = (result.test_set, result.modality, result.condition)
-        if row in found and found[row].references == result.score.references:
-            yield row, result.score.compare(found[row], seed=seed, resamples=resamples)
-
-
-def _rate_with_interval(result: Result) -> str:
-    low, high = result.interval.low, result.interval.high
-    return f"{100 * result.score.wer:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def cost_lines(experiment: Path) -> list[str]:

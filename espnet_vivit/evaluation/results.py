@@ -9,8 +9,8 @@ says decoded.py); without `--inference_tag`, every decode folder. Each gets `sco
 `espnet_vivit.score` writes. A section stands between markers that name the experiment and replaces its predecessor in
 the file; other sections stay. It is printed as well. `--corpus` asks
 `espnet_vivit.corpora.<corpus>_grammar.chance_wer(texts)` for the chance level of each test set. Several experiments
-after `--exp` give a section each and one that compares them. Exit codes: 0 written (a check that failed says NO),
-1 an error, 2 with `--strict` if a check failed.
+after `--exp` give a section each and one that compares them; of those that differ in their seed only, the means. Exit
+codes: 0 written (a check that failed says NO), 1 an error, 2 with `--strict` if a check failed.
 """
 
 import argparse
@@ -23,13 +23,13 @@ from espnet_vivit.bootstrap import RESAMPLES
 from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.error_rates import MISSING_POLICIES
 from espnet_vivit.errors import ConfigError, DataError, EspnetVivitError, unknown_name
+from espnet_vivit.evaluation.comparison import Trained, comparison
 from espnet_vivit.evaluation.decoded import Result, collect
 from espnet_vivit.evaluation.provenance import provenance, training_config
 from espnet_vivit.evaluation.result_checks import Check, Target, check_controls, check_fusion, check_targets
 from espnet_vivit.evaluation.result_tables import (
     align_table,
     class_table,
-    comparison,
     cost_lines,
     notes,
     speed_lines,
@@ -134,7 +134,7 @@ def write_results(options: argparse.Namespace) -> bool:
     compared, all_hold = [], True
     for experiment in options.exp:
         history = read_training_history(experiment)
-        encoder = str(training_config(experiment).get("vision_encoder"))
+        config = training_config(experiment)
         for decode_dir in find_decode_dirs(experiment, options.inference_tag):
             results = collect(decode_dir, options.data, missing=options.missing, **drawing)
             chance = chance_levels(results, corpus=options.corpus, chance_wer=options.chance_wer)
@@ -148,7 +148,7 @@ def write_results(options: argparse.Namespace) -> bool:
             text = section(title, results, chance=chance, checks=checks, origin=origin)
             replace_section(options.out, f"{experiment.name}/{decode_dir.name}", text)
             sys.stdout.write(text)
-            compared.append((experiment.name, encoder, history, results))
+            compared.append(Trained(experiment.name, config, history, results))
             all_hold = all_hold and all(check.holds for check in checks)
     if len(options.exp) > 1:
         text = comparison(compared, **drawing)

@@ -54,10 +54,12 @@ def write_text(path, transcripts) -> None:
     path.write_text("".join(f"{utt} {' '.join(words)}\n" for utt, words in transcripts.items()))
 
 
-def write_training(exp, vision_encoder: str) -> None:
+def write_training(exp, vision_encoder: str, *, seed: int = 2024) -> None:
     phase = {"loss": 1.0, "time": datetime.timedelta(seconds=45)}
     torch.save({"reporter": {"stats": {1: {"train": phase, "valid": phase}}, "epoch": 1}}, exp / "checkpoint.pth")
-    (exp / "config.yaml").write_text(yaml.safe_dump({"seed": 2024, "vision_encoder": vision_encoder}))
+    (exp / "config.yaml").write_text(
+        yaml.safe_dump({"seed": seed, "output_dir": str(exp), "vision_encoder": vision_encoder})
+    )
 
 
 def run(*more: str) -> int:
@@ -158,13 +160,42 @@ def test_experiments_are_compared_in_one_table(recipe):
     assert run("--exp", "exp/avsr_vivit", "exp/avsr_resnet") == 0
     markdown = (recipe / "RESULTS.md").read_text()
     compared = markdown[markdown.index("## Comparison") :]
-    assert cells(compared, "avsr_resnet", "resnet", "1", "1.5")[5] == ""  # audio was not decoded
+    assert cells(compared, "avsr_resnet", "resnet", "2024", "1", "1.5")[6] == ""  # audio was not decoded
     assert "0.0 [0.0, 0.0]" in cells(compared, "avsr_resnet")
     assert cells(compared, "avsr_vivit")[1] == "vivit"
     (line,) = [line for line in compared.splitlines() if line.startswith("- ")]  # the only row that both have
     wer = cells(markdown[: markdown.index("## avsr_resnet")], "test_seen", "video", "clean")[8]
     start = f"- test_seen, video, clean: avsr_vivit against avsr_resnet: WER {float(wer):.1f}"
     assert line.startswith(start) and "difference +" in line and "inf" not in line
+
+
+def test_experiments_that_differ_in_their_seed_are_compared_as_means(recipe):
+    """Oracle: jiwer's rates, averaged by hand."""
+    rng = np.random.default_rng(8)
+    lines = (recipe / "dump/raw/test_seen/text").read_text().splitlines()
+    references = {line.split()[0]: line.split()[1:] for line in lines}
+    rates = {}
+    for name, encoder, seed, rate in (("vivit1", "vivit", 1, 0.3), ("resnet", "resnet", 2024, 0.5)):
+        exp = recipe / f"exp/avsr_{name}"
+        wrong = {utt: [f"{w}x" if rng.random() < rate else w for w in words] for utt, words in references.items()}
+        write_text(exp / "decode_beam/test_seen_video/1best_recog/text", wrong)
+        write_training(exp, encoder, seed=seed)
+    assert run("--exp", "exp/avsr_vivit", "exp/avsr_vivit1", "exp/avsr_resnet") == 0
+    for name in ("vivit", "vivit1", "resnet"):
+        found = (recipe / f"exp/avsr_{name}/decode_beam/test_seen_video/1best_recog/text").read_text().splitlines()
+        said = {line.split()[0]: " ".join(line.split()[1:]) for line in found}
+        rates[name] = 100 * jiwer.wer([" ".join(w) for w in references.values()], [said[utt] for utt in references])
+    markdown = (recipe / "RESULTS.md").read_text()
+    compared = markdown[markdown.index("## Comparison") :]
+    both = [rates["vivit"], rates["vivit1"]]
+    mean = sum(both) / 2
+    table = compared[compared.index("mean over seeds") :]
+    row = cells(table, "avsr_vivit", "2024, 1")
+    assert row[3] == f"{mean:.1f}, {min(both):.1f} – {max(both):.1f}"
+    assert cells(table, "avsr_resnet", "2024")[3] == f"{rates['resnet']:.1f}"
+    (line,) = [line for line in compared.splitlines() if line.startswith("- ")]
+    start = "- test_seen, video, clean: avsr_vivit (2 seeds) against avsr_resnet: "
+    assert line.startswith(f"{start}WER {mean:.2f} % vs {rates['resnet']:.2f} %")
 
 
 def test_wrong_words_are_counted_by_class(recipe):
