@@ -47,7 +47,8 @@ class AVSRPreprocessor(AbsPreprocessor):
         speed_prob, speed_range: how often a clip is played faster or slower, and between which speeds.
         word_crop_prob, word_crop_min: how often only a run of words is kept, at least how many (needs word_times).
         join_prob, join_max_s: how often another utterance follows in the same clip, and how long both may be together.
-            What learns from single sentences only stops at the end of the first when it reads a recording.
+            What learns from single sentences only stops at the end of the first when it reads a recording. Batches are
+            filled by the lengths of single utterances: leave room in memory.
         noise_scp: sounds to mix in (a `wav.scp`; that of the training set makes babble of it).
         noise_prob, noise_snr_db: how often, and the ratios in dB to choose from; null among them is clean.
         noise_talkers: how many entries of `noise_scp` speak at once: 1 for recorded noise, 6 or more for babble; where
