@@ -8,12 +8,14 @@ import json
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from espnet_vivit.decode.options import SearchOptions
 from espnet_vivit.errors import DataError, WeightsError, no_model
 from espnet_vivit.package import CONFIG, RELIABILITY, WEIGHTS, Package, is_package
-from espnet_vivit.package_language import LanguageModels
+from espnet_vivit.package_decoding import Decoding
 from espnet_vivit.release.package_archive import extract, is_archive
 from espnet_vivit.tasks.options import read_config
 from espnet_vivit.training_facts import TrainingFacts, training_facts
@@ -24,7 +26,7 @@ _ESPNET_META = "meta.yaml"
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """`reliability` is what `espnet-vivit calibrate` wrote, `language` what only packages have.
+    """`reliability` is what `espnet-vivit calibrate` wrote, `decoding` what only packages have.
 
     The files of an archive go when this object does.
     """
@@ -35,7 +37,24 @@ class ModelFiles:
     facts: TrainingFacts
     reliability: dict | None
     _extracted: tempfile.TemporaryDirectory | Package | None = field(default=None, repr=False)
-    language: LanguageModels = field(default_factory=LanguageModels)
+    decoding: Decoding = field(default_factory=Decoding)
+
+    def decoding_arguments(
+        self, asked: SearchOptions, *, lm_weight: float | None = None, ngram_weight: float | None = None
+    ) -> dict[str, Any]:
+        """Of `Speech2Text`: the model and how to decode with it; what is not asked for is as the package says."""
+        language = self.decoding.language
+        return {
+            "asr_train_config": self.config,
+            "asr_model_file": self.weights,
+            "bpemodel": None if self.bpemodel is None else str(self.bpemodel),
+            "lm_train_config": language.lm_config,
+            "lm_file": language.lm_file,
+            "lm_weight": language.lm_weight if lm_weight is None else lm_weight,
+            "ngram_file": language.ngram_file,
+            "ngram_weight": language.ngram_weight if ngram_weight is None else ngram_weight,
+            **asked.or_else(self.decoding.search).stated(),
+        }
 
 
 def open_model(path: str | Path, *, weights: str | None = None) -> ModelFiles:
@@ -64,7 +83,7 @@ def open_model(path: str | Path, *, weights: str | None = None) -> ModelFiles:
 def _package(package: Package) -> ModelFiles:
     config, weights = package.folder / CONFIG, package.folder / WEIGHTS
     known = (package.facts, package.reliability)
-    return ModelFiles(config, weights, package.bpemodel, *known, package, package.language)
+    return ModelFiles(config, weights, package.bpemodel, *known, package, package.decoding)
 
 
 def _experiment(folder: Path, weights: str | None) -> ModelFiles:

@@ -7,6 +7,7 @@
     preprocessor_config.json   rates, mouth size, crop and normalisation
     [reliability.json]         from which confidence on its words can be believed (`espnet-vivit calibrate`)
     [lm.safetensors …]         the language models that it was decoded with (package_language.py)
+    [decoding.json]            their weights, and the options of the search (package_decoding.py)
     README.md                  a model card
 
 `espnet-vivit pack` writes it (pack.py). Loading needs no network and runs nothing from the package: every hash is
@@ -25,8 +26,9 @@ from pathlib import Path
 
 from espnet_vivit.errors import ConfigError, DataError, WeightsError, unknown_name
 from espnet_vivit.frontend.presets import trained_preset
-from espnet_vivit.package_language import DECODING, LanguageModels, read_language
+from espnet_vivit.package_decoding import DECODING, Decoding, search_options
 from espnet_vivit.package_language import FILES as LANGUAGE_FILES
+from espnet_vivit.package_language import read_language
 from espnet_vivit.release.package_archive import extract, is_archive, write_zip
 from espnet_vivit.training_facts import TrainingFacts
 from espnet_vivit.units import AUDIO_RATE_HZ, VIDEO_RATE_HZ
@@ -36,7 +38,7 @@ FORMAT, FORMAT_VERSION = "espnet_vivit package", 1
 INFO, WEIGHTS, CONFIG, TOKENS, BPE_MODEL = "package.json", "model.safetensors", "config.yaml", "tokens.txt", "bpe.model"
 PREPROCESSOR, RELIABILITY, CARD = "preprocessor_config.json", "reliability.json", "README.md"
 NEEDED = (WEIGHTS, CONFIG, TOKENS, PREPROCESSOR, CARD)
-FILES = (*NEEDED, BPE_MODEL, RELIABILITY, "LICENSE", *LANGUAGE_FILES)
+FILES = (*NEEDED, BPE_MODEL, RELIABILITY, "LICENSE", DECODING, *LANGUAGE_FILES)
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -96,7 +98,7 @@ class Package:
                 raise DataError(f"{folder / name} was altered or damaged", found=f"SHA-256 {found}", expected=expected)
         _check_config(folder)
         package = cls(folder, info, _read_json(folder / PREPROCESSOR), extracted)
-        _ = package.language  # refuses half of one
+        _ = package.decoding  # refuses half a language model
         return package
 
     def load_model(self, *, device: str = "cpu"):
@@ -122,10 +124,11 @@ class Package:
         return _read_json(self.folder / RELIABILITY) if RELIABILITY in self.info["files"] else None
 
     @property
-    def language(self) -> LanguageModels:
-        """The language models that it was decoded with."""
-        files = self.info["files"]
-        return read_language(self.folder, files, _read_json(self.folder / DECODING) if DECODING in files else {})
+    def decoding(self) -> Decoding:
+        """The language models and the options that it was decoded with, as far as it says."""
+        files, path = self.info["files"], self.folder / DECODING
+        said = _read_json(path) if DECODING in files else {}
+        return Decoding(read_language(self.folder, files, said), search_options(said, source=path))
 
     def save_pretrained(self, out: str | Path) -> Path:
         """Copy the package to `out`: a folder, or one file if the name ends in .zip. Returns the path."""

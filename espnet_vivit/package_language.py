@@ -2,14 +2,11 @@
 
     lm.safetensors, lm_config.yaml    ESPnet's neural language model, as espnet_vivit.bin.avsr_lm trains it
     ngram.arpa                        an n-gram model, as text
-    decoding.json                     {"lm_weight": …, "ngram_weight": …} of those that are there
 
-In: the options that avsr_inference had, or such files. Out: `LanguageModels`. Nothing in the files is run.
+Their weights are in decoding.json (package_decoding.py). Nothing in the files is run.
 """
 
 import gzip
-import json
-import shlex
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,8 +16,8 @@ import yaml
 
 from espnet_vivit.errors import DataError
 
-LM_WEIGHTS, LM_CONFIG, NGRAM, DECODING = "lm.safetensors", "lm_config.yaml", "ngram.arpa", "decoding.json"
-FILES = (LM_WEIGHTS, LM_CONFIG, NGRAM, DECODING)
+LM_WEIGHTS, LM_CONFIG, NGRAM = "lm.safetensors", "lm_config.yaml", "ngram.arpa"
+FILES = (LM_WEIGHTS, LM_CONFIG, NGRAM)
 
 
 @dataclass(frozen=True)
@@ -39,25 +36,8 @@ class LanguageModels:
         return " and ".join(parts) or "none"
 
 
-def decoded_with(options: str) -> LanguageModels:
-    """The language models among the options of avsr_inference, written as one would in a shell; its YAML counts."""
-    from espnet_vivit.bin.avsr_inference import get_parser
-
-    args = get_parser().parse_args(shlex.split(options))
-    lm = args.lm_file if args.lm_weight != 0 else None
-    ngram = args.ngram_file if args.ngram_weight != 0 else None
-    return LanguageModels(
-        lm_config=None if lm is None else Path(args.lm_train_config or Path(lm).parent / "config.yaml"),
-        lm_file=None if lm is None else Path(lm),
-        lm_weight=0.0 if lm is None else args.lm_weight,
-        ngram_file=None if ngram is None else Path(ngram),
-        ngram_weight=0.0 if ngram is None else args.ngram_weight,
-    )
-
-
 def write_language(folder: Path, models: LanguageModels, token_list: Sequence[str]) -> None:
     """Write the files of those that are there. Raises ConfigError, DataError or WeightsError if one does not fit."""
-    weights = {}
     if models.lm_file is not None:
         from safetensors.torch import save_file
 
@@ -70,7 +50,6 @@ def write_language(folder: Path, models: LanguageModels, token_list: Sequence[st
         config = read_config(models.lm_config)
         config = {key: config[key] for key in BUILT_FROM if key in config}
         (folder / LM_CONFIG).write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
-        weights["lm_weight"] = models.lm_weight
     if models.ngram_file is not None:
         from espnet_vivit.decode.ngram import NgramScorer, read_arpa
 
@@ -78,9 +57,6 @@ def write_language(folder: Path, models: LanguageModels, token_list: Sequence[st
         opened = gzip.open(models.ngram_file) if models.ngram_file.suffix == ".gz" else open(models.ngram_file, "rb")
         with opened as source, open(folder / NGRAM, "wb") as copy:
             shutil.copyfileobj(source, copy)
-        weights["ngram_weight"] = models.ngram_weight
-    if weights:
-        (folder / DECODING).write_text(json.dumps(weights) + "\n", encoding="utf-8")
 
 
 def read_language(folder: Path, files: Collection[str], weights: Mapping) -> LanguageModels:

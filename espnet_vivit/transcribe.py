@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from espnet_vivit.command_parser import CommandParser
+from espnet_vivit.decode.options import SEARCHES
 from espnet_vivit.errors import ConfigError, EspnetVivitError, MediaError, no_model, unknown_name
 from espnet_vivit.whole_file import check_writable, make_folder
 
@@ -53,7 +54,9 @@ class Transcriber:
             what the model says itself, and if it says nothing, all of them.
         longest_piece_s: bound of a piece; None: 1.6 times the longest clip of the training, from 4 to 12 s; 5 s where
             that is not known.
-        search, beam_size, ctc_weight, nbest: as in `Speech2Text`; ctc_weight None fits the model's branches.
+        search, beam_size, ctc_weight: as in `Speech2Text`; None: as a package says that its model was decoded; if it
+            does not, a beam of 10 hypotheses and a ctc_weight that fits the model's branches.
+        nbest: how many transcripts of a piece are kept.
         lm_weight, ngram_weight: of the language models in a package; None: as it says, 0: without.
         min_confidence: pieces below are unclear; 0 believes everything. None: as calibrated, or 0.5.
 
@@ -72,8 +75,8 @@ class Transcriber:
         mouth_size: int | None = None,
         mouth_view: int | None = None,
         longest_piece_s: float | None = None,
-        search: str = "beam",
-        beam_size: int = 10,
+        search: str | None = None,
+        beam_size: int | None = None,
         ctc_weight: float | None = None,
         lm_weight: float | None = None,
         ngram_weight: float | None = None,
@@ -275,28 +278,30 @@ def get_parser() -> argparse.ArgumentParser:
         prog="espnet-vivit transcribe",
         description="Read speech from video files, their sound, or both.",
         epilog="example: espnet-vivit transcribe talk.mp4 --model exp/avsr_train --output txt,srt",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="any media file that FFmpeg reads")
     parser.add_argument("--model", required=True, help="experiment folder, weights file in one, or package")
-    parser.add_argument("--modality", default="auto", choices=MODALITIES, help="streams to use; auto: all there are")
+    parser.add_argument("--modality", default="auto", choices=MODALITIES, help="streams to use; default: all there are")
     parser.add_argument("--output", default="", help=f"files to write, of {','.join(_FORMATS)}; none: print the text")
     parser.add_argument("--output_dir", type=Path, help="folder for them (default: beside each video)")
     parser.add_argument("--burn", action="store_true", help="also write NAME.subtitled.mp4")
     parser.add_argument("--weights", help="which weights of the experiment folder")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, …")
-    parser.add_argument("--detector", default="auto", help="of faces; centre: the files are mouth crops already")
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, …")
+    parser.add_argument(
+        "--detector", default="auto", help="of faces (default: auto); centre: the files are mouth crops"
+    )
     parser.add_argument("--mouth_size", type=int, help="pixels; default: what the model was trained on")
     parser.add_argument(
         "--mouth_view", type=int, help="pixels of the 96-pixel mouth that were kept; default: as trained"
     )
     parser.add_argument("--longest_piece_s", type=float, help="default: 1.6 times the longest training clip, or 5")
     parser.add_argument("--min_confidence", type=float, help="below it a piece is unclear; default: as calibrated")
-    parser.add_argument("--search", default="beam", choices=("beam", "ctc_greedy"), help="ctc_greedy is faster")
-    parser.add_argument("--beam_size", type=int, default=10)
+    parser.add_argument("--search", choices=SEARCHES, help="ctc_greedy is faster; default: as packed, or beam")
+    parser.add_argument("--beam_size", type=int, help="hypotheses that are followed; default: as packed, or 10")
+    parser.add_argument("--ctc_weight", type=float, help="0 to 1; default: as packed, or 0.3")
     for name in ("lm", "ngram"):
         parser.add_argument(f"--{name}_weight", type=float, help="of the package's; 0: without; default: as packed")
-    parser.add_argument("--nbest", type=int, default=3, help="hypotheses kept in json")
+    parser.add_argument("--nbest", type=int, default=3, help="hypotheses kept in json; default: 3")
     return parser
 
 

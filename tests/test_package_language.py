@@ -19,7 +19,8 @@ from espnet_vivit.decode.speech2text import Speech2Text
 from espnet_vivit.errors import ConfigError, DataError, WeightsError
 from espnet_vivit.model_files import open_model
 from espnet_vivit.package import Package
-from espnet_vivit.package_language import LanguageModels, decoded_with
+from espnet_vivit.package_decoding import decoded_with
+from espnet_vivit.package_language import LanguageModels
 from espnet_vivit.transcribe import Transcriber
 from tests.experiments import write_experiment
 from tests.release.test_pack import Planted
@@ -100,7 +101,8 @@ def test_the_language_models_are_hashed_named_in_the_card_and_packed_again(packa
     assert str(package.parent) not in (package / "lm_config.yaml").read_text()
     assert cli.main(["pack", str(package), str(tmp_path / "again.zip"), "--licence", "MIT"]) == 0
     again = open_model(tmp_path / "again.zip")  # its files go when it does
-    assert (again.language.lm_weight, again.language.ngram_weight) == (0.7, 0.9) and again.language.lm_file.is_file()
+    language = again.decoding.language
+    assert (language.lm_weight, language.ngram_weight) == (0.7, 0.9) and language.lm_file.is_file()
     (package / "ngram.arpa").write_bytes(content := (package / "ngram.arpa").read_bytes() + b"\n")
     with pytest.raises(DataError, match=r"ngram\.arpa was altered"):
         Package.checked(package)
@@ -153,21 +155,21 @@ def test_the_options_of_decoding_say_which_models_and_how_much_they_count(tmp_pa
     (tmp_path / "decode.yaml").write_text("lm_weight: 0.3\nbeam_size: 5\n")
     found = decoded_with(f"--config '{tmp_path}/decode.yaml' --lm_file exp/lm/a.pth --ngram_file 3gram.arpa")
     lm = {"lm_config": Path("exp/lm/config.yaml"), "lm_file": Path("exp/lm/a.pth"), "lm_weight": 0.3}
-    assert found == LanguageModels(**lm, ngram_file=Path("3gram.arpa"), ngram_weight=0.9)
-    assert decoded_with("--beam_size 5 --lm_weight 0.3") == LanguageModels()
-    assert decoded_with("--lm_file a.pth --lm_weight 0 --ngram_file b --ngram_weight 0") == LanguageModels()
+    assert found.language == LanguageModels(**lm, ngram_file=Path("3gram.arpa"), ngram_weight=0.9)
+    assert decoded_with("--beam_size 5 --lm_weight 0.3").language == LanguageModels()
+    assert decoded_with("--lm_file a.pth --lm_weight 0 --ngram_file b --ngram_weight 0").language == LanguageModels()
 
 
 STAGE = """
 . "$0"
 asr_exp=exp asr_tag=a pack_card=none decode_dir=d valid_set=v inference_asr_model=valid.acc.ave.pth
 use_lm=true lm_exp="exp/an lm" inference_lm=valid.loss.ave.pth use_ngram=true ngram_file=exp/3gram.arpa
-inference_config="" inference_args="--lm_weight 0.3 --ngram_weight 0.2"
+inference_config="a decode.yaml" inference_args="--lm_weight 0.3 --ngram_weight 0.2 --penalty -0.1"
 stage_pack
 """
 
 
-def test_stage_14_packs_what_stage_12_decodes_with(tmp_path):
+def test_stage_14_packs_what_stage_12_decodes_with(tmp_path, monkeypatch):
     (tmp_path / "exp").mkdir()
     (tmp_path / "exp/config.yaml").write_text("modality: video\n")
     python = tmp_path / "python"  # writes down its arguments, and the package that the stage then renames
@@ -179,4 +181,8 @@ def test_stage_14_packs_what_stage_12_decodes_with(tmp_path):
     (given,) = [line for line in (tmp_path / "arguments").read_text().splitlines() if "--decoded_with" in line]
     lm = {"lm_config": Path("exp/an lm/config.yaml"), "lm_file": Path("exp/an lm/valid.loss.ave.pth"), "lm_weight": 0.3}
     expected = LanguageModels(**lm, ngram_file=Path("exp/3gram.arpa"), ngram_weight=0.2)
-    assert decoded_with(given.partition("=")[2]) == expected
+    (tmp_path / "a decode.yaml").write_text("beam_size: 7\nctc_weight: 0.2\n")
+    monkeypatch.chdir(tmp_path)
+    found = decoded_with(given.partition("=")[2])
+    assert found.language == expected
+    assert (found.search.beam_size, found.search.ctc_weight, found.search.penalty) == (7, 0.2, -0.1)

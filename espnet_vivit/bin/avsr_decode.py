@@ -175,8 +175,12 @@ def part(args: argparse.Namespace) -> None:
     terminal = sys.stdout
     with redirect_stdout(sys.stderr):  # what libraries print goes to the log
         from espnet_vivit.bin.avsr_inference import main as decode
+        from espnet_vivit.decode.options import decoding_parser
+        from espnet_vivit.package_decoding import write_made_with
 
         options = [option for option in args.options if option != "--"]
+        if args.part == 1:  # for `espnet-vivit pack --decoded_with`
+            write_made_with(args.out, decoding_parser().parse_args(options))
         decode_part(
             read_jobs(args.out), args.out, options, part=args.part, parts=args.parts, decode=decode, report=report
         )

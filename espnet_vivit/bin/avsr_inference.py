@@ -12,54 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_vivit.bin.command import exit_status
+from espnet_vivit.decode.options import decoding_parser
 from espnet_vivit.errors import ConfigError
 
 
 def get_parser() -> argparse.ArgumentParser:
-    from espnet_vivit.decode.speech2text import SEARCHES
-    from espnet_vivit.decode.video_control import VIDEO_CONTROLS
-    from espnet_vivit.espnet_compat import str2bool, str2triple_str, str_or_none
-    from espnet_vivit.tasks.data_check import STREAMS
-    from espnet_vivit.tasks.options import AVSRArgumentParser, add_choice
-
-    parser = AVSRArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    group = parser.add_argument_group("Run")
-    group.add_argument("--output_dir", help="gets 1best_recog/{text,token,token_int,score}")
-    group.add_argument("--word_times", type=str2bool, default=False, help="also {word_times,confidence} of each word")
-    group.add_argument("--ngpu", type=int, default=0, help="0 or 1")
-    group.add_argument("--seed", type=int, default=0, help="of --video_control shuffle")
-    group.add_argument("--num_workers", type=int, default=1, help="processes that load data")
-    levels = ["DEBUG", "INFO", "WARNING", "ERROR"]
-    group.add_argument("--log_level", type=str.upper, default="INFO", choices=levels)
-    group = parser.add_argument_group("Data")
-    group.add_argument("--data_path_and_name_and_type", type=str2triple_str, action="append", default=[])
-    group.add_argument("--key_file", type=str_or_none, help="decode only these utterances (first column)")
-    group.add_argument("--allow_variable_data_keys", type=str2bool, default=False)
-    add_choice(group, "modality", STREAMS, help_text="streams to use; default: all that model and data have")
-    group.add_argument("--video_control", default="none", choices=VIDEO_CONTROLS, help="does it read lips?")
-    group = parser.add_argument_group("Model")
-    group.add_argument("--asr_train_config", type=str_or_none, help="default: config.yaml beside the model file")
-    group.add_argument("--asr_model_file", type=str_or_none)
-    group.add_argument("--lm_train_config", type=str_or_none)
-    group.add_argument("--lm_file", type=str_or_none)
-    group.add_argument("--ngram_file", type=str_or_none, help="ARPA file, as avsr_ngram or lmplz writes it")
-    group.add_argument("--token_type", type=str_or_none, help="default: that of the training")
-    group.add_argument("--bpemodel", type=str_or_none, help="default: that of the training")
-    group = parser.add_argument_group("Search")
-    group.add_argument("--search", default="beam", choices=SEARCHES, help="ctc_greedy: the best CTC path, fast")
-    group.add_argument("--batch_size", type=int, default=1, choices=[1])
-    group.add_argument("--nbest", type=int, default=1)
-    group.add_argument("--beam_size", type=int, default=20)
-    group.add_argument("--penalty", type=float, default=0.0, help="bonus per token")
-    group.add_argument("--maxlenratio", type=float, default=0.0, help="tokens per video frame; 0: finds the end itself")
-    group.add_argument("--minlenratio", type=float, default=0.0, help="tokens per video frame")
-    group.add_argument("--ctc_weight", type=float, default=0.5)
-    group.add_argument("--lm_weight", type=float, default=1.0)
-    group.add_argument("--ngram_weight", type=float, default=0.9)
-    group.add_argument("--normalize_length", type=str2bool, default=False, help="rank by score per token")
-    return parser
+    return decoding_parser(__doc__)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -18,6 +18,7 @@ import torch
 from espnet_vivit.decode.language_model import add_language_model, load_language_model
 from espnet_vivit.decode.ngram import add_ngram, read_arpa
 from espnet_vivit.decode.no_blank import forbid_blank
+from espnet_vivit.decode.options import SEARCHES, SearchOptions, check_branches
 from espnet_vivit.decode.word_times import StepScores, Transcript, Word, spread_words, words_with_times
 from espnet_vivit.errors import ConfigError, InputError, unknown_name
 from espnet_vivit.espnet_compat import Hypothesis, inference_with_task
@@ -26,8 +27,6 @@ from espnet_vivit.tasks.avsr import AVSRTask
 from espnet_vivit.tasks.data_check import STREAMS
 from espnet_vivit.tasks.pieces import JoinedPieces
 from espnet_vivit.units import FEATURE_RATES, VIDEO_RATE_HZ
-
-SEARCHES = ("beam", "ctc_greedy")
 
 
 class Speech2Text(EspnetSpeech2Text):
@@ -107,16 +106,39 @@ class Speech2Text(EspnetSpeech2Text):
         self.search = search
         self.attention_only = ctc_weight == 0
         self.length_ratios = (maxlenratio, minlenratio)
-        self._check_branches(ctc_weight)
+        branches = {"has_ctc": self.asr_model.ctc is not None, "has_decoder": self.asr_model.decoder is not None}
+        check_branches(ctc_weight, search, **branches)
 
-    def _check_branches(self, ctc_weight: float) -> None:
-        needs_ctc = ctc_weight > 0 or self.search == "ctc_greedy"
-        for branch, missing, fix in (
-            ("CTC", needs_ctc and self.asr_model.ctc is None, "Set ctc_weight to 0."),
-            ("attention decoder", ctc_weight < 1 and self.asr_model.decoder is None, "Set ctc_weight to 1."),
-        ):
-            if missing and not (self.search == "ctc_greedy" and branch != "CTC"):
-                raise ConfigError(f"the model was trained without {branch}", found=f"ctc_weight={ctc_weight}", fix=fix)
+    @classmethod
+    def from_pretrained(  # ESPnet's own would build its ASRTask's model
+        cls,
+        model: str | Path,
+        *,
+        weights: str | None = None,
+        modality: str | None = None,
+        search: str | None = None,
+        beam_size: int | None = None,
+        ctc_weight: float | None = None,
+        lm_weight: float | None = None,
+        ngram_weight: float | None = None,
+        nbest: int = 1,
+        device: str = "cpu",
+    ) -> "Speech2Text":
+        """From an experiment folder, its weights file, a package (folder or .zip), or the id "owner/name" of one.
+
+        What is None is as the package says that its model was decoded, and else as in the constructor. Only a package
+        that is not here is fetched. Raises DataError, WeightsError or ConfigError.
+        """
+        from espnet_vivit.model_files import open_model
+        from espnet_vivit.package import Package
+
+        here = Path(model).exists()
+        files = open_model(model if here else Package.from_pretrained(model).folder, weights=weights)
+        asked = SearchOptions(search=search, beam_size=beam_size, ctc_weight=ctc_weight)
+        arguments = files.decoding_arguments(asked, lm_weight=lm_weight, ngram_weight=ngram_weight)
+        recogniser = cls(**arguments, modality=modality, nbest=nbest, device=device)
+        recogniser.files = files  # an archive's temporary folder, which may hold a sentencepiece model, lives as long
+        return recogniser
 
     @torch.no_grad()
     def __call__(self, speech: np.ndarray | torch.Tensor | None = None, video: np.ndarray | torch.Tensor | None = None):

@@ -65,9 +65,19 @@ def results_of(experiment: Path) -> str | None:
 
 
 def model_card(
-    card: CardText, config: Mapping, *, licence: str, history: Mapping, size: Mapping, results: str | None
+    card: CardText,
+    config: Mapping,
+    *,
+    licence: str,
+    history: Mapping,
+    size: Mapping,
+    results: str | None,
+    search: str = NOT_STATED,
 ) -> str:
-    """README.md. history: where the weights come from; size: name and value of what the model takes; both as lists."""
+    """README.md. history: where the weights come from; size: name and value of what the model takes; both as lists.
+
+    search: its options, with which `results` were measured and which transcribing takes unless told otherwise.
+    """
     from huggingface_hub import ModelCardData
 
     simple = licence.lower() if " " not in licence else "other"
@@ -87,6 +97,7 @@ def model_card(
         "Data": _listed(card.data),
         "Licence of the weights": licence,
         "Size": _listed([f"{name}: {value}" for name, value in size.items()]),
+        "Search": search,
         "Results": results or "not measured",
         "Where it comes from": _listed([f"{name}: {value}" for name, value in history.items()]),
     }

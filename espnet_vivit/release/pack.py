@@ -6,10 +6,12 @@
 The licence is that of the weights, which the data they were trained on may bind: it has no default. What else only a
 person can say, data, intended use and limits, is in the card (model_card.py); results, sizes and provenance come from
 the experiment. A model whose adapters stand on weights kept elsewhere is refused: `espnet-vivit merge-adapters` makes a
-whole one of it first. Language models that it was decoded with go along if the options of that are given:
+whole one of it first. How it was decoded when its results were measured goes along, language models among it, if
+stage 12's folder or the options of avsr_inference are given; `transcribe` then searches so, too:
 
+    espnet-vivit pack exp/avsr_train package --licence CC0-1.0 --decoded_with exp/avsr_train/decode_avsr
     espnet-vivit pack exp/avsr_train package --licence CC0-1.0 \\
-        --decoded_with "--lm_file exp/lm/valid.loss.ave.pth --lm_weight 0.3 --ngram_file 3gram.arpa --ngram_weight 0.2"
+        --decoded_with "--beam_size 5 --ctc_weight 0.3 --ngram_file 3gram.arpa --ngram_weight 0.2"
 """
 
 import dataclasses
@@ -25,10 +27,12 @@ import yaml
 
 from espnet_vivit import __version__, package
 from espnet_vivit.command_parser import CommandParser
+from espnet_vivit.decode.options import check_branches
 from espnet_vivit.errors import ConfigError, DataError
 from espnet_vivit.evaluation.provenance import commit, versions
 from espnet_vivit.evaluation.training_log import read_training_history
-from espnet_vivit.package_language import LanguageModels, decoded_with, write_language
+from espnet_vivit.package_decoding import DECODING, Decoding, decoded_with
+from espnet_vivit.package_language import write_language
 from espnet_vivit.release.model_card import NOT_STATED, CardText, model_card, read_card, results_of
 from espnet_vivit.training_facts import training_set
 
@@ -50,14 +54,14 @@ def pack(
     licence_file: str | Path | None = None,
     source: str | None = None,
     weights: str | None = None,
-    language: LanguageModels | None = None,
+    decoding: Decoding | None = None,
 ) -> Path:
     """Write the package `out`, a folder or (ending in .zip) one file, and return its path.
 
     licence: an SPDX identifier or a sentence; None: the card's. card: a card.yaml, see model_card.py. source: what it
     was trained on, in words; None: the card's data. weights: which file of the experiment, if not the average that
-    stage 11 leaves. language: the language models it was decoded with; None: those of `experiment` if that is a
-    package, else none. Raises DataError, ConfigError or WeightsError.
+    stage 11 leaves. decoding: how it was decoded, which then goes along; None: as `experiment` says if that is a
+    package, else not stated. Raises DataError, ConfigError or WeightsError.
     """
     from espnet_vivit.model_files import open_model
 
@@ -81,8 +85,10 @@ def pack(
         )
         if licence_file is not None:
             shutil.copyfile(licence_file, folder / "LICENSE")
-        language = files.language if language is None else language
-        write_language(folder, language, config["token_list"])
+        decoding = files.decoding if decoding is None else decoding
+        write_language(folder, decoding.language, config["token_list"])
+        if decoding.fields():
+            _write_json(folder / DECODING, decoding.fields())
         if files.reliability is not None:
             _write_json(folder / package.RELIABILITY, files.reliability)
         history = {"source": source or "; ".join(text.data) or NOT_STATED, **_provenance(files)}
@@ -91,7 +97,8 @@ def pack(
             config,
             licence=licence,
             history=history,
-            size=_size(folder, files) | {"language models": str(language)},
+            size=_size(folder, files) | {"language models": str(decoding.language)},
+            search=str(decoding.search),
             results=results_of(files.config.parent),
         )
         (folder / package.CARD).write_text(written, encoding="utf-8")
@@ -102,7 +109,10 @@ def pack(
         head = {"format": package.FORMAT, "version": package.FORMAT_VERSION, "licence": licence}
         _write_json(folder / package.INFO, {**head, "provenance": history, "files": hashes})
         checked = package.Package.checked(folder)
-        checked.load_model()  # what does not load is not handed out
+        model = checked.load_model()  # what does not load, or cannot be decoded so, is not handed out
+        weight = 1.0 if decoding.search.search == "ctc_greedy" else decoding.search.ctc_weight
+        if weight is not None:
+            check_branches(weight, "beam", has_ctc=model.ctc is not None, has_decoder=model.decoder is not None)
         return checked.save_pretrained(out)
 
 
@@ -202,9 +212,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--licence_file", type=Path, help="its text, to be packed as LICENSE")
     parser.add_argument("--source", help="what it was trained on, in words (default: the card's)")
     parser.add_argument("--weights", help="which weights of the experiment (default: the average of the best epochs)")
-    parser.add_argument("--decoded_with", help="options of avsr_inference: language models among them are packed, too")
+    parser.add_argument("--decoded_with", help="stage 12's folder, or options of avsr_inference: how to search")
     options = vars(parser.parse_args(argv))
     decoded = options.pop("decoded_with")
-    options["language"] = None if decoded is None else decoded_with(decoded)
+    options["decoding"] = None if decoded is None else decoded_with(decoded)
     print(pack(options.pop("experiment"), options.pop("out"), **options))
     return 0

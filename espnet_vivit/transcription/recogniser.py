@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from espnet_vivit.corpora.pictures import middle, shrink
+from espnet_vivit.decode.options import SearchOptions
 from espnet_vivit.decode.speech2text import Speech2Text
 from espnet_vivit.decode.word_times import Transcript, Word
 from espnet_vivit.errors import ConfigError
@@ -29,7 +30,7 @@ from espnet_vivit.transcription.result import OK, UNCLEAR, WARN, Hypothesis, Pie
 from espnet_vivit.transcription.stopwatch import stopwatch
 from espnet_vivit.units import VIDEO_RATE_HZ, seconds_of_frames
 
-_CTC_WEIGHT = 0.3  # of a model with both branches
+_BEAM_SIZE, _CTC_WEIGHT = 10, 0.3  # where neither caller nor package says; the second of a model with both branches
 _MODALITY_OF = {("video",): "video", ("speech",): "audio", ("video", "speech"): "multimodal"}
 
 
@@ -41,8 +42,8 @@ class PieceRecogniser:
         files: ModelFiles,
         *,
         modality: str | None,
-        search: str,
-        beam_size: int,
+        search: str | None,
+        beam_size: int | None,
         ctc_weight: float | None,
         lm_weight: float | None,
         ngram_weight: float | None,
@@ -54,23 +55,11 @@ class PieceRecogniser:
         mouth_view: int | None = None,
     ):
         self.files = files  # an archive's temporary folder lives as long
-        language = files.language
-        self.speech2text = TimedSpeech2Text(
-            files.config,
-            files.weights,
-            bpemodel=None if files.bpemodel is None else str(files.bpemodel),
-            modality=modality,
-            search=search,
-            beam_size=beam_size,
-            ctc_weight=_ctc_weight(files) if ctc_weight is None else ctc_weight,
-            lm_train_config=language.lm_config,
-            lm_file=language.lm_file,
-            lm_weight=language.lm_weight if lm_weight is None else lm_weight,
-            ngram_file=language.ngram_file,
-            ngram_weight=language.ngram_weight if ngram_weight is None else ngram_weight,
-            nbest=nbest,
-            device=device,
-        )
+        usual = SearchOptions(search="beam", beam_size=_BEAM_SIZE, ctc_weight=_ctc_weight(files))
+        asked = SearchOptions(search=search, beam_size=beam_size, ctc_weight=ctc_weight)
+        asked = asked.or_else(files.decoding.search).or_else(usual)
+        arguments = files.decoding_arguments(asked, lm_weight=lm_weight, ngram_weight=ngram_weight)
+        self.speech2text = TimedSpeech2Text(**arguments, modality=modality, nbest=nbest, device=device)
         self.modality = self.speech2text.modality
         _pack(self.speech2text.asr_model.vision_encoder)
         args = self.speech2text.asr_train_args
