@@ -14,7 +14,6 @@ recognition", JASA 120(5), 2006; CC BY 4.0. What a file name says (`bbaf2n` = bi
 
 from __future__ import annotations
 
-import argparse
 import csv
 import os
 import sys
@@ -26,6 +25,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.corpora.data_dir import Utterance, WordTime, validate_data_dir, write_data_dir
 from espnet_vivit.corpora.pictures import middle, shrink
 from espnet_vivit.errors import ConfigError, DataError, EspnetVivitError, MediaError
@@ -186,7 +186,7 @@ def _is_complete(target: Path, *, like: Path) -> bool:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m espnet_vivit.corpora.grid",
         description="Turn a folder of GRID mouth crops into data directories.",
         epilog="example: python -m espnet_vivit.corpora.grid --grid_root grid --out data --view 64 --size 52",

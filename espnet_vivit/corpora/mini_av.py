@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.corpora.data_dir import Utterance, check_disjoint, read_data_dir, validate_data_dir, write_data_dir
 from espnet_vivit.corpora.mini_av_clip import ClipPlan, draw_clip, speak_clip
 from espnet_vivit.corpora.mini_av_plan import Config, claim_folder, plan_clips
@@ -163,7 +164,7 @@ def _has_frames(path: Path, num_frames: int) -> bool:
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m espnet_vivit.corpora.mini_av",
         description="Render the synthetic audio-visual corpus mini_av into data directories.",
         epilog="Example: python -m espnet_vivit.corpora.mini_av --out data --nj 2",

@@ -105,6 +105,12 @@ def test_what_is_wrong_in_the_folder_is_named(root, tmp_path, file, old, new, me
         prepare(root, tmp_path / "data", progress=False)
 
 
+def test_a_misspelt_option_of_the_command_is_corrected(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--grid_root", "grid", "--out", "data", "--veiw", "64"])
+    assert stop.value.code == 2 and "no option --veiw: did you mean --view?" in capsys.readouterr().err
+
+
 def test_the_command_says_which_folder_it_wants(tmp_path, capsys):
     assert main(["--grid_root", str(tmp_path), "--out", str(tmp_path / "data")]) == 1
     assert "--grid_root is the folder" in capsys.readouterr().err

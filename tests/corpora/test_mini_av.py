@@ -240,6 +240,19 @@ def test_the_help_names_every_option_with_an_example(capsys):
         assert option in text
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--sede", "3"], "no option --sede: did you mean --seed?"),
+        (["--video-format", "ffv2"], "Did you mean 'ffv1'?"),
+    ],
+)
+def test_a_misspelt_option_of_the_command_is_corrected(options, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--out", "data", *options])
+    assert stop.value.code == 2 and message in capsys.readouterr().err
+
+
 def test_without_espeak_the_command_says_in_one_sentence_how_to_get_it(tmp_path, monkeypatch, capsys):
     import ctypes.util
 
