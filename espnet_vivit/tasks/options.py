@@ -6,7 +6,6 @@ choices, and accepts and ignores its own `adapter`.
 """
 
 import argparse
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from pkgutil import resolve_name
@@ -14,7 +13,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from espnet_vivit.errors import ConfigError, unknown_name
+from espnet_vivit.errors import ConfigError, nearest_name, unknown_name
 from espnet_vivit.espnet_compat import ClassChoices, ConfigArgumentParser, NestedDictAction, str_or_none
 
 _PREPROCESSOR = "Noise is mixed at a chosen SNR by preprocessor_conf: {noise_scp: …, noise_snr_db: […], noise_prob: …}"
@@ -77,8 +76,8 @@ class AVSRArgumentParser(ConfigArgumentParser):
     def error(self, message: str) -> NoReturn:
         options = [option for action in self._actions for option in action.option_strings]
         unknown = [word.partition("=")[0] for word in message.split() if word.startswith("--")]
-        near = difflib.get_close_matches(unknown[0], options, n=1) if "unrecognized" in message and unknown else []
-        raise ConfigError(message, fix=f"Did you mean {near[0]}?" if near else "See --help.")
+        near = nearest_name(unknown[0], options) if "unrecognized" in message and unknown else None
+        raise ConfigError(message, fix=f"Did you mean {near}?" if near else "See --help.")
 
 
 def adapt_parser(parser: ConfigArgumentParser) -> ConfigArgumentParser:
