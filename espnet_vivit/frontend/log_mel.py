@@ -36,6 +36,9 @@ class LogMel(nn.Module):
     Raises InputError, TooShortError (fewer than 640 samples); ConfigError for bad options.
     """
 
+    filters: Tensor  # (257, mel_bins)
+    window: Tensor  # (400,)
+
     def __init__(self, *, feature_rate: str = "frame", mel_bins: int = 80, channels: int = 64):
         super().__init__()
         for name, value in (("mel_bins", mel_bins), ("channels", channels)):
@@ -53,7 +56,7 @@ class LogMel(nn.Module):
                 expected=f"filters wider than the {AUDIO_RATE_HZ / FFT_SIZE:.0f} Hz between two frequencies",
                 fix="Set audio_encoder_conf: {mel_bins: 80}.",
             )
-        self.register_buffer("filters", filters, persistent=False)  # (257, mel_bins)
+        self.register_buffer("filters", filters, persistent=False)
         self.register_buffer("window", torch.hann_window(WINDOW), persistent=False)
         self.bn = MaskedBatchNorm1d(mel_bins)
         widths = [mel_bins, channels, 2 * channels, 4 * channels]

@@ -28,11 +28,11 @@ class Streams(NamedTuple):
 
     @property
     def frames(self) -> int:
-        """At 25 per second; without video, as many as the sound begins."""
+        """At 25 per second; without video, as many as the sound fills."""
         if self.video is not None:
             return len(self.video)
         assert self.speech is not None
-        return max(1, round(len(self.speech) / SAMPLES_PER_FRAME))
+        return len(self.speech) // SAMPLES_PER_FRAME
 
 
 SHIFT_SHARE = 24  # a clip of the crop's own size is shifted by up to a 24th of it: 4 pixels of 96

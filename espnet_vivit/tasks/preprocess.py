@@ -27,7 +27,7 @@ from espnet_vivit.tasks.augment import Streams, change_speed, crop, crop_to_word
 from espnet_vivit.tasks.frame_labels import check_words, frame_labels
 from espnet_vivit.tasks.pieces import tokenizer_for
 from espnet_vivit.training_facts import JOIN_MAX_S
-from espnet_vivit.units import SAMPLES_PER_FRAME, VIDEO_RATE_HZ
+from espnet_vivit.units import VIDEO_RATE_HZ
 
 SCHEDULED = ("flip_prob", "speed_prob", "word_crop_prob", "join_prob", "noise_prob", "noise_snr_db")
 _KNOWN = ("video", "speech", "text", "word_times")
@@ -146,9 +146,7 @@ class AVSRPreprocessor(AbsPreprocessor):
                 speakers.add(next_uid)
         out = {name: value for name, value in data.items() if name not in _KNOWN}  # allow_variable_data_keys
         if streams.times is not None:
-            # without video, words have their times in the sound
-            frames = streams.frames if streams.video is not None else len(streams.speech) // SAMPLES_PER_FRAME
-            rate = {"frames": frames, "feature_rate": self.feature_rate}
+            rate = {"frames": streams.frames, "feature_rate": self.feature_rate}
             out["frame_labels"] = frame_labels(streams.times, encode=self._encode, **rate)
         if streams.video is not None:
             out["video"] = self._look(streams.video, rng)
