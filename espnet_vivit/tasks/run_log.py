@@ -20,6 +20,8 @@ from pathlib import Path
 
 import torch
 
+from espnet_vivit.whole_file import make_folder, write_whole
+
 NAME = "log.jsonl"
 
 
@@ -29,10 +31,8 @@ class RunLog:
     def __init__(self, folder: Path, *, finished_epochs: int):
         self.path = Path(folder) / NAME
         self.entries = [entry for entry in read_log(self.path) if entry["epoch"] <= finished_epochs]
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_name(f".{NAME}.partial")
-        partial.write_text("".join(_line(entry) for entry in self.entries), encoding="utf-8")
-        os.replace(partial, self.path)
+        make_folder(self.path.parent)
+        write_whole(self.path, "".join(_line(entry) for entry in self.entries))
 
     def add(
         self,

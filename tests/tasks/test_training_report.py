@@ -10,6 +10,7 @@ import yaml
 from espnet2.tasks import abs_task
 
 from espnet_vivit.bin import avsr_train
+from espnet_vivit.errors import MediaError
 from espnet_vivit.tasks import training_report
 from espnet_vivit.tasks.greedy_transcripts import GreedyTranscripts
 from espnet_vivit.tasks.progress import Progress
@@ -47,6 +48,19 @@ def test_resuming_drops_what_will_come_again_and_half_a_line(tmp_path):
     assert RunLog(tmp_path, finished_epochs=2).values("valid", "wer_ctc") == [1.0, 0.5]
     assert [entry["epoch"] for entry in read_log(log.path)] == [1, 2]
     assert read_log(tmp_path / "none.jsonl") == []
+
+
+def test_a_log_that_cannot_be_written_again_stays_and_is_named(tmp_path, monkeypatch):
+    add(RunLog(tmp_path, finished_epochs=0), 1)
+    before = (tmp_path / "log.jsonl").read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(MediaError, match=r"cannot write .*log\.jsonl .*No space left"):
+        RunLog(tmp_path, finished_epochs=0)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [before]
 
 
 def test_progress_counts_frames_and_tells_the_time_left():
