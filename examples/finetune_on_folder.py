@@ -37,7 +37,7 @@ def prepare_folder(videos: Path, out: Path, *, facts: TrainingFacts, modality: s
     found = prepare.prepare(prepare.build_parser().parse_args([str(word) for word in arguments])).directories
     if "train" not in found or "dev" not in found:
         raise DataError(
-            f"too few clips in {videos}", found=", ".join(found), expected="three or more, to validate on one"
+            f"too few clips in {videos}", found=", ".join(found), expected="two or more, one of them to validate on"
         )
     return {"train": found["train"], "valid": found["dev"]}
 
