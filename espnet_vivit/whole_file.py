@@ -7,7 +7,7 @@ file's: half a file can not be taken for a finished one. (Checkpoints go further
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,6 +40,12 @@ def write_whole(path: str | os.PathLike, text: str) -> None:
     """Write `text` as UTF-8, all or nothing. Raises MediaError."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_lines(path: str | os.PathLike, lines: Iterable[str]) -> None:
+    """Write the lines as UTF-8, all or nothing, into a folder that is made if it is not there. Raises MediaError."""
+    make_folder(Path(path).parent)
+    write_whole(path, "".join(f"{line}\n" for line in lines))
 
 
 def make_folder(path: str | os.PathLike) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from espnet_vivit.errors import DataError, MediaError
-from espnet_vivit.whole_file import TEMPORARY, check_writable, make_folder, replacing, write_whole
+from espnet_vivit.whole_file import TEMPORARY, check_writable, make_folder, replacing, write_lines, write_whole
 
 
 def test_a_file_is_replaced_when_the_block_ends_well(tmp_path):
@@ -28,6 +28,13 @@ def test_otherwise_the_old_one_stays_and_nothing_else(tmp_path, error):
             temporary.write_text("half")
             raise error
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["text"]
+
+
+def test_lines_are_written_into_a_folder_that_need_not_be_there(tmp_path):
+    write_lines(tmp_path / "a/b/list", (word for word in ("ä", "b c")))
+    assert (tmp_path / "a/b/list").read_bytes() == "ä\nb c\n".encode()
+    write_lines(tmp_path / "a/b/list", [])
+    assert (tmp_path / "a/b/list").read_bytes() == b"" and os.listdir(tmp_path / "a/b") == ["list"]
 
 
 def test_what_cannot_be_written_is_named(tmp_path):

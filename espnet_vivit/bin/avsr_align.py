@@ -19,11 +19,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from espnet_vivit.bin.command import exit_status, write_lines
+from espnet_vivit.bin.command import exit_status
 from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.corpora.data_dir import WordTime, format_word_times, parse_word_times, read_scp
 from espnet_vivit.errors import ConfigError, DataError, InputError
 from espnet_vivit.score import read_transcripts
+from espnet_vivit.whole_file import write_lines
 
 WORD_TIMES = "word_times"
 
@@ -37,9 +38,9 @@ def align(
     data: Path, model_file: Path, *, config: Path | None = None, modality: str | None = None, frame_head: bool = True
 ) -> dict[str, tuple[WordTime, ...]]:
     """utterance -> the words of its transcript with the times that the model finds; a DataError names what fails."""
-    from espnet_vivit.bin.avsr_streams import FILES, data_option
     from espnet_vivit.decode.recognize import build_loader
     from espnet_vivit.decode.speech2text import Speech2Text, streams_to_read
+    from espnet_vivit.tasks.streams import FILES, data_option
 
     model_file = Path(model_file)
     speech2text = Speech2Text(config or model_file.parent / "config.yaml", model_file, modality=modality)

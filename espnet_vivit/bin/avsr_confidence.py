@@ -14,23 +14,8 @@ from pathlib import Path
 
 from espnet_vivit.bin.command import exit_status
 from espnet_vivit.command_parser import CommandParser
-from espnet_vivit.decode.calibration import judged_words, reliability
-from espnet_vivit.errors import DataError
+from espnet_vivit.decode.calibration import judged_words, read_confidences, reliability
 from espnet_vivit.score import read_transcripts
-
-
-def read_confidences(folder: Path) -> dict[str, list[float]]:
-    """utterance -> the confidence of each of its words."""
-    path = Path(folder) / "confidence"
-    if not path.is_file():
-        raise DataError("no confidences", found=f"no file {path}", fix="Decode with --word_times true.")
-    confidences = {}
-    for utt_id, line in read_transcripts(path).items():
-        try:
-            confidences[utt_id] = [float(value) for value in line.split()]
-        except ValueError as error:
-            raise DataError(f"{path}: utterance {utt_id}: {error}", expected="numbers from 0 to 1") from error
-    return confidences
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -64,9 +64,9 @@ def _parameters(module) -> int:
 
 def measure(model_file: Path, config: Path | None = None) -> dict:
     """`cost_of` the model in a checkpoint of ours; `config` is its config.yaml, else the one beside it."""
-    from espnet_vivit.bin.avsr_streams import read_yaml
     from espnet_vivit.frontend.presets import trained_preset
     from espnet_vivit.tasks.avsr import AVSRTask
+    from espnet_vivit.tasks.streams import read_yaml
     from espnet_vivit.training_facts import MOUTH_SIZES, training_facts
 
     config = config or Path(model_file).parent / "config.yaml"

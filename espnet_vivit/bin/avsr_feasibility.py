@@ -14,27 +14,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_vivit.bin.avsr_tokens import tokenizer
-from espnet_vivit.bin.command import exit_status, write_lines
+from espnet_vivit.bin.command import exit_status
 from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.corpora.data_dir import parse_word_times
 from espnet_vivit.errors import DataError
 from espnet_vivit.feasibility import check_feasibility
 from espnet_vivit.score import read_transcripts
-
-UNKNOWN = "<unk>"
-
-
-def read_labels(text: Path, *, token_type: str, token_list: Path, bpemodel: Path | None) -> dict[str, list[str]]:
-    """`utterance -> tokens` as training will see them: what the list lacks is `<unk>`, so that two of it are equal."""
-    split = tokenizer(token_type, bpemodel)
-    if not Path(token_list).is_file():
-        raise DataError("no token list", found=f"no file {token_list}", fix="Make it first (stage 5).")
-    known = set(Path(token_list).read_text(encoding="utf-8").splitlines())
-    return {
-        utt: [token if token in known else UNKNOWN for token in split(transcript)]
-        for utt, transcript in read_transcripts(text).items()
-    }
+from espnet_vivit.token_list import read_labels
+from espnet_vivit.whole_file import write_lines
 
 
 def read_num_frames(path: Path) -> dict[str, int]:

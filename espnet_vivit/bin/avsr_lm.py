@@ -13,10 +13,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_vivit.bin.avsr_feasibility import read_labels
-from espnet_vivit.bin.command import exit_status, write_lines
+from espnet_vivit.bin.command import exit_status
 from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.errors import ConfigError, unknown_name
+from espnet_vivit.token_list import read_labels
+from espnet_vivit.whole_file import write_lines
 
 
 def write_text_shapes(text: Path, out: Path, *, token_list: Path, token_type: str, bpemodel: Path | None) -> None:

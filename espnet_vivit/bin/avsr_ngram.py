@@ -12,10 +12,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_vivit.bin.avsr_feasibility import read_labels
-from espnet_vivit.bin.command import exit_status, write_lines
+from espnet_vivit.bin.command import exit_status
 from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.errors import ConfigError
+from espnet_vivit.token_list import read_labels
+from espnet_vivit.whole_file import write_lines
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -15,10 +15,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from espnet_vivit.bin.command import exit_status, write_lines
+from espnet_vivit.bin.command import exit_status
 from espnet_vivit.checkpoints import find_checkpoint
 from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.errors import ConfigError, DataError
+from espnet_vivit.whole_file import write_lines
 
 NOTE = "made_from.json"
 

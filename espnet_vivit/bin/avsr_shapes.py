@@ -15,14 +15,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_vivit.bin.avsr_feasibility import UNKNOWN, read_labels, read_num_frames, read_spans
+from espnet_vivit.bin.avsr_feasibility import read_num_frames, read_spans
 from espnet_vivit.bin.avsr_format import SHAPE_FILES
-from espnet_vivit.bin.command import exit_status, write_lines
+from espnet_vivit.bin.command import exit_status
 from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.corpora.data_dir import read_scp
 from espnet_vivit.errors import DataError
 from espnet_vivit.feasibility import check_feasibility
+from espnet_vivit.token_list import UNKNOWN, read_labels
 from espnet_vivit.units import SAMPLES_PER_FRAME
+from espnet_vivit.whole_file import write_lines
 
 
 def read_lengths(data: Path) -> dict[str, int]:

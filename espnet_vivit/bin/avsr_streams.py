@@ -10,116 +10,17 @@ them. `preprocessor_conf: {noise_scp: train}` in the YAML becomes the training s
 `--modality`, `--feature_rate`, `--mouth_view` and the encoders may be given as on avsr_train's command line and win
 over the YAML. `--prepared` names the folder in which stage 1 has noted how much of the mouth the pictures show;
 `mouth_view` follows from that, and one that says otherwise is an error.
-
-The first shape file is the one that `batch_type: length` and `numel` count: of the video alone where there is one, so
-that `batch_bins` is a number of video frames (length) or of pixels (numel), and not a sum of frames and samples.
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-import yaml
 
 from espnet_vivit.bin.command import exit_status
 from espnet_vivit.command_parser import CommandParser
-from espnet_vivit.corpora.mouth_view import VIEW_NAME, read_mouth_view
-from espnet_vivit.errors import ConfigError, DataError, unknown_name
-from espnet_vivit.units import FEATURE_RATES
+from espnet_vivit.tasks.streams import feature_rate_of, modality_of, read_yaml, train_options, view_options
 
-STREAMS = {"video": ("video",), "audio": ("speech",), "multimodal": ("speech", "video")}  # modality -> data names
-FILES = {  # data name -> (file of the data directory, ESPnet's type)
-    "speech": ("wav.scp", "sound"),
-    "video": ("video.scp", "video"),
-    "text": ("text", "text"),
-    "word_times": ("word_times", "text"),
-}
 OVERRIDES = ("modality", "feature_rate", "vision_encoder", "audio_encoder", "mouth_view")
-
-
-def read_yaml(path: Path) -> dict:
-    """The YAML's mapping; raises ConfigError, which names the file, where there is none."""
-    try:
-        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ConfigError(f"cannot read the configuration {path} ({reason})", fix="Check its name and text.") from error
-    if not isinstance(config, dict):
-        raise ConfigError(f"the configuration {path} holds no options", expected="lines like `key: value`")
-    return config
-
-
-def modality_of(config: Mapping) -> str:
-    """The model's modality; where the YAML does not say it, it follows from the encoders that it names."""
-    modality = config.get("modality")
-    if modality is None:
-        named = [name for name in ("vision_encoder", "audio_encoder") if config.get(name) is not None]
-        modality = {1: {"vision_encoder": "video", "audio_encoder": "audio"}.get("".join(named)), 2: "multimodal"}.get(
-            len(named)
-        )
-    if modality is None:
-        raise ConfigError("the model has no input", fix="Name a vision_encoder, an audio_encoder, or both.")
-    if modality not in STREAMS:
-        raise unknown_name("modality", modality, STREAMS)
-    return modality
-
-
-def feature_rate_of(config: Mapping) -> str:
-    rate = config.get("feature_rate") or "frame"
-    if rate not in FEATURE_RATES:
-        raise unknown_name("feature_rate", rate, FEATURE_RATES)
-    return rate
-
-
-def data_option(data: Path, name: str) -> str:
-    """ESPnet's `path,name,type` of one stream; a path with a comma cannot be written that way."""
-    file, kind = FILES[name]
-    path = Path(data) / file
-    if not path.is_file():
-        raise DataError(f"the model takes {name}, but {data} has no {file}", fix="Choose another modality, or data.")
-    if "," in str(path):
-        raise ConfigError(
-            f"ESPnet cannot read from a folder with a comma in its name: {path}", fix="Rename the folder."
-        )
-    return f"{path},{name},{kind}"
-
-
-def view_options(config: Mapping, prepared: Path) -> list[str]:
-    """avsr_train's --mouth_view where `prepared` notes one that `config` lacks. Raises ConfigError for another one."""
-    view, configured = read_mouth_view(prepared), config.get("mouth_view")
-    if view is None or "video" not in STREAMS[modality_of(config)]:
-        return []
-    if configured in (None, "null", "none"):
-        return ["--mouth_view", str(view)]
-    if str(configured) != str(view):
-        raise ConfigError(
-            "mouth_view is not that of the prepared pictures",
-            found=f"{configured} in the configuration, {view} in {Path(prepared) / VIEW_NAME}",
-            expected="the same number, or no mouth_view in the YAML, which then follows the pictures",
-            fix=f"Set mouth_view: {view}, or run stages 1 to 5 again with another view (GRID: --mouth_view).",
-        )
-    return []
-
-
-def train_options(config: Mapping, *, train: Path, valid: Path, stats: Path) -> list[str]:
-    """avsr_train's options for the data of the model that `config` describes."""
-    streams = STREAMS[modality_of(config)]
-    names = [*streams, "text"]
-    if all((Path(data) / FILES["word_times"][0]).is_file() for data in (train, valid)):
-        names.append("word_times")
-    shape = "video_shape" if "video" in streams else "speech_shape"
-    options = []
-    for split, data in (("train", train), ("valid", valid)):
-        for name in names:
-            options += [f"--{split}_data_path_and_name_and_type", data_option(data, name)]
-        path = Path(stats) / split / shape
-        if not path.is_file():
-            raise DataError(f"no shapes of the {split} set", found=f"no {path}", fix="Run stage 10 first.")
-        options += [f"--{split}_shape_file", str(path)]
-    if (config.get("preprocessor_conf") or {}).get("noise_scp") == "train":
-        sounds = Path(train) / FILES["speech"][0] if "speech" in streams else "null"
-        options += ["--preprocessor_conf", f"noise_scp={sounds}"]
-    return options
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -1,133 +1,16 @@
-"""Stage 5: transcripts in, token list out (characters, words or sentencepiece).
+"""Stage 5: transcripts in, token list out (characters, words or sentencepiece), see espnet_vivit/token_list.py.
 
-In: `text`, one `utterance transcript` per line. Out: a folder with `tokens.txt`, one token per line in ESPnet's order
-`<blank>`, `<unk>`, tokens…, `<sos/eos>`, and for `bpe` also `bpe.model` and `bpe.vocab`.
-
-The tokens are those of ESPnet's own tokenizers (`espnet2.text`), which tests use as the oracle; importing them costs
-several seconds, so counting is done here. Sentencepiece: Kudo and Richardson 2018, https://github.com/google/sentencepiece.
+In: `text`, one `utterance transcript` per line. Out: a folder with `tokens.txt`, and for `bpe` also `bpe.model` and
+`bpe.vocab`.
 """
 
-import shutil
 import sys
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from espnet_vivit.bin.command import exit_status, write_lines
+from espnet_vivit.bin.command import exit_status
 from espnet_vivit.command_parser import CommandParser
-from espnet_vivit.errors import ConfigError, DataError, unknown_name
-
-TOKEN_TYPES = ("char", "word", "bpe")
-SPACE = "<space>"  # how ESPnet writes the blank between words as a character token
-BPE_CONTROL = ("<unk>", "<s>", "</s>")  # sentencepiece's own symbols; ESPnet has its own for them
-
-
-def tokenizer(token_type: str, bpemodel: Path | None = None) -> Callable[[str], list[str]]:
-    """The function that splits a transcript into tokens: `tokenizer("char")("a b") == ["a", "<space>", "b"]`."""
-    if token_type == "word":
-        return str.split
-    if token_type == "char":
-        return lambda text: [SPACE if character == " " else character for character in text]
-    if token_type != "bpe":
-        raise unknown_name("token_type", token_type, TOKEN_TYPES)
-    if bpemodel is None or not Path(bpemodel).is_file():
-        raise ConfigError("token_type bpe needs a sentencepiece model", found=bpemodel, fix="Run stage 5 first.")
-    processor = _processor(model_file=str(bpemodel))
-    return lambda text: processor.encode(text, out_type=str)
-
-
-def _processor(**source: Any) -> Any:
-    """A SentencePieceProcessor; the library gives its classes their methods' names while it is imported."""
-    from sentencepiece import SentencePieceProcessor
-
-    return SentencePieceProcessor(**source)
-
-
-def read_transcripts(path: Path) -> dict[str, str]:
-    """`utterance -> transcript` of a Kaldi `text` file; an utterance without words is an error that names it."""
-    path = Path(path)
-    if not path.is_file():
-        raise DataError("no transcripts", found=f"no file {path}", fix="Run stages 1 to 4 first.")
-    transcripts = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        utterance, _, transcript = line.strip().partition(" ")
-        if not transcript.strip():
-            raise DataError(f"{path}:{number}: utterance {utterance!r} has no transcript")
-        if utterance in transcripts:
-            raise DataError(f"{path}:{number}: utterance {utterance!r} is listed twice")
-        transcripts[utterance] = " ".join(transcript.split())
-    if not transcripts:
-        raise DataError(f"{path} is empty", expected="one 'utterance transcript' per line")
-    return transcripts
-
-
-def token_list(symbols: Sequence[str]) -> list[str]:
-    """ESPnet's order: blank is 0, unknown 1, start and end share the last place."""
-    return ["<blank>", "<unk>", *symbols, "<sos/eos>"]
-
-
-def count_symbols(transcripts: Sequence[str], token_type: str) -> list[str]:
-    """The distinct characters or words, most frequent first; equally frequent ones in alphabetical order."""
-    split = tokenizer(token_type)
-    counts = Counter(token for transcript in transcripts for token in split(transcript))
-    return sorted(counts, key=lambda token: (-counts[token], token))
-
-
-def train_sentencepiece(transcripts: Sequence[str], folder: Path, *, nbpe: int, bpe_mode: str) -> list[str]:
-    """Train `folder/bpe.model` with `nbpe` pieces and return the pieces that can appear in a transcript."""
-    import io
-
-    import sentencepiece
-
-    model = io.BytesIO()  # a file name given to the trainer would be stored in the model
-    trainer: Any = sentencepiece.SentencePieceTrainer
-    try:
-        trainer.train(
-            sentence_iterator=iter(transcripts),
-            model_writer=model,
-            vocab_size=nbpe,
-            model_type=bpe_mode,
-            character_coverage=1.0,
-            num_threads=1,  # with more, equal scores may come out in another order
-            minloglevel=2,
-        )
-    except RuntimeError as error:  # the library's only sign of a vocabulary that the text cannot fill
-        raise ConfigError(
-            f"sentencepiece could not make {nbpe} pieces of {len(transcripts)} transcripts ({error})",
-            fix="Choose a smaller --nbpe (or larger, if it is below the number of characters), or --token_type word.",
-        ) from error
-    (folder / "bpe.model").write_bytes(model.getvalue())
-    processor = _processor(model_proto=model.getvalue())
-    pieces = [processor.id_to_piece(number) for number in range(processor.get_piece_size())]
-    scores = [processor.get_score(number) for number in range(len(pieces))]
-    write_lines(folder / "bpe.vocab", [f"{piece}\t{score:g}" for piece, score in zip(pieces, scores, strict=True)])
-    return [piece for piece in pieces if piece not in BPE_CONTROL]
-
-
-def write_token_list(
-    text: Path, out: Path, *, token_type: str, nbpe: int = 500, bpe_mode: str = "unigram"
-) -> list[str]:
-    """Write the folder `out` for the transcripts in `text`, all or nothing; return the token list."""
-    if token_type not in TOKEN_TYPES:
-        raise unknown_name("token_type", token_type, TOKEN_TYPES)
-    transcripts = list(read_transcripts(text).values())
-    out = Path(out)
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        if token_type == "bpe":
-            symbols = train_sentencepiece(transcripts, partial, nbpe=nbpe, bpe_mode=bpe_mode)
-        else:
-            symbols = count_symbols(transcripts, token_type)
-        tokens = token_list(symbols)
-        write_lines(partial / "tokens.txt", tokens)
-        shutil.rmtree(out, ignore_errors=True)
-        partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return tokens
+from espnet_vivit.token_list import write_token_list
 
 
 def main(argv: Sequence[str] | None = None) -> None:

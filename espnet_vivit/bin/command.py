@@ -6,10 +6,8 @@ keeps its traceback.
 
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from espnet_vivit.errors import EspnetVivitError
-from espnet_vivit.whole_file import make_folder, write_whole
 
 
 def exit_status(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> int:
@@ -20,9 +18,3 @@ def exit_status(main: Callable[[Sequence[str] | None], None], argv: Sequence[str
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def write_lines(path: Path, lines: Sequence[str]) -> None:
-    """Write the lines to `path` as UTF-8, all or nothing."""
-    make_folder(Path(path).parent)
-    write_whole(path, "".join(f"{line}\n" for line in lines))

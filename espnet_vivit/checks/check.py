@@ -80,8 +80,8 @@ def examine(options: Options) -> Iterator[Row]:
 
 
 def _examine(options: Options, folder: Path) -> Iterator[Row]:
-    from espnet_vivit.bin.avsr_streams import STREAMS, feature_rate_of, modality_of
     from espnet_vivit.checks.check_model import device_of
+    from espnet_vivit.tasks.streams import STREAMS, feature_rate_of, modality_of
 
     with stops("configuration"):
         config, trained = read_subject(options.config)

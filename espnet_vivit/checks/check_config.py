@@ -7,13 +7,12 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from espnet_vivit.bin.avsr_feasibility import read_labels
-from espnet_vivit.bin.avsr_streams import train_options
-from espnet_vivit.bin.avsr_tokens import count_symbols, read_transcripts, token_list
-from espnet_vivit.bin.command import write_lines
 from espnet_vivit.corpora.data_dir import Utterance
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.media.video_file import probe_video
+from espnet_vivit.tasks.streams import train_options
+from espnet_vivit.token_list import count_symbols, read_labels, read_transcripts, token_list
+from espnet_vivit.whole_file import write_lines
 
 
 def read_subject(path: Path) -> tuple[dict, bool]:

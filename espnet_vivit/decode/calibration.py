@@ -8,12 +8,14 @@ ROC curve): a confidence may be badly calibrated and still tell which words to d
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import jiwer
 import numpy as np
 from scipy.stats import rankdata
 
 from espnet_vivit.errors import ConfigError, DataError
+from espnet_vivit.score import read_transcripts
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,20 @@ def reliability(confidences: Sequence[float], correct: Sequence[bool], *, bins: 
         means = (float(shares[inside].mean()), float(right[inside].mean())) if count else (np.nan, np.nan)
         table.append(Bin(index / bins, (index + 1) / bins, count, *means))
     return Reliability(shares, right, tuple(table))
+
+
+def read_confidences(folder: Path) -> dict[str, list[float]]:
+    """utterance -> the confidence of each of its words."""
+    path = Path(folder) / "confidence"
+    if not path.is_file():
+        raise DataError("no confidences", found=f"no file {path}", fix="Decode with --word_times true.")
+    confidences = {}
+    for utt_id, line in read_transcripts(path).items():
+        try:
+            confidences[utt_id] = [float(value) for value in line.split()]
+        except ValueError as error:
+            raise DataError(f"{path}: utterance {utt_id}: {error}", expected="numbers from 0 to 1") from error
+    return confidences
 
 
 def judged_words(

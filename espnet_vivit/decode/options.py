@@ -72,8 +72,8 @@ def decoding_parser(description: str | None = None) -> argparse.ArgumentParser:
     """The options of `espnet_vivit.bin.avsr_inference`: ESPnet's names, and which streams to use."""
     from espnet_vivit.decode.video_control import VIDEO_CONTROLS
     from espnet_vivit.espnet_compat import str2bool, str2triple_str, str_or_none
-    from espnet_vivit.tasks.data_check import STREAMS
     from espnet_vivit.tasks.options import AVSRArgumentParser, add_choice
+    from espnet_vivit.tasks.streams import STREAMS
 
     parser = AVSRArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False

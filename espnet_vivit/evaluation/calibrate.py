@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--accuracy", type=float, default=ACCURACY, help="share of words to be right (%(default)s)")
     options = parser.parse_args(argv)
 
-    from espnet_vivit.bin.avsr_confidence import read_confidences  # late: --help shall not wait for torch
+    from espnet_vivit.decode.calibration import read_confidences  # late: --help shall not wait for torch
     from espnet_vivit.package import RELIABILITY
     from espnet_vivit.score import read_transcripts
 

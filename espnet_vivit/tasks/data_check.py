@@ -10,8 +10,8 @@ from pathlib import Path
 
 from espnet_vivit.corpora.data_dir import read_scp
 from espnet_vivit.errors import ConfigError, DataError
+from espnet_vivit.tasks.streams import STREAMS
 
-STREAMS = {"video": ("video",), "audio": ("speech",), "multimodal": ("speech", "video")}
 _LISTED = {"sound", "video", "text", "npy", "kaldi_ark"}  # types whose lines are `utterance value`
 
 

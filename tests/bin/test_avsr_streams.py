@@ -2,9 +2,10 @@
 
 import pytest
 
-from espnet_vivit.bin.avsr_streams import main, modality_of
+from espnet_vivit.bin.avsr_streams import main
 from espnet_vivit.corpora.mouth_view import write_mouth_view
 from espnet_vivit.errors import ConfigError, DataError
+from espnet_vivit.tasks.streams import modality_of
 
 
 @pytest.fixture

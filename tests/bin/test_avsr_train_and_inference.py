@@ -9,6 +9,7 @@ import yaml
 from espnet_vivit.bin import avsr_confidence, avsr_inference, avsr_train
 from espnet_vivit.bin.avsr_align import read_word_times
 from espnet_vivit.bin.command import exit_status
+from espnet_vivit.decode.calibration import read_confidences
 from espnet_vivit.errors import ConfigError, DataError
 from espnet_vivit.evaluation.decode_timing import TIMING, read_timing
 from espnet_vivit.tasks import launch
@@ -130,7 +131,7 @@ def test_word_times_and_confidences_are_written_for_every_word_and_can_be_judged
     texts = decode(trained, tmp_path, "--word_times", "true", "--nbest", "2")["text"]
     for folder in ("1best_recog", "2best_recog"):
         times, texts = read_word_times(tmp_path / folder / "word_times"), read(tmp_path / folder / "text")
-        confidences = avsr_confidence.read_confidences(tmp_path / folder)
+        confidences = read_confidences(tmp_path / folder)
         for utt_id, text in texts.items():
             assert [time.word for time in times[utt_id]] == text.split()
             assert len(confidences[utt_id]) == len(text.split())
