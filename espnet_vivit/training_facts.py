@@ -16,13 +16,12 @@ from espnet_vivit.units import seconds_of_frames, seconds_of_samples
 
 NOTE = "training_facts"  # key of config.yaml
 FEW_SPEAKERS = 5  # are named
-JOIN_MAX_S = 8.0  # of joined clips, where preprocessor_conf does not say
 MOUTH_SIZES = (48, 64, 96)  # pixels: what the corpora here are prepared with
 
 
 @dataclass(frozen=True)
 class TrainingFacts:
-    """mouth_size: side in pixels of the clips before the frontend's own crop; longest_clip_s: in training;
+    """mouth_size: side in pixels of the clips before the frontend's own crop; longest_clip_s: of the training set;
     mouth_view: pixels in the middle of the aligned 96-pixel crop that those clips show, None for all.
     """
 
@@ -39,7 +38,7 @@ def training_facts(config: Mapping, experiment: Path) -> TrainingFacts:
     found = {name: path for name, path in ((name, _find(path, roots)) for name, path in lists.items()) if path}
     return TrainingFacts(
         noted.get("mouth_size") or _mouth_size(config, found.get("video"), roots),
-        noted.get("longest_clip_s") or _longest_joined_s(config, _longest_clip_s(found)),
+        noted.get("longest_clip_s") or _longest_clip_s(found),
         config.get("mouth_view"),
     )
 
@@ -75,14 +74,6 @@ def _mouth_size(config: Mapping, video_scp: Path | None, roots: list[Path]) -> i
     crop = trained_preset(config).crop
     side = max(crop) if isinstance(crop, tuple) else crop
     return next((size for size in MOUTH_SIZES if side is not None and size >= side), None)
-
-
-def _longest_joined_s(config: Mapping, longest_clip_s: float | None) -> float | None:
-    """What two clips make where `join_prob` puts one behind another."""
-    conf = config.get("preprocessor_conf") or {}
-    if longest_clip_s is None or not conf.get("join_prob"):
-        return longest_clip_s
-    return max(longest_clip_s, min(2 * longest_clip_s, conf.get("join_max_s", JOIN_MAX_S)))
 
 
 def _longest_clip_s(lists: Mapping[str, Path]) -> float | None:

@@ -248,7 +248,7 @@ def duration_s(path: Path) -> float | None:
     import av
 
     try:
-        with av.open(str(path)) as container:
+        with av.open(f"file:{path}") as container:
             return container.duration / av.time_base if container.duration else None
     except av.FFmpegError:  # reading it will say what is wrong
         return None

@@ -18,13 +18,12 @@ def write_recording(path: Path, frames: np.ndarray | None, samples: np.ndarray |
         if samples is not None:
             sound = container.add_stream("flac", 16000)
             sound.layout = "mono"
-        for begin in range(0, 0 if frames is None else len(frames), RATE_HZ):  # a second of each in turn
-            for picture in frames[begin : begin + RATE_HZ]:
+        pictures = [] if frames is None else frames
+        heard = np.zeros(0) if samples is None else samples
+        for begin in range(0, max(len(pictures), -(-len(heard) // 640)), RATE_HZ):  # a second of each in turn
+            for picture in pictures[begin : begin + RATE_HZ]:
                 container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="gray")))
-            if samples is not None:
-                _add(container, sound, samples[begin * 640 : (begin + RATE_HZ) * 640], begin * 640)
-        if frames is None:
-            _add(container, sound, samples, 0)
+            _add(container, sound, heard[begin * 640 : (begin + RATE_HZ) * 640], begin * 640)
         for stream in (video, sound):
             if stream is not None:
                 container.mux(stream.encode(None))

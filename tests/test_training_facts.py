@@ -50,14 +50,3 @@ def test_sizes_of_a_tower_whose_checkpoint_is_gone_come_from_the_configuration(t
 
 def test_sound_alone_has_no_mouth(tmp_path):
     assert training_facts({"modality": "audio"}, tmp_path) == TrainingFacts(None, None, None)
-
-
-@pytest.mark.parametrize(("join_max_s", "expected_s"), [(None, 6.0), (4.5, 4.5), (2.0, 3.0)])
-def test_where_sentences_were_joined_the_longest_clip_is_two_of_them(tmp_path, join_max_s, expected_s):
-    (tmp_path / "video.scp").write_text("a a.npy\nb b.npy\n")
-    (tmp_path / "utt2num_frames").write_text("a 75\nb 40\n")
-    data = {"train_data_path_and_name_and_type": [[str(tmp_path / "video.scp"), "video", "video"]]}
-    conf = {"join_prob": 0.4} | ({} if join_max_s is None else {"join_max_s": join_max_s})
-    config = {"vision_encoder": "linear", "modality": "video", **data}
-    assert training_facts({**config, "preprocessor_conf": conf}, tmp_path).longest_clip_s == expected_s
-    assert training_facts(config, tmp_path).longest_clip_s == 3.0

@@ -84,6 +84,12 @@ def find_table(root: Path) -> Path | None:
 def list_videos(root: Path, leave_out: str | os.PathLike | None = None) -> Iterator[SourceClip]:
     """Every video below `root` with its same-named .txt, sorted by path."""
     outside = None if leave_out is None else Path(leave_out).resolve()
+    if outside and root.resolve().is_relative_to(outside):
+        raise DataError(
+            f"the results would lie around the videos: {leave_out} holds {root}",
+            expected="a folder of their own, which may be one inside the videos' folder",
+            fix=f"Name one, such as {root}_prepared",
+        )
     files = [
         path for path in sorted(root.rglob("*"))
         if not (outside and path.resolve().is_relative_to(outside)) and not path.name.startswith(".")

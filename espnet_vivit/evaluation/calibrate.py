@@ -1,6 +1,7 @@
 """From which confidence on a model's words can be believed, measured on development data and kept beside the model.
 
-    espnet-vivit calibrate exp/avsr_train --ref dump/raw/dev/text --hyp exp/avsr_train/decode_avsr/dev_video/1best_recog
+    espnet-vivit calibrate exp/avsr_train --modality video --ref dump/raw/dev/text \\
+        --hyp exp/avsr_train/decode_avsr/dev_video/1best_recog
 
 The decoding is that of stage 12 with `--inference_args "--word_times true"`. Transcribing judges pieces, so the
 threshold is on the mean confidence of an utterance: the lowest from which on the share `--accuracy` of all words is

@@ -152,11 +152,11 @@ class Source:
     def _probe(self, frame) -> SourceInfo:
         stream, audio = self._stream, next(iter(self._container.streams.audio), None)
         duration_s = float("nan")
-        if set(self._container.format.name.split(",")) & _HEADERS_TO_TRUST and stream.duration and stream.time_base:
-            duration_s = float(stream.duration * stream.time_base)
-        elif "DURATION" in stream.metadata:  # matroska keeps it there for each stream
+        if "DURATION" in stream.metadata:  # matroska's, of this stream; FFmpeg may take the file's for the stream's
             hours, minutes, seconds = stream.metadata["DURATION"].split(":")
             duration_s = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+        elif set(self._container.format.name.split(",")) & _HEADERS_TO_TRUST and stream.duration and stream.time_base:
+            duration_s = float(stream.duration * stream.time_base)
         turned = round(frame.rotation / 90) % 4
         height, width = (frame.width, frame.height) if turned % 2 else (frame.height, frame.width)
         return SourceInfo(

@@ -134,7 +134,7 @@ def _open_media(path: Path):
     import av  # late: loading FFmpeg's libraries takes a tenth of a second
 
     try:
-        with av.open(str(path)) as container:
+        with av.open(f"file:{path}") as container:
             if not container.streams.video:
                 raise MediaError(f"{path} has no video stream", fix="Is it an audio file?")
             stream = container.streams.video[0]
@@ -170,7 +170,7 @@ def _encode(path: Path, frames: np.ndarray, *, codec: str, crf: int, rate_hz: in
     pixel_format = "gray" if codec == "ffv1" else "yuv420p"
     # x264's "mbtree" reads memory that nobody wrote (with AVX-512): other bytes from run to run
     options = {} if codec == "ffv1" else {"crf": str(crf), "preset": "medium", "x264-params": "mbtree=0"}
-    with av.open(str(path), "w") as container:
+    with av.open(f"file:{path}", "w") as container:
         name = "ffv1" if codec == "ffv1" else "libx264"
         stream = container.add_stream(name, rate=rate_hz, options=options)
         stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], pixel_format

@@ -19,6 +19,7 @@ from espnet_vivit import parts
 from espnet_vivit.adapters.report import tower_table
 from espnet_vivit.atomic_save import atomic_saves
 from espnet_vivit.checkpoints import CHECKPOINT
+from espnet_vivit.corpora.scp import read_scp
 from espnet_vivit.e2e_options import decoder_sizes
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.espnet_compat import (
@@ -177,7 +178,9 @@ class AVSRTask(ASRTask):
         )
         cls.check_task_requirements(dataset, args.allow_variable_data_keys, train=iter_options.train)
         if joins:
-            preprocess.join_from(dataset.raw, list(dataset))
+            # of the shape files: what was left out there, as CTC cannot align it, must not come back here
+            files = iter_options.shape_files
+            preprocess.join_from(dataset.raw, list(read_scp(files[0])) if files else list(dataset))
         return dataset
 
     @classmethod

@@ -26,7 +26,6 @@ from espnet_vivit.option_types import check_option_types
 from espnet_vivit.tasks.augment import Streams, change_speed, crop, crop_to_words, flip, join, mask_time
 from espnet_vivit.tasks.frame_labels import check_words, frame_labels
 from espnet_vivit.tasks.pieces import tokenizer_for
-from espnet_vivit.training_facts import JOIN_MAX_S
 from espnet_vivit.units import VIDEO_RATE_HZ
 
 SCHEDULED = ("flip_prob", "speed_prob", "word_crop_prob", "join_prob", "noise_prob", "noise_snr_db")
@@ -48,7 +47,8 @@ class AVSRPreprocessor(AbsPreprocessor):
         word_crop_prob, word_crop_min: how often only a run of words is kept, at least how many (needs word_times).
         join_prob, join_max_s: how often another utterance follows in the same clip, and how long both may be together.
             What learns from single sentences only stops at the end of the first when it reads a recording. Batches are
-            filled by the lengths of single utterances: leave room in memory.
+            filled, and a curriculum chooses, by the lengths of single utterances: leave room in memory, and begin after
+            the curriculum's epochs.
         noise_scp: sounds to mix in (a `wav.scp`; that of the training set makes babble of it).
         noise_prob, noise_snr_db: how often, and the ratios in dB to choose from; null among them is clean.
         noise_talkers: how many entries of `noise_scp` speak at once: 1 for recorded noise, 6 or more for babble; where
@@ -72,7 +72,7 @@ class AVSRPreprocessor(AbsPreprocessor):
         word_crop_prob: float | Mapping[int, float] = 0.0,
         word_crop_min: int = 2,
         join_prob: float | Mapping[int, float] = 0.0,
-        join_max_s: float = JOIN_MAX_S,
+        join_max_s: float = 8.0,
         noise_scp: str | None = None,
         noise_prob: float | Mapping[int, float] = 1.0,
         noise_snr_db: Sequence[float | None] | Mapping[int, Sequence[float | None]] = NOISE_SNR_DB,
@@ -95,6 +95,8 @@ class AVSRPreprocessor(AbsPreprocessor):
         _check("join_max_s", join_max_s, join_max_s > 0, "more than 0 seconds")
         self.tokenizer = tokenizer_for(token_type, bpemodel, train=train)
         self.token_ids = TokenIDConverter(token_list=token_list)
+        spaced = token_type != "char" or "<space>" in self.token_ids.token2id
+        self.blank = " " if spaced else ""  # between utterances: some languages know none
         self.preset, self.feature_rate = preset, feature_rate
         self.time_masks_per_s, self.time_mask_max_s = time_masks_per_s, time_mask_max_s
         self.speed_range, self.word_crop_min = tuple(speed_range), word_crop_min
@@ -142,7 +144,7 @@ class AVSRPreprocessor(AbsPreprocessor):
             if (streams.frames + more.frames) / VIDEO_RATE_HZ <= self.join_max_s:
                 _check_same_size(uid, streams, next_uid, more)
                 streams = join(streams, more)
-                text = None if text is None else f"{text} {next_text}"
+                text = None if text is None else f"{text}{self.blank}{next_text}"
                 speakers.add(next_uid)
         out = {name: value for name, value in data.items() if name not in _KNOWN}  # allow_variable_data_keys
         if streams.times is not None:
@@ -229,11 +231,12 @@ class AVSRPreprocessor(AbsPreprocessor):
         if snr_db is None:  # not `if not snr_db`: 0 dB is a ratio like any other
             return speech
         others = [path for key, path in self.noises.items() if key not in uids]
-        if not others:  # nobody babbles under their own voice, and there is no other
-            return speech
         chosen = rng.permutation(len(others))[: self.noise_talkers]
-        noise = make_babble([read_wav(others[index]) for index in chosen], len(speech), rng)
-        return mix_at_snr(speech, noise, float(snr_db))
+        voices = [voice for voice in (read_wav(others[index]) for index in chosen) if voice.any()]
+        if not voices or not speech.any():  # nobody babbles under their own voice; silence has no ratio to anything
+            return speech
+        noise = make_babble(voices, len(speech), rng)
+        return mix_at_snr(speech, noise, float(snr_db)) if noise.any() else speech
 
 
 def check_preprocessor_conf(conf: Mapping) -> None:

@@ -48,10 +48,10 @@ def burn_subtitles(
         raise ConfigError(f"{out} is the video itself", fix="Name another file")
     try:
         with replacing(out) as temporary, ExitStack() as stack:
-            source = stack.enter_context(av.open(str(video)))
+            source = stack.enter_context(av.open(f"file:{video}"))
             if not source.streams.video:
                 raise MediaError(f"{video} has no picture to burn subtitles into")
-            target = stack.enter_context(av.open(str(temporary), "w"))
+            target = stack.enter_context(av.open(f"file:{temporary}", "w"))
             _copy_with_subtitles(source, target, subtitles, video, progress)
     except av.FFmpegError as error:
         raise MediaError(f"cannot burn subtitles into {video} ({error.strerror})", fix="Does it play?") from error
@@ -88,7 +88,7 @@ def _copy_with_subtitles(source, target, subtitles: Sequence[Cue], video: Path, 
 def _first_frame(video: Path):
     import av
 
-    with av.open(str(video)) as container:
+    with av.open(f"file:{video}") as container:
         for frame in container.decode(container.streams.video[0]):
             return frame
     raise MediaError(f"{video} holds no video frame")

@@ -1,8 +1,9 @@
 """Two neighbouring pieces' words in, each word of the recording once out.
 
-Both pieces were decoded by themselves and share some time. Where both heard the same word there at about the same time,
-the change is made at the one nearest to the cut; otherwise a word belongs to the piece whose side of the cut its middle
-lies on, and what contradicts itself (heard by both, or by neither) goes to the surer one.
+Both pieces were decoded by themselves and share some time. Where both heard the same word there at about the same time
+(of a word said again and again, each its own), the change is made at the one nearest to the cut; otherwise a word
+belongs to the piece whose side of the cut its middle lies on, and what contradicts itself (heard by both, or by
+neither) goes to the surer one.
 """
 
 from collections.abc import Sequence
@@ -23,15 +24,22 @@ def join_words(
     tail = [index for index, word in enumerate(left) if _middle(word) >= shared[0]]
     head = [index for index, word in enumerate(right) if _middle(word) <= shared[1]]
     same = [
-        (abs(_middle(left[i]) + _middle(right[j]) - 2 * at_s), i, j)
-        for i in tail
-        for j in head
-        if left[i].text == right[j].text and abs(_middle(left[i]) - _middle(right[j])) < SAME_WORD_S
+        (abs(_middle(left[i]) + _middle(right[j]) - 2 * at_s), i, j) for i, j in _same_words(left, tail, right, head)
     ]
     if same:
         _, i, j = min(same)
         return tuple(left[: i + 1]), tuple(right[j + 1 :])
     return _by_side(left, right, at_s)
+
+
+def _same_words(left, tail: Sequence[int], right, head: Sequence[int]) -> list[tuple[int, int]]:
+    """(index in `left`, index in `right`) of words that both heard: each the other's nearest of the same spelling."""
+    apart = {
+        (i, j): abs(_middle(left[i]) - _middle(right[j])) for i in tail for j in head if left[i].text == right[j].text
+    }
+    nearest_right = {i: min((s, j) for (k, j), s in apart.items() if k == i)[1] for i, _ in apart}
+    nearest_left = {j: min((s, i) for (i, k), s in apart.items() if k == j)[1] for _, j in apart}
+    return [(i, j) for i, j in nearest_right.items() if nearest_left[j] == i and apart[i, j] < SAME_WORD_S]
 
 
 def _by_side(left, right, at_s: float) -> tuple[tuple[Word, ...], tuple[Word, ...]]:

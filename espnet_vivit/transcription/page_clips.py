@@ -35,7 +35,7 @@ def write_spoken_video(path: Path, frames: np.ndarray, samples: np.ndarray | Non
     import av
 
     form = "gray" if frames.ndim == 3 else "rgb24"
-    with av.open(str(path), "w") as container:
+    with av.open(f"file:{path}", "w") as container:
         video = container.add_stream("libx264", rate=VIDEO_RATE_HZ, options={"crf": "14"})
         video.height, video.width, video.pix_fmt = *frames.shape[1:3], "yuv420p"
         video.codec_context.color_range = _FULL_RANGE

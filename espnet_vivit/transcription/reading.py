@@ -16,10 +16,12 @@ from espnet_vivit.errors import ConfigError, MediaError
 from espnet_vivit.media.sound_track import SpeechReader
 from espnet_vivit.transcription.cutting import Stretch
 from espnet_vivit.transcription.stopwatch import stopwatch
-from espnet_vivit.units import SAMPLES_PER_FRAME, VIDEO_RATE_HZ
+from espnet_vivit.units import SAMPLES_PER_FRAME, VIDEO_RATE_HZ, seconds_of_frames
 
 STRETCH_S = 20.0  # what is held at a time
 HEARD_ONLY = "no face was found: read from the sound alone"
+LATE_SOUND = "the pictures have ended: read from the sound alone"
+LATE_SOUND_S = 1.0  # sound that goes on for longer is read; in most files it ends a moment later than the pictures
 _SILENT = 1e-4  # a track whose samples are all below -80 dB of full scale carries no sound
 
 
@@ -51,6 +53,8 @@ def read_mouth_stretches(
                     seconds[stage] = seconds.get(stage, 0.0) + spent_s
                 yield Stretch(first, clip, _fitted(clip.speech, len(clip.frames)) if with_sound else None)
                 first += len(clip.frames)
+            if with_sound:
+                yield from _late_sound(path, seconds, seconds_of_frames(first))
             return
         except NoFaceError as error:  # what lies before it has been given out
             heard = _sound(path, seconds, error.start_s, error.end_s, note=HEARD_ONLY) if with_sound else iter(())
@@ -65,6 +69,15 @@ def read_mouth_stretches(
             if begin_s == 0:
                 raise
             return  # there is nothing behind the time without a face
+
+
+def _late_sound(path: Path, seconds: dict[str, float], end_s: float) -> Iterator[Stretch]:
+    """What is heard after the last picture, at `end_s`."""
+    stretches = _sound(path, seconds, end_s, None, note=LATE_SOUND)
+    first = next(stretches, None)
+    if first is not None and len(first) > LATE_SOUND_S * VIDEO_RATE_HZ:
+        yield first
+        yield from stretches
 
 
 def read_sound_stretches(path: Path, *, seconds: dict[str, float]) -> Iterator[Stretch]:

@@ -70,7 +70,7 @@ def _groups(words: Sequence[Word]) -> Iterator[list[Word]]:
     group: list[Word] = []
     for word in words:
         if group:
-            lines = textwrap.wrap(" ".join(w.text for w in (*group, word)), LINE_CHARACTERS)
+            lines = _lines((*group, word), LINE_CHARACTERS)
             late = word.end_s - group[0].start_s > LONGEST_CUE_S
             if len(lines) > CUE_LINES or late or word.start_s - group[-1].end_s > PAUSE_S:
                 yield group
@@ -81,15 +81,21 @@ def _groups(words: Sequence[Word]) -> Iterator[list[Word]]:
 
 
 def _wrapped(words: Sequence[Word]) -> str:
-    """One line if it fits, else two of about the same length."""
-    text = " ".join(word.text for word in words)
-    if len(text) <= LINE_CHARACTERS:
-        return text
-    for width in range(len(text) // CUE_LINES, LINE_CHARACTERS + 1):
-        lines = textwrap.wrap(text, width, break_long_words=False)
+    """One line if it fits, else two of about the same length; a word longer than a line has one to itself."""
+    length = sum(len(word.text) + 1 for word in words) - 1
+    if length <= LINE_CHARACTERS:
+        return " ".join(word.text for word in words)
+    for width in range(length // CUE_LINES, LINE_CHARACTERS + 1):
+        lines = _lines(words, width)
         if len(lines) <= CUE_LINES and max(map(len, lines)) <= LINE_CHARACTERS:
             return "\n".join(lines)
-    return "\n".join(textwrap.wrap(text, LINE_CHARACTERS))  # a word longer than a line
+    return "\n".join(_lines(words, LINE_CHARACTERS))
+
+
+def _lines(words: Sequence[Word], width: int) -> list[str]:
+    """Whole words, broken neither at hyphens nor for their length: each has a time of its own."""
+    text = " ".join(word.text for word in words)
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
 
 
 @dataclass(frozen=True)

@@ -134,6 +134,13 @@ def test_results_within_the_folder_are_not_taken_for_videos(tmp_path):
     assert sorted(listed(tmp_path, leave_out=tmp_path / "out", **UNDIVIDED)) == ["a"]
 
 
+@pytest.mark.parametrize("around", ["", "videos"], ids=["a folder around them", "their own folder"])
+def test_results_around_the_videos_would_hide_them(tmp_path, around):
+    write_videos(tmp_path / "videos", {"a": "hello"})
+    with pytest.raises(DataError, match=r"the results would lie around the videos.*videos_prepared"):
+        listed(tmp_path / "videos", leave_out=tmp_path / around, **UNDIVIDED)
+
+
 def test_a_table_with_spans_speakers_and_sets(tmp_path):
     write_videos(tmp_path, {"talk": None, "anna/01": None})
     (tmp_path / "my.tsv").write_text(

@@ -32,6 +32,9 @@ def egs(tmp_path) -> Path:
     return folder / "egs"
 
 
+CORPUS = "Anna's corpus"  # shells and xargs would take both apart
+
+
 def run(recipe: Path, *options: str) -> subprocess.CompletedProcess:
     environment = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
     command = [str(recipe / "run.sh"), "--nj", "2", "--stop_stage", "5", *options]
@@ -112,10 +115,10 @@ def write_grid_crops(root: Path, *, train: int = 7) -> None:
     ],
 )
 def test_a_recipe_prepares_checks_and_finds_its_tokens(egs, tmp_path, corpus, write, options, sizes):
-    write(tmp_path / "the corpus")
+    write(tmp_path / CORPUS)
     recipe = egs / corpus / "avsr1"
     tokens = [] if corpus == "folder" else ["--token_type", "char"]  # 5000 pieces need more than a few sentences
-    done = run(recipe, f"--{corpus}_root", str(tmp_path / "the corpus"), f"--local_data_opts={options}", *tokens)
+    done = run(recipe, f"--{corpus}_root", str(tmp_path / CORPUS), f"--local_data_opts={options}", *tokens)
     assert done.returncode == 0, done.stdout[-4000:]
     prepared = {name: validate_data_dir(recipe / "dump/raw" / name) for name in ("train", "dev", "test")}
     assert tuple(map(len, prepared.values())) == sizes
@@ -124,17 +127,17 @@ def test_a_recipe_prepares_checks_and_finds_its_tokens(egs, tmp_path, corpus, wr
 
 
 def test_grid_needs_nothing_but_its_folder(egs, tmp_path):
-    write_grid_crops(tmp_path / "the corpus")
+    write_grid_crops(tmp_path / CORPUS)
     recipe = egs / "grid/avsr1"
-    done = run(recipe, "--grid_root", str(tmp_path / "the corpus"))
+    done = run(recipe, "--grid_root", str(tmp_path / CORPUS))
     assert done.returncode == 0, done.stdout[-4000:]
     assert not list((recipe / "dump/raw").glob("*babble*")) and validate_data_dir(recipe / "dump/raw/test_seen")
 
 
 def test_grid_has_its_test_set_again_under_babble(egs, tmp_path):
-    write_grid_crops(tmp_path / "the corpus")
+    write_grid_crops(tmp_path / CORPUS)
     recipe = egs / "grid/avsr1"
-    done = run(recipe, "--grid_root", str(tmp_path / "the corpus"), "--babble_snr_db", "0 -5")
+    done = run(recipe, "--grid_root", str(tmp_path / CORPUS), "--babble_snr_db", "0 -5")
     assert done.returncode == 0, done.stdout[-4000:]
     assert len(validate_data_dir(recipe / "dump/raw/train")) == 7
     assert read_mouth_view(recipe / "data") == 64

@@ -7,6 +7,7 @@ from espnet2.train.distributed_utils import DistributedOption
 
 from espnet_vivit.errors import ConfigError, DataError, WeightsError
 from espnet_vivit.tasks.avsr import AVSRTask
+from espnet_vivit.tasks.dataset import AVSRDataset
 from espnet_vivit.tasks.model_config import read_token_list
 from tests import tiny
 from tests.tiny_corpus import CONFIG, TOKENS, data_options, shape_options, write_config, write_tiny_corpus
@@ -195,6 +196,26 @@ def test_text_without_video_is_named(corpus, tmp_path):
     ]
     with pytest.raises(DataError, match=f"utterance {lines[0].split()[0]!r} has no video"):
         AVSRTask.main(cmd=[*common, *options, *shape_options(corpus)])
+
+
+def test_what_is_left_out_of_the_shapes_is_not_joined_to_others(corpus, tmp_path, monkeypatch):
+    """Stage 10 leaves out of them what CTC cannot align."""
+    kept = (corpus / "train/text").read_text().splitlines()[:3]
+    (tmp_path / "text_shape").write_text("".join(f"{line.split()[0]} 2\n" for line in kept))
+    conf = {"join_prob": 1.0}
+    config = write_config(tmp_path / "train.yaml", num_workers=0, batch_size=3, preprocessor_conf=conf)
+    options = ["--config", str(config), "--token_list", str(corpus / "tokens.txt"), "--output_dir", str(tmp_path)]
+    shapes = ["--train_shape_file", str(tmp_path / "text_shape"), "--valid_shape_file", str(corpus / "valid/text")]
+    args = AVSRTask.get_parser().parse_args([*options, *data_options(corpus), *shapes])
+    AVSRTask.check_required_command_args(args)
+    factory = AVSRTask.build_iter_factory(args, DistributedOption(), mode="train")
+    joined = set()
+    load = AVSRDataset.raw
+    monkeypatch.setattr(AVSRDataset, "raw", lambda self, utt_id: joined.add(utt_id) or load(self, utt_id))
+    for epoch in range(1, 9):
+        for _, batch in factory.build_iter(epoch):
+            assert batch["video_lengths"].min() >= 40, "nothing was joined"
+    assert joined == {line.split()[0] for line in kept}
 
 
 def test_each_epoch_draws_its_augmentation_anew_and_resuming_repeats_it(corpus, tmp_path):

@@ -118,6 +118,16 @@ def test_nobody_babbles_under_their_own_utterance(noise_scp, monkeypatch):
     assert read and not any("n2" in path for path in read)
 
 
+@pytest.mark.parametrize("silent", ["speech", "noise"])
+def test_silence_has_no_ratio_and_stays_as_it_is(tmp_path, silent):
+    rng = np.random.default_rng(2)
+    soundfile.write(tmp_path / "n1.wav", (silent != "noise") * 0.1 * rng.standard_normal(16000), 16000)
+    (tmp_path / "noise.scp").write_text(f"n1 {tmp_path / 'n1.wav'}\n")
+    speech = (silent != "speech") * rng.standard_normal(50 * 640)
+    preprocessor = build(noise_scp=str(tmp_path / "noise.scp"), noise_snr_db=[0], **PLAIN)
+    np.testing.assert_array_equal(preprocessor("u1", sample(speech=speech))["speech"], speech.astype(np.float32))
+
+
 def test_several_channels_become_one():
     stereo = np.stack([np.zeros(6400), np.ones(6400)], axis=1)
     out = build(train=False)("u1", sample(video=None, speech=stereo, word_times=None))
@@ -212,6 +222,17 @@ def test_a_joined_utterance_is_both_behind_one_another():
     spoken = {TOKENS[token]: (np.flatnonzero(out["frame_labels"] == token) + 0.5) / 25 for token in out["text"]}
     assert spoken["red"].min() == pytest.approx(2.1, abs=0.021)
     assert spoken["now"].max() == pytest.approx(3.3, abs=0.041)
+
+
+@pytest.mark.parametrize(("more", "expected"), [([], "niihao"), (["<space>"], "nii hao")])
+def test_between_joined_utterances_there_is_a_blank_only_where_the_tokens_know_one(more, expected):
+    tokens = ["<blank>", "<unk>", *"niho", "a", *more, "<sos/eos>"]
+    tokens = list(dict.fromkeys(tokens))
+    preprocessor = joining(
+        lambda uid: sample(text="hao", word_times=None), token_type="char", token_list=tokens, join_max_s=8
+    )
+    spelled = [tokens[token] for token in preprocessor("u1", sample(text="nii", word_times=None))["text"]]
+    assert "".join(" " if token == "<space>" else token for token in spelled) == expected
 
 
 def test_utterances_too_long_together_stay_apart():

@@ -130,6 +130,14 @@ def test_the_times_of_subtitles_count_from_the_first_picture(shared_dir, tmp_pat
     assert changed.tolist() == [time - times[0] < 0.1999 for time in times]
 
 
+def test_a_name_may_hold_a_colon(tmp_path, monkeypatch):
+    """FFmpeg takes what stands before one for a protocol."""
+    monkeypatch.chdir(tmp_path)
+    write_clip("file:10:30 talk.mp4")
+    burn_subtitles("10:30 talk.mp4", CUES, "10:30 burnt.mp4")
+    assert len(read_clip("file:10:30 burnt.mp4")[0]) == RATE_HZ * SECONDS
+
+
 def test_a_long_line_is_drawn_smaller_and_stays_inside():
     letters, opacity = draw_text(
         "a line of forty-two characters, as long as\nthe longest one that a subtitle may have", 160, 120

@@ -77,3 +77,17 @@ def test_two_noisy_readings_of_one_recording_give_it_back():
         left = [w for w in noisy[0] if w.end_s <= at_s + 0.6]
         right = [w for w in noisy[1] if w.start_s >= at_s - 0.6]
         assert joined(left, right, at_s, (at_s - 0.6, at_s + 0.6)) == [w.text for w in truth]
+
+
+@pytest.mark.parametrize("apart_s", [0.2, 0.25, 0.3])
+def test_a_word_said_again_and_again_is_neither_lost_nor_doubled(apart_s):
+    """Both pieces hear every "no" near the cut; a neighbour closer than SAME_WORD_S is still another word."""
+    rng = np.random.default_rng(1)
+    for _ in range(100):
+        middles = np.arange(0, 20, apart_s) + rng.random() * apart_s
+
+        def heard(chosen):
+            return [word("no", middle_s + rng.normal(0, 0.02), length_s=0.8 * apart_s) for middle_s in chosen]
+
+        left, right = heard(middles[middles < 10.5]), heard(middles[middles > 9.5])
+        assert len(joined(left, right)) == len(middles)

@@ -8,7 +8,7 @@ import pytest
 
 from espnet_vivit.errors import MediaError
 from espnet_vivit.transcription import reading
-from espnet_vivit.transcription.reading import is_silent, read_sound_stretches
+from espnet_vivit.transcription.reading import LATE_SOUND, is_silent, read_mouth_stretches, read_sound_stretches
 from tests.recordings import write_recording
 
 
@@ -56,6 +56,22 @@ def test_a_track_that_begins_later_begins_later(tmp_path):
     (stretch,) = read_sound_stretches(tmp_path / "late.mkv", seconds={})
     begins = int(np.abs(stretch.speech).argmax() > 0) and int(np.flatnonzero(np.abs(stretch.speech) > 1e-3)[0])
     assert abs(begins - 8000) < 100
+
+
+def pictures(frames):
+    return np.random.default_rng(3).integers(0, 256, (frames, 96, 96), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(("heard_s", "late_frames"), [(4.0, 50), (2.9, 0), (2.0, 0)])
+def test_sound_that_goes_on_after_the_pictures_is_read_too(tmp_path, heard_s, late_frames):
+    path = write_recording(tmp_path / "a.mkv", pictures(50), tone(heard_s))
+    seen, *late = read_mouth_stretches(path, with_sound=True, seconds={}, detector="centre")
+    assert len(seen) == 50 and len(seen.speech) == 50 * 640 and not seen.note
+    assert [(part.first, len(part), part.clip, part.note) for part in late] == (
+        [(50, late_frames, None, LATE_SOUND)] if late_frames else []
+    )
+    if late:
+        np.testing.assert_allclose(late[0].speech[:32000], tone(heard_s)[32000:64000], atol=1e-3)
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch):

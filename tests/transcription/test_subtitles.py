@@ -1,6 +1,7 @@
 """Files of a transcription, read back by FFmpeg and by the rules of the formats."""
 
 import json
+import re
 from itertools import pairwise
 
 import av
@@ -166,3 +167,15 @@ def test_what_cannot_be_written_is_named(tmp_path):
     with pytest.raises(MediaError, match=rf"cannot write .*{NAME}\.srt"):
         write_subtitles(RESULT, tmp_path, ["txt", "srt"], name=NAME)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", f"{NAME}.srt", f"{NAME}.txt"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["my mother-in-law is so-called twenty-five years old", "a " + "rhubarb" * 9 + " b", "今天天气很好" * 9],
+    ids=["hyphens", "a word of 63 letters", "no blanks"],
+)
+def test_words_are_never_broken_because_each_has_a_time(text):
+    result = Transcription("my clip.mp4", 10.0, (piece(0, 9, words_of(text, 0.5)),))
+    assert [w for cue in cues(result) for line in cue.text.split("\n") for w in line.split()] == text.split()
+    untimed = re.sub(r"<[\d:.]+>", "", "\n".join(lines("vtt", result)))
+    assert all(word in untimed.split() for word in text.split())

@@ -41,6 +41,11 @@ folder_of() {
     (cd "$2" && pwd)
 }
 
+# In quotes, as xargs takes apart what --local_data_opts holds; a name may have blanks and apostrophes.
+quoted() {
+    printf "'%s'" "${1//\'/\'\"\'\"\'}"
+}
+
 # "./run.sh" and how it was called, to be copied into RESULTS.md
 command_line() {
     printf './run.sh'
@@ -61,7 +66,7 @@ run_prepared_corpus() {
     take_options "${root_option} local_data_opts" "$@"
     if [ -n "${!root_option}" ]; then
         root=$(folder_of "${root_option}" "${!root_option}")
-        local_data_opts="--corpus_root '${root}' ${local_data_opts}"
+        local_data_opts="--corpus_root $(quoted "${root}") ${local_data_opts}"
     fi
     exec "$(dirname "${BASH_SOURCE[0]}")/avsr.sh" \
         --recipe_dir "${recipe}" \

@@ -21,7 +21,7 @@ grid_root="" grid_protocol=overlapped mouth_view=64 mouth_size=52 local_data_opt
 take_options "grid_root grid_protocol mouth_view mouth_size babble_snr_db local_data_opts" "$@"
 if [ -n "${grid_root}" ]; then
     grid_root=$(folder_of grid_root "${grid_root}")
-    local_data_opts="--corpus_root '${grid_root}' --protocol ${grid_protocol} --view ${mouth_view} --size ${mouth_size} ${local_data_opts}"
+    local_data_opts="--corpus_root $(quoted "${grid_root}") --protocol ${grid_protocol} --view ${mouth_view} --size ${mouth_size} ${local_data_opts}"
 fi
 if [ -z "${grid_root}" ] || [ -f "${grid_root}/manifest.tsv" ]; then # crops, whose manifest says the sets
     test_sets="test_seen test_unseen" control_sets="test_seen"
