@@ -23,7 +23,8 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     The system's errors in the block become a MediaError, which names `path`.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")  # two runs at once do not meet
+    number = int.from_bytes(os.urandom(4), "big")  # two runs at once do not meet, not even from two machines
+    temporary = path.with_name(f".{path.stem}.{number}.part{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)

@@ -19,6 +19,14 @@ def test_a_file_is_replaced_when_the_block_ends_well(tmp_path):
     assert path.read_text() == "new" and os.listdir(tmp_path) == ["text.tsv"]
 
 
+def test_two_that_write_the_same_file_at_once_do_not_meet(tmp_path):
+    with replacing(tmp_path / "x") as first, replacing(tmp_path / "x") as second:
+        assert first != second
+        first.write_text("same")
+        second.write_text("same")
+    assert (tmp_path / "x").read_text() == "same" and os.listdir(tmp_path) == ["x"]
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), DataError("bad")])
 def test_otherwise_the_old_one_stays_and_nothing_else(tmp_path, error):
     path = tmp_path / "text"

@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import logging
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 
 from espnet_vivit.errors import ConfigError
+from espnet_vivit.whole_file import make_folder, replacing
 
 Compute = Callable[[torch.Tensor, list[int], list[int]], torch.Tensor]  # -> (B, S, D), padded
 _CHECKSUM_BYTES = 32  # of sha256, in front of the data
@@ -76,21 +76,15 @@ class FeatureCache:
 
     def _write(self, path: Path, steps: torch.Tensor) -> None:
         data = steps.cpu().contiguous().numpy().tobytes()
-        path.parent.mkdir(exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            try:
-                file.write(hashlib.sha256(data).digest() + data)
-                file.flush()
-                self._bytes += len(data) + _CHECKSUM_BYTES - (path.stat().st_size if path.exists() else 0)
-                os.replace(file.name, path)  # workers that write the same entry write the same bytes
-            except BaseException:
-                os.unlink(file.name)
-                raise
+        make_folder(path.parent)
+        self._bytes += len(data) + _CHECKSUM_BYTES - (path.stat().st_size if path.exists() else 0)
+        with replacing(path) as temporary:  # workers that write the same entry write the same bytes
+            temporary.write_bytes(hashlib.sha256(data).digest() + data)
 
     def _entries(self) -> list[tuple[int, int, Path]]:
         """(last use in ns, bytes, path) of every entry; other workers may drop some while we look."""
         entries = []
-        for path in self.folder.glob("*/*.steps"):
+        for path in self.folder.glob("*/[!.]*.steps"):  # none that is just being written
             with contextlib.suppress(FileNotFoundError):
                 stat = path.stat()
                 entries.append((stat.st_mtime_ns, stat.st_size, path))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from espnet_vivit.errors import ConfigError
+from espnet_vivit.errors import ConfigError, MediaError
 from espnet_vivit.frontend.feature_cache import FeatureCache
 from tests.tiny import HIDDEN, PIXELS, gray_clip, raw_clip, tiny_vivit
 
@@ -231,6 +231,27 @@ def test_an_interrupted_write_is_no_entry(tmp_path, computed, monkeypatch):
     assert computed == [1]
 
 
+def test_an_entry_that_does_not_fit_on_the_disk_is_named_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(path, data):
+        path.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(MediaError, match=rf"cannot write {tmp_path}/.*\.steps .*No space left"):
+        cached(tmp_path)(gray_clip(8)[None])
+    assert not entries(tmp_path)
+
+
+def test_others_who_share_the_folder_may_read_its_entries(tmp_path):
+    before = os.umask(0o022)
+    try:
+        cached(tmp_path)(gray_clip(8)[None])
+    finally:
+        os.umask(before)
+    (path,) = entries(tmp_path)
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
 # the bound ---------------------------------------------------------------------------------------------------------
 
 
@@ -279,6 +300,17 @@ def test_what_lies_in_the_folder_already_counts(tmp_path):
     assert sum(path.stat().st_size for path in entries(tmp_path)) <= 5 * CLIP_BYTES
     look_up(second, 99)
     assert second.hits == 1, "the newest entry was dropped"
+
+
+def test_what_is_just_being_written_is_not_dropped(tmp_path):
+    (tmp_path / "aa").mkdir()
+    writing = tmp_path / "aa/.bb.123.part.steps"
+    writing.write_bytes(bytes(100 * CLIP_BYTES))
+    os.utime(writing, ns=(0, 0))
+    cache = FeatureCache(str(tmp_path), lambda: "tower", max_bytes=2 * CLIP_BYTES)
+    for number in range(3):
+        look_up(cache, number)
+    assert writing.exists() and len(entries(tmp_path)) == 2  # it, and the last one
 
 
 def test_entries_that_another_worker_drops_meanwhile_do_no_harm(tmp_path, monkeypatch):
