@@ -16,6 +16,7 @@ import torch
 import yaml
 
 from espnet_vivit import cli
+from espnet_vivit.decode.speech2text import Speech2Text
 from espnet_vivit.errors import ConfigError, DataError, WeightsError
 from espnet_vivit.model_files import open_model
 from espnet_vivit.package import Package
@@ -161,6 +162,8 @@ def test_a_sentencepiece_model_travels_along(tmp_path, monkeypatch):
     Path("bpe.model").unlink()
     files = open_model(folder)
     assert sentencepiece.SentencePieceProcessor(str(files.bpemodel)).encode("bin blue") == processor.encode("bin blue")
+    speech2text = Speech2Text.from_pretrained(folder)  # reads the model of an archive when it is first asked for it
+    assert speech2text.tokenizer.text2tokens("bin blue") == processor.encode("bin blue", out_type=str)
     with pytest.raises(DataError, match=r"sentencepiece model bpe\.model"):
         open_model("exp")
 
