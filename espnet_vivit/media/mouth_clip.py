@@ -24,7 +24,7 @@ from espnet_vivit.media.landmarks import LANDMARKS, LandmarkStream, NoFaceError
 from espnet_vivit.media.mouth_roi import SIZE, centre_points, check_color, crop_centre, crop_mouth
 from espnet_vivit.media.sound_track import SpeechReader
 from espnet_vivit.media.source import Source, SourceInfo, open_source
-from espnet_vivit.media.source_change import change_around
+from espnet_vivit.media.source_change import Shots, change_around
 from espnet_vivit.units import AUDIO_RATE_HZ, SAMPLES_PER_FRAME, VIDEO_RATE_HZ
 
 __all__ = ["LANDMARKS", "MouthClip", "NoFaceError", "SourceInfo", "read_mouth_clip", "stream_mouth_clips"]
@@ -183,7 +183,7 @@ class _Reading:
             max_gap_s=self._max_gap_s, fallback=centre_points(info.height, info.width)
         )
         pictures = self._source.frames(start_s=start_s, end_s=end_s)
-        index = self._first
+        index, shots = self._first, Shots()
         while (picture := self._timed("decode", next, pictures, None)) is not None:
             sighting = self._timed("detect", self._faces.look, picture, index)
             index += 1
@@ -192,7 +192,8 @@ class _Reading:
                 yield crop, sighting, float("nan")
                 continue
             change = self._timed("detect", self._changed, picture, sighting.points)
-            done = smoother.push((picture, sighting, change), sighting.points, track=sighting.track)
+            track = sighting.track + shots.see(sighting.points, change)
+            done = smoother.push((picture, sighting, change), sighting.points, track=track)
             yield from map(self._crop, done)
             if smoother.refused:
                 yield from map(self._crop, smoother.finish())

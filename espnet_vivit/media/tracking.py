@@ -2,7 +2,7 @@
 
 It begins with the largest, most central face and stays with whoever is nearest to where it was, as long as it is near
 and of similar size. Missing for longer than FORGET_S, or on a `reset`, it is chosen anew, which begins another track:
-nothing is bridged or smoothed from one track to the next.
+nothing is bridged or smoothed from one track to the next, nor across a cut (source_change.py).
 """
 
 from __future__ import annotations

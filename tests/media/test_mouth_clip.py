@@ -164,6 +164,28 @@ def test_crops_are_those_of_opencvs_warp_of_each_picture(face_video):
         np.testing.assert_array_equal(clip.frames[index], crop_mouth(pictures[index], points, size=64, color="rgb"))
 
 
+def test_nothing_is_smoothed_across_a_cut(tmp_path):
+    """One face in two shots, 12 pixels apart: each shot's crops are those of the shot alone."""
+    rng = np.random.default_rng(3)
+    blurred = [cv2.GaussianBlur(rng.integers(0, 256, (96, 128, 3), dtype=np.uint8), (0, 0), 3) for _ in range(2)]
+    noise = rng.integers(-3, 4, (40, 96, 128, 3))
+    pictures = np.stack([np.clip(blurred[i // 20].astype(int) + noise[i], 0, 255).astype(np.uint8) for i in range(40)])
+    here = (REFERENCE - 128) * 0.2 + [58, 48] + rng.normal(0, 0.3, (40, 1, 2))
+    landmarks = (here + np.repeat([0, 12], 20)[:, None, None]).astype(np.float32)
+    path = write_video(tmp_path / "cut.mkv", pictures, codec="ffv1", pixel_format="bgr0")
+    clip = read_mouth_clip(path, landmarks=landmarks)
+    for shot in (slice(0, 20), slice(20, 40)):
+        expected = [
+            crop_mouth(picture, points)
+            for picture, points in zip(pictures[shot], mean_windows(landmarks[shot]), strict=True)
+        ]
+        np.testing.assert_array_equal(clip.frames[shot], expected)
+    still = write_video(tmp_path / "still.mkv", pictures[:20].repeat(2, axis=0), codec="ffv1", pixel_format="bgr0")
+    moved = read_mouth_clip(still, landmarks=landmarks)  # a leap of the detector, or a nod: not a cut
+    expected = [crop_mouth(p, m) for p, m in zip(pictures[:20].repeat(2, axis=0), mean_windows(landmarks), strict=True)]
+    np.testing.assert_array_equal(moved.frames, expected)
+
+
 def test_a_frozen_source_shows_although_the_points_tremble(tmp_path):
     rng = np.random.default_rng(3)
     pictures = rng.integers(0, 256, (40, 96, 128, 3), dtype=np.uint8)
