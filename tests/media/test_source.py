@@ -15,7 +15,6 @@ from espnet_vivit.errors import MediaError
 from espnet_vivit.media.frame_clock import MAX_HOLD_S, at_video_rate
 from espnet_vivit.media.source import open_source, read_speech
 from tests.media.videos import number_of, numbered, turn_upright_by, write_sound, write_video
-from tests.recordings import write_recording
 
 LOSSLESS = {"codec": "ffv1", "pixel_format": "bgr0"}
 
@@ -319,7 +318,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
 
 def test_a_short_video_under_a_long_sound_track_does_not_break_off(tmp_path):
     """FFmpeg may give a Matroska stream the length of the whole file; the stream's own tag knows better."""
-    path = write_recording(tmp_path / "short.mkv", np.zeros((3, 32, 32), np.uint8), np.zeros(160_000))
+    path = write_video(tmp_path / "short.mkv", [numbered(index) for index in range(3)], speech=np.zeros(160_000))
     with open_source(path) as source:
         assert len(list(source.frames())) == 3
         assert source.info.duration_s == pytest.approx(0.12, abs=0.001)
