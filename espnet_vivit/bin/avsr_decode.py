@@ -7,8 +7,8 @@
 
 `plan` writes the list of jobs; each `part` decodes its share of every job's utterances in one process, because
 importing ESPnet costs more than decoding a small test set; `join` puts the shares together as
-`<test set>_<modality>[_<control>]/1best_recog/text`, and only if no utterance is missing. The first part leaves the options
-in `decoded_with`, for `espnet-vivit pack --decoded_with exp/avsr_X/decode_Y`.
+`<test set>_<modality>[_<control>]/1best_recog/text`, and only if no utterance is missing. The first part
+leaves its options in `decoded_with`, for `espnet-vivit pack --decoded_with exp/avsr_X/decode_Y`.
 """
 
 import argparse
