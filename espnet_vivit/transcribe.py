@@ -37,6 +37,7 @@ UNKNOWN_PIECE_S = 5.0  # where nobody knows: too long a piece loses half of the 
 ROOM = 1.6  # times the longest training clip: models read somewhat longer ones, and cuts need pauses to choose from
 SHORTEST_PIECE_S = 4.0  # whatever the training clips were
 MIN_CONFIDENCE = 0.5  # where nobody has calibrated the model
+BURNT_SUFFIX = ".subtitled.mp4"
 _FORMATS = ("txt", "srt", "vtt", "ctm", "json", "trn")
 
 
@@ -222,7 +223,7 @@ def _handed_out(result, video: Path, formats: Sequence[str], folder: Path, burn:
 
     lines = [str(path) for path in write_subtitles(result, folder, formats, name=video.stem)]
     if burn:
-        burnt = folder / f"{video.stem}.subtitled.mp4"
+        burnt = folder / f"{video.stem}{BURNT_SUFFIX}"
         burn_subtitles(video, cues(result), burnt)
         lines.append(str(burnt))
     return lines or [f"{video}: {FORMATS['txt'](result, video.stem).rstrip()}"]
@@ -285,6 +286,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", default="", help=f"files to write, of {','.join(_FORMATS)}; none: print the text")
     parser.add_argument("--output_dir", type=Path, help="folder for them (default: beside each video)")
     parser.add_argument("--burn", action="store_true", help="also write NAME.subtitled.mp4")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there, transcripts among them")
     parser.add_argument("--weights", help="which weights of the experiment folder")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, …")
     parser.add_argument(
@@ -308,12 +310,14 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     options = vars(get_parser().parse_args(argv))
     videos, formats = options.pop("videos"), [form for form in options.pop("output").split(",") if form]
-    output_dir, burn = options.pop("output_dir"), options.pop("burn")
+    output_dir, burn, overwrite = (options.pop(name) for name in ("output_dir", "burn", "overwrite"))
     for form in formats:
         if form not in _FORMATS:
             raise unknown_name("output format", form, _FORMATS)
     model, writing = options.pop("model"), bool(formats) or burn
     _check_names(videos, output_dir, writing=writing)
+    if not overwrite:
+        _check_free(videos, output_dir, formats=formats, burn=burn)
     there = _files_there(videos)  # all that can be known at once is said before ESPnet is imported
     for folder in sorted({output_dir or video.parent for video in there}) if writing else ():
         check_writable(make_folder(folder))
@@ -345,6 +349,19 @@ def _check_names(videos: Sequence[Path], output_dir: Path | None, *, writing: bo
         name = (output_dir or video.parent) / video.stem
         if owners.setdefault(name, video) != video:
             raise ConfigError(f"{owners[name]} and {video} would be written to the same {name}.*", fix="Rename one")
+
+
+def _check_free(videos: Sequence[Path], output_dir: Path | None, *, formats: Sequence[str], burn: bool) -> None:
+    """Raise ConfigError if a file would be replaced, which may be the transcript that a corpus is made from."""
+    suffixes = [f".{form}" for form in formats] + [BURNT_SUFFIX] * burn
+    targets = ((output_dir or video.parent) / f"{video.stem}{suffix}" for video in videos for suffix in suffixes)
+    there = [str(target) for target in targets if target.exists()]
+    if there:
+        raise ConfigError(
+            "there are files already where the results would be written",
+            found=", ".join(there[:3]) + (f" and {len(there) - 3} more" if there[3:] else ""),
+            fix="Give --output_dir, or --overwrite to replace them",
+        )
 
 
 if __name__ == "__main__":

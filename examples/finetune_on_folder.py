@@ -9,6 +9,7 @@ encoder stays frozen, which suits small data.
 """
 
 import argparse
+import shutil
 from pathlib import Path
 
 import torch
@@ -61,10 +62,11 @@ def main(argv=None):
     del config["token_list"]
     config["mouth_view"] = files.facts.mouth_view  # for transcribing with the new model
     config["model_conf"] = {**(known.get("model_conf") or {}), "frame_loss_weight": 0}  # there are no word times
+    config["preprocessor_conf"] = {**(config.get("preprocessor_conf") or {}), "word_crop_prob": 0}
     start = {name: value for name, value in read_weights(files.weights).items() if not name.startswith("frame_head.")}
     torch.save(start, options.out / "start.pth")
     if files.bpemodel is not None:
-        config["bpemodel"] = str(files.bpemodel)
+        config["bpemodel"] = str(shutil.copyfile(files.bpemodel, options.out / "bpe.model"))  # a package's is temporary
     config |= {
         "init_param": [str(options.out / "start.pth")],
         "freeze_param": ["vision_encoder"] if known["modality"] != "audio" else [],

@@ -49,6 +49,7 @@ def videos(tmp_path_factory):
         audio_encoder="resnet1d",
         vision_encoder_conf=vision,
         model_conf=model_conf,
+        preprocessor_conf={"word_crop_prob": 0.5},  # which wants word times, and folders have none
         mouth_view=64,
     )
     return folder

@@ -1,6 +1,7 @@
 """From media files to text: a model that knows three clips by heart reads them, alone and strung together."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -220,6 +221,8 @@ def test_without_outputs_the_text_is_printed_and_the_status_is_0(reader, clip, t
         (["--model", "EXP", "--detector", "mediapip"], "Did you mean 'mediapipe'"),
         (["--model", "EXP", "--min_confidence", "3"], "min_confidence: found 3.0"),
         (["--model", "EXP", "--longest_piece_s", "1"], "pieces too short"),
+        (["--model", "EXP", "--nbest", "0"], "a search with a bad nbest: found 0"),
+        (["--model", "EXP", "--beam_size", "-2"], "a search with a bad beam_size: found -2"),
     ],
 )
 def test_what_cannot_be_is_said(reader, clip, options, message, capsys):
@@ -254,6 +257,18 @@ def test_what_is_not_there_is_said_before_anything_is_loaded(arguments, messages
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "1", done
     assert all(message in done.stderr for message in messages) and "Traceback" not in done.stderr, done.stderr
+
+
+def test_a_transcript_that_is_there_is_not_replaced_unless_that_is_wanted(reader, clip, text, tmp_path, capsys):
+    """`prepare folder` takes clip.txt for what was said in clip.mkv."""
+    beside = Path(shutil.copy(clip, tmp_path / f"talk{clip.suffix}"))
+    (tmp_path / "talk.txt").write_text("what was really said\n")
+    command = ["transcribe", str(beside), "--model", str(reader[0]), "--detector", "centre", "--output", "srt,txt"]
+    assert cli.main(command) == 1
+    assert "talk.txt" in (printed := capsys.readouterr().err) and "--overwrite" in printed
+    assert (tmp_path / "talk.txt").read_text() == "what was really said\n" and not (tmp_path / "talk.srt").exists()
+    assert cli.main([*command, "--overwrite"]) == 0
+    assert (tmp_path / "talk.txt").read_text() == f"{text}\n" and (tmp_path / "talk.srt").exists()
 
 
 def test_two_files_of_one_name_are_not_written_over_each_other(tmp_path):

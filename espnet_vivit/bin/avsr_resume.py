@@ -1,7 +1,8 @@
 """Before stage 11: may the training in this folder go on? An experiment and its origin in; yes, or why not, out.
 
     python -m espnet_vivit.bin.avsr_resume --exp exp/avsr_X --config conf/train.yaml --token_list tokens.txt \\
-        --shapes exp/avsr_stats_word/train/video_shape --args "--max_epoch 5" [--resume_changed true]
+        --data dump/raw/train --shapes exp/avsr_stats_word/train/text_shape.word --prepared data \\
+        --args "--max_epoch 5" [--resume_changed true]
 
 ESPnet continues whatever `checkpoint.pth` it finds. That is what a run that was stopped wants, and a silent mixture of
 two experiments when the YAML, the tokens or the data have changed under the same name. What an experiment is made from
@@ -18,7 +19,11 @@ from pathlib import Path
 from espnet_vivit.bin.command import exit_status
 from espnet_vivit.checkpoints import find_checkpoint
 from espnet_vivit.command_parser import CommandParser
+from espnet_vivit.corpora.mouth_view import read_mouth_view
+from espnet_vivit.corpora.scp import read_scp
 from espnet_vivit.errors import ConfigError, DataError
+from espnet_vivit.evaluation.provenance import data_hash
+from espnet_vivit.media.video_file import probe_video
 from espnet_vivit.whole_file import write_lines
 
 NOTE = "made_from.json"
@@ -28,6 +33,19 @@ def content_hash(path: Path) -> str:
     if not Path(path).is_file():
         raise DataError(f"{path} does not exist", fix="Run the stages before this one first.")
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def training_set(data: Path, shapes: Path) -> str:
+    """One hash of what the data directory says (texts, times, lengths) and of the utterances that `shapes` keeps."""
+    return hashlib.sha256(f"{data_hash([data])} {content_hash(shapes)}".encode()).hexdigest()
+
+
+def pictures(data: Path, prepared: Path) -> str:
+    """The size of the first clip's pictures and how much of the mouth they show; the first stands for all."""
+    if not (data / "video.scp").is_file():
+        return "none"
+    first = probe_video(next(iter(read_scp(data / "video.scp").values())))
+    return f"{first.width}x{first.height}, view {read_mouth_view(prepared)}"
 
 
 def check_resume(experiment: Path, origin: Mapping[str, str], *, resume_changed: bool = False) -> bool:
@@ -59,19 +77,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = CommandParser(
         description="Check that a training may begin, or go on, in an experiment's folder.",
         epilog="example: python -m espnet_vivit.bin.avsr_resume --exp exp/avsr_X --config conf/train.yaml "
-        "--token_list data/token_list/word/tokens.txt --shapes exp/avsr_stats_word/train/video_shape",
+        "--token_list data/token_list/word/tokens.txt --data dump/raw/train "
+        "--shapes exp/avsr_stats_word/train/text_shape.word --prepared data",
     )
     parser.add_argument("--exp", type=Path, required=True, help="the experiment's folder")
     parser.add_argument("--config", type=Path, required=True, help="training YAML")
     parser.add_argument("--token_list", type=Path, required=True, help="tokens.txt")
+    parser.add_argument("--data", type=Path, required=True, help="data directory of the training set")
     parser.add_argument("--shapes", type=Path, required=True, help="a shape file of the training set")
+    parser.add_argument("--prepared", type=Path, required=True, help="the folder of the prepared data, with mouth_view")
     parser.add_argument("--args", default="", help="what else avsr_train is given")
     parser.add_argument("--resume_changed", choices=["true", "false"], default="false", help="continue regardless")
     args = parser.parse_args(argv)
     origin = {
         "configuration": content_hash(args.config),
         "token list": content_hash(args.token_list),
-        "training set": content_hash(args.shapes),
+        "training set": training_set(args.data, args.shapes),
+        "size or view of the pictures": pictures(args.data, args.prepared),
         "option in --asr_args": args.args,
     }
     if check_resume(args.exp, origin, resume_changed=args.resume_changed == "true"):

@@ -71,6 +71,9 @@ class Speech2Text(EspnetSpeech2Text):
     ):
         if search not in SEARCHES:
             raise unknown_name("search", search, SEARCHES)
+        for name, value in (("nbest", nbest), ("beam_size", beam_size)):
+            if value < 1:
+                raise ConfigError(f"a search with a bad {name}", found=value, expected="1 or more hypotheses")
         with inference_with_task(AVSRTask):  # ESPnet's constructor names ASRTask
             super().__init__(
                 asr_train_config=asr_train_config,

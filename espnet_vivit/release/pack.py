@@ -73,6 +73,8 @@ def pack(
             expected="an SPDX identifier such as CC-BY-4.0, or a sentence",
             fix="Give --licence, or `licence:` in the card",
         )
+    if licence_file is not None and not Path(licence_file).is_file():
+        raise DataError(f"there is no licence file {licence_file}", fix="Check the path")
     files = open_model(experiment, weights=weights)
     if Path(out).exists():
         raise DataError(f"{out} exists already", fix="Name a new folder or file")

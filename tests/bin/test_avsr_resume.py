@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,7 +10,10 @@ from espnet_vivit.atomic_save import previous_of
 from espnet_vivit.bin.avsr_resume import check_resume
 from espnet_vivit.bin.avsr_resume import main as check_command
 from espnet_vivit.bin.command import exit_status
+from espnet_vivit.corpora.mouth_view import write_mouth_view
+from espnet_vivit.corpora.scp import read_scp
 from espnet_vivit.errors import ConfigError, DataError
+from tests.tiny_corpus import write_tiny_corpus
 
 ORIGIN = {"configuration": "a", "token list": "b"}
 
@@ -50,7 +54,43 @@ def test_a_damaged_checkpoint_is_named_and_stops_only_a_training_that_has_no_oth
     assert "checkpoint.pth is damaged" in capsys.readouterr().err
 
 
+def change_a_word(data):
+    text = (data / "train/text").read_text()
+    (data / "train/text").write_text(text.replace(text.split()[1], "again", 1))
+
+
+def crop_smaller(data):
+    first = next(iter(read_scp(data / "train/video.scp").values()))
+    np.save(first, np.load(first)[:, 2:, 2:])
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (change_a_word, "training set"),
+        (crop_smaller, "size or view of the pictures"),
+        (lambda data: write_mouth_view(data, 96), "size or view of the pictures"),
+        (lambda data: (data / "shapes").write_text("s0-train0 2\n"), "training set"),
+    ],
+)
+def test_changed_data_are_noticed(tmp_path, capsys, change, named):
+    data = write_tiny_corpus(tmp_path / "data")
+    write_mouth_view(data, 64)
+    (data / "shapes").write_text("s0-train0 2\ns1-train1 2\n")
+    (tmp_path / "train.yaml").write_text("max_epoch: 1\n")
+    arguments = ["--exp", tmp_path / "exp", "--config", tmp_path / "train.yaml", "--token_list", data / "tokens.txt"]
+    arguments += ["--shapes", data / "shapes", "--data", data / "train", "--prepared", data]
+    command = list(map(str, arguments))
+    assert exit_status(check_command, command) == 0
+    torch.save({}, tmp_path / "exp/checkpoint.pth")
+    assert exit_status(check_command, command) == 0
+    change(data)
+    assert exit_status(check_command, command) == 1
+    assert f"was trained with another {named}" in capsys.readouterr().err
+
+
 def test_the_command_names_a_missing_file(tmp_path, capsys):
     arguments = ["--exp", tmp_path, "--config", tmp_path / "none.yaml", "--token_list", "t", "--shapes", "s"]
+    arguments += ["--data", tmp_path, "--prepared", tmp_path]
     assert exit_status(check_command, list(map(str, arguments))) == 1
     assert "none.yaml does not exist" in capsys.readouterr().err

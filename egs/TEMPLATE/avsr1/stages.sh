@@ -129,7 +129,8 @@ stage_train() {
         --prepared "${datadir}" "${words[@]}")
     mapfile -t data <<< "${data}"
     "${PYTHON}" -m espnet_vivit.bin.avsr_resume --exp "${asr_exp}" --config "${asr_config}" --token_list "${token_list}" \
-        --shapes "${asr_stats_dir}/train/text_shape.${token_type}" --args="${asr_args}" --resume_changed "${resume_changed}"
+        --data "${dumpdir}/raw/${train_set}" --shapes "${asr_stats_dir}/train/text_shape.${token_type}" \
+        --prepared "${datadir}" --args="${asr_args}" --resume_changed "${resume_changed}"
     # shellcheck disable=SC2086  # train_cmd is a list of words
     OMP_NUM_THREADS=${num_threads} ${train_cmd} "${PYTHON}" -m espnet_vivit.bin.avsr_train \
         --config "${asr_config}" --output_dir "${asr_exp}" --resume true --ngpu "${ngpu}" \
