@@ -4,7 +4,8 @@
 
 DIR holds mouth crops with manifest.tsv and align.tsv, as egs/grid/avsr1 takes them; they are put one behind another
 without encoding them again. With `--faces`, the whole face videos that the manifest's column `original` names are read
-instead, as far as there are some. Printed are word errors, and how far the right words' boundaries are from the known.
+instead, as far as there are some. Printed are word errors, and how far the right words' boundaries are from the known,
+and from those of the same words read one by one.
 """
 
 import argparse
@@ -58,12 +59,19 @@ def main() -> None:
     for row in rows:
         begins[row["utt_id"]] = seconds_of_frames(frames)
         frames += int(row["n_frames"])
-    shifted = [
+    strung = {RECORDING: in_recording(known, begins)}
+    report("as one recording", {RECORDING: " ".join(texts.values())}, strung, {RECORDING: words})
+    print("\nthe recording's words against the same words read one by one:")
+    print(boundary_errors({RECORDING: in_recording(found, begins)}, {RECORDING: words}).table())
+
+
+def in_recording(words: Mapping[str, Sequence[WordTime]], begins: Mapping[str, float]) -> list[WordTime]:
+    """The words of clips that begin at `begins` seconds of a recording, at its times."""
+    return [
         WordTime(word.start_s + begin_s, word.end_s + begin_s, word.word)
         for utt_id, begin_s in begins.items()
-        for word in known[utt_id]
+        for word in words[utt_id]
     ]
-    report("as one recording", {RECORDING: " ".join(texts.values())}, {RECORDING: shifted}, {RECORDING: words})
 
 
 def words_of(transcriber: Transcriber, video: Path) -> list[WordTime]:

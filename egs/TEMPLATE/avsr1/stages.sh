@@ -241,7 +241,7 @@ stage_pack() {
         done
     fi
     "${PYTHON}" -m espnet_vivit.cli pack "${model}" "${asr_exp}/partial.zip" --weights "${inference_asr_model}" \
-        "${stated[@]}" --decoded_with="${options[*]@Q}" > /dev/null # the language models of stages 6 to 9 go along
+        "${stated[@]}" --decoded_with="${options[*]@Q}" > /dev/null # how it was decoded goes along, with the language models of stages 6 to 9
     mv "${asr_exp}/partial.zip" "${asr_exp}/${asr_tag}.zip"
     echo "${asr_exp}/${asr_tag}.zip: $(du -h "${asr_exp}/${asr_tag}.zip" | cut -f1)"
 }
