@@ -5,8 +5,9 @@
 
 The decoding is that of stage 12 with `--inference_args "--word_times true"`. Transcribing judges pieces, so the
 threshold is on the mean confidence of an utterance: the lowest from which on the share `--accuracy` of all words is
-right. `reliability.json` in the experiment folder gets it, one entry per modality, with the reliability curve of single
-words; packing takes it along.
+right. Where all utterances are right often enough, nothing speaks against less sure ones: they are believed as without
+calibration. `reliability.json` in the experiment folder gets it, one entry per modality, with the reliability curve of
+single words; packing takes it along.
 """
 
 import json
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.errors import DataError
+from espnet_vivit.transcribe import MIN_CONFIDENCE
 from espnet_vivit.whole_file import write_whole
 
 MODALITIES = ("video", "audio", "multimodal")
@@ -32,7 +34,8 @@ def calibrate(
 ) -> dict:
     """What is written for one modality. Raises DataError for lists that do not belong together.
 
-    `min_confidence` is 1 where no threshold reaches the accuracy: nothing but certainty is believed then.
+    `min_confidence` is 1 where no threshold reaches the accuracy: nothing but certainty is believed then; where all
+    utterances together reach it, it is at most `MIN_CONFIDENCE`, because nothing speaks against less sure ones.
     """
     from espnet_vivit.decode.calibration import judged_words, reliability
 
@@ -41,10 +44,13 @@ def calibrate(
     by_utterance = [means[utt_id] for utt_id in sorted(hypotheses) for _ in hypotheses[utt_id].split()]
     of_words = reliability(words, correct)
     found = reliability(by_utterance, correct).threshold(accuracy)
+    threshold, kept = (1.0, 0.0) if found is None else found
+    if kept == 1.0:
+        threshold = min(threshold, MIN_CONFIDENCE)
     return {
-        "min_confidence": 1.0 if found is None else math.floor(found[0] * 1e4) / 1e4,
+        "min_confidence": math.floor(threshold * 1e4) / 1e4,
         "accuracy": accuracy,
-        "kept_words": 0.0 if found is None else found[1],
+        "kept_words": kept,
         "words": len(correct),
         "utterances": len(hypotheses),
         "right": sum(correct) / len(correct),
@@ -99,5 +105,5 @@ def report(found: Mapping) -> str:
         )
         lines.append(f"pieces with a mean confidence from {found['min_confidence']:.3f} on are believed: {kept}")
         if found["kept_words"] == 1.0:
-            lines.append("no piece measured was below that; what is, has not been seen here and is not believed")
+            lines.append("all that was measured is right often enough; what is less sure has not been seen here")
     return "\n".join(lines)

@@ -8,6 +8,7 @@ from espnet_vivit import cli
 from espnet_vivit.errors import DataError
 from espnet_vivit.evaluation.calibrate import calibrate, report
 from espnet_vivit.package import Package
+from espnet_vivit.transcribe import MIN_CONFIDENCE
 from tests.experiments import write_experiment
 
 REFERENCES = {"a": "bin blue", "b": "lay red by", "c": "set white", "d": "now soon"}
@@ -32,6 +33,13 @@ def test_a_threshold_below_which_nothing_was_seen_says_so():
     said = "has not been seen here"
     assert said in report(calibrate(REFERENCES, HYPOTHESES, CONFIDENCES, accuracy=0.5))
     assert said not in report(calibrate(REFERENCES, HYPOTHESES, CONFIDENCES, accuracy=0.8))
+
+
+def test_a_model_that_was_always_right_is_not_doubted_more_than_one_that_nobody_measured():
+    """All were right at 0.9 and more: that says nothing against 0.6."""
+    sure = {key: [0.9] * len(text.split()) for key, text in REFERENCES.items()}
+    found = calibrate(REFERENCES, REFERENCES, sure)
+    assert found["min_confidence"] == MIN_CONFIDENCE < 0.9 and found["kept_words"] == 1.0
 
 
 def test_a_model_that_is_never_right_is_not_believed():
