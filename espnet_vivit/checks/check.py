@@ -148,8 +148,9 @@ def _examine_model(
         learnt = check_model.learn_by_heart(model, optimizer, batch, limit_s=options.seconds)
     yield check_model.learnt_row(learnt, len(chosen))
     del batch, optimizer  # and with it what it keeps of each parameter
+    joined = bool(args.preprocessor_conf.get("join_prob"))
     with stops("largest batch"):
-        row = check_model.largest_row(model, configured, batches, device)
+        row = check_model.largest_row(model, configured, batches, device, joined=joined)
     yield row
 
 

@@ -178,12 +178,22 @@ def learnt_row(learnt: Learnt, clips: int) -> Row:
 
 
 def largest_row(
-    model: nn.Module, optimizer: torch.optim.Optimizer, batches: TrainingBatches, device: torch.device
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches: TrainingBatches,
+    device: torch.device,
+    *,
+    joined: bool = False,
 ) -> Row:
-    """Memory and time of the largest batch. A quarter of it goes first, so that the whole is not tried in vain."""
+    """Memory and time of the largest batch. A quarter of it goes first, so that the whole is not tried in vain.
+
+    joined: training puts some clips one behind another, which this batch does not show; the row says so.
+    """
     utt_ids = batches.largest
     frames = batches.padded(utt_ids)
     name, what = "largest batch", f"{len(utt_ids)} clips, {frames} frames padded"
+    if joined:
+        what += ", more where join_prob joins some"
     fix = "lower batch_frames, batch_bins or batch_size, or see gradient_checkpointing, amp_dtype and tower_adapters"
     total = total_memory(device)
     try:

@@ -157,6 +157,12 @@ def test_models_of_one_stream_are_checked_on_it_alone(corpus, tmp_path, stream):
     assert ("pictures" in rows["clips"].found) == (stream == "video")
 
 
+def test_a_configuration_that_joins_clips_is_checked_and_says_what_is_not_measured(corpus, tmp_path):
+    joining = {"preprocessor_conf": {"join_prob": 1.0}}
+    rows = rows_of(write_config(tmp_path / "train.yaml", **VIDEO_ALONE, **joining), corpus / "train", seconds=0.0)
+    assert rows["largest batch"].state == OK and "more where join_prob joins some" in rows["largest batch"].found
+
+
 def test_faults_of_the_data_directory_stop_the_check(data, tmp_path):
     config = write_config(tmp_path / "train.yaml")
     spoil(data / "video.scp", ".npy", ".mkv")
