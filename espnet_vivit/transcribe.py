@@ -37,6 +37,7 @@ UNKNOWN_PIECE_S = 5.0  # where nobody knows: too long a piece loses half of the 
 ROOM = 1.6  # times the longest training clip: models read somewhat longer ones, and cuts need pauses to choose from
 SHORTEST_PIECE_S = 4.0  # whatever the training clips were
 MIN_CONFIDENCE = 0.5  # where nobody has calibrated the model
+VISION_DTYPES = ("float32", "bfloat16")
 BURNT_SUFFIX = ".subtitled.mp4"
 _FORMATS = ("txt", "srt", "vtt", "ctm", "json", "trn")
 
@@ -49,6 +50,7 @@ class Transcriber:
         modality: "video", "audio", "multimodal", or "auto": all that model and file have.
         weights: which weights of an experiment folder, if not the usual ones.
         device: torch's name of it.
+        vision_dtype: in which a ViViT computes: "float32", or "bfloat16", faster where the processor has it.
         detector: of faces, as in `stream_mouth_clips`; "centre" takes files that show a mouth and nothing else.
         mouth_size: side in pixels of the mouth pictures that the model was trained on; None: what it says itself.
         mouth_view: pixels in the middle of the 96-pixel mouth that those pictures show, shrunk to `mouth_size`; None:
@@ -72,6 +74,7 @@ class Transcriber:
         modality: str = "auto",
         weights: str | None = None,
         device: str = "cpu",
+        vision_dtype: str = "float32",
         detector: str = "auto",
         mouth_size: int | None = None,
         mouth_view: int | None = None,
@@ -114,6 +117,7 @@ class Transcriber:
             ngram_weight=ngram_weight,
             nbest=nbest,
             device=device,
+            vision_dtype=vision_dtype,
             min_confidence=min_confidence,
             default_confidence=MIN_CONFIDENCE,
             mouth_size=mouth_size,
@@ -289,6 +293,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--overwrite", action="store_true", help="replace files that are there, transcripts among them")
     parser.add_argument("--weights", help="which weights of the experiment folder")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, …")
+    parser.add_argument(
+        "--vision_dtype", default="float32", choices=VISION_DTYPES, help="of a ViViT; bfloat16 is faster on new CPUs"
+    )
     parser.add_argument(
         "--detector", default="auto", help="of faces (default: auto); centre: the files are mouth crops"
     )
