@@ -139,7 +139,7 @@ def _prepare(vision_encoder: nn.Module, dtype: str) -> None:
         return
     if dtype != "float32":
         check_amp_dtype(dtype, next(vision_encoder.parameters()).device)
-        vision_encoder.vivit.to(dtypes[dtype])
+        nn.Module.to(vision_encoder.vivit, dtypes[dtype])
     with suppress(ConfigError):  # says what it cannot be packed for: another device, adapters
         vision_encoder.pack_weights()
 
