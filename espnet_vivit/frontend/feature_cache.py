@@ -77,7 +77,9 @@ class FeatureCache:
     def _write(self, path: Path, steps: torch.Tensor) -> None:
         data = steps.cpu().contiguous().numpy().tobytes()
         make_folder(path.parent)
-        self._bytes += len(data) + _CHECKSUM_BYTES - (path.stat().st_size if path.exists() else 0)
+        with contextlib.suppress(FileNotFoundError):  # a damaged entry, if no other worker has dropped it meanwhile
+            self._bytes -= path.stat().st_size
+        self._bytes += len(data) + _CHECKSUM_BYTES
         with replacing(path) as temporary:  # workers that write the same entry write the same bytes
             temporary.write_bytes(hashlib.sha256(data).digest() + data)
 
