@@ -44,7 +44,7 @@ def tower_tokens(
     """
     embeddings = vivit.embeddings
     if isinstance(embeddings.patch_embeddings, ConvStem):
-        frames = normalise(windows, pixel_affine)
+        frames = normalise(windows, pixel_affine).to(vivit.dtype)
         if own is not None:  # the stem's convolution looks two frames ahead: behind the clip it pads with zeros
             frames = frames * own.repeat_interleave(TUBELET_FRAMES, dim=1)[:, None, :, None, None]
         tokens = embeddings.patch_embeddings(frames)  # (W, N, D)
