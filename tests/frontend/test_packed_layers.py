@@ -6,6 +6,7 @@ import pickle
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from espnet_vivit.errors import ConfigError
@@ -64,6 +65,35 @@ def test_in_bfloat16_they_err_no_more_than_plain_weights_do():
         packed = encoder.pack_weights()(video, lengths)[0]
     assert not calls and packed.dtype == torch.float32
     assert (packed - truth).norm() < 1.2 * (plain - truth).norm()
+
+
+@pytest.mark.parametrize("tokens", [127, 128, 300])
+def test_attention_head_by_head_errs_no_more_than_the_fused_one(tokens):
+    """The oracle is PyTorch's own attention in float64."""
+    q, k, v = torch.randn(3, 2, 5, tokens, 16)
+    truth = F.scaled_dot_product_attention(q.double(), k.double(), v.double(), scale=1.0).transpose(1, 2)
+    assert_same(packed_layers._attend(q, k, v).double(), truth)
+    rounded = [x.bfloat16() for x in (q, k, v)]
+    error = (packed_layers._attend(*rounded).double() - truth).norm() / truth.norm()
+    fused = F.scaled_dot_product_attention(*rounded, scale=1.0).transpose(1, 2)
+    assert error < 2 * (fused.double() - truth).norm() / truth.norm() < 0.02
+
+
+@pytest.fixture
+def head_by_head(monkeypatch):
+    """Attention over the few tokens of tiny towers as over the many of large ones."""
+    monkeypatch.setattr(packed_layers, "_TOKENS_HEAD_BY_HEAD", 1)
+
+
+def test_towers_of_many_tokens_attend_head_by_head_in_bfloat16(head_by_head, monkeypatch):
+    encoder = windowed(dtype="bfloat16").pack_weights()
+    video, lengths = ragged()
+    with torch.no_grad():
+        found = encoder(video, lengths)[0]
+        monkeypatch.setattr(packed_layers, "_TOKENS_HEAD_BY_HEAD", 128)
+        fused = encoder(video, lengths)[0]
+    assert not torch.equal(found, fused)
+    assert (found - fused).norm() < 0.02 * fused.norm()
 
 
 def change_in_place(encoder):
@@ -146,6 +176,7 @@ def test_a_compiled_tower_uses_them_and_sees_weights_change_without_another_grap
         encoder.pack_weights().compile_tower(backend=recorded(graphs))
         assert_same(encoder(clip), expected)
         assert graphs[0].count("espnet_vivit.packed_linear") == 6 * len(encoder.vivit.layers)
+        assert graphs[0].count("espnet_vivit.packed_attention") == len(encoder.vivit.layers)
         change_in_place(encoder)
         plain = windowed()
         plain.load_state_dict(encoder.state_dict())
@@ -169,7 +200,7 @@ def test_a_compiled_tower_trains_without_them():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_what_the_compiler_makes_of_packed_weights_answers_as_before(dtype):
+def test_what_the_compiler_makes_of_packed_weights_answers_as_before(dtype, head_by_head):
     """Inductor, the compiler itself: needs a C++ compiler."""
     encoder = windowed().to(dtype)
     video, lengths = ragged()
