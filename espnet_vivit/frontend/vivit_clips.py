@@ -20,6 +20,7 @@ from espnet_vivit.frontend.frame_adjust import FRAME_ADJUSTS, Finish, Tower, sam
 from espnet_vivit.frontend.frame_adjust_graph import PaddedClips, has_tail, sampled_in_graph, windowed_in_graph
 from espnet_vivit.frontend.masking import check_video, zero_padding
 from espnet_vivit.frontend.packed_layers import PackedLayers, check_packable
+from espnet_vivit.frontend.patch_dropout import PatchDropout
 from espnet_vivit.frontend.presets import VisualPreset
 from espnet_vivit.frontend.sampling import RepeatUpsample
 from espnet_vivit.frontend.tubelets import NORMALIZATIONS
@@ -49,12 +50,19 @@ class VivitEncoder(nn.Module):
         feature_rate: str = "tubelet",
         normalization: str = "scenic",
         feature_cache: str | None = None,
+        patch_dropout: float = 0.0,
     ):
         super().__init__()
         check_options(temporal_pooling, frame_adjust, normalization, feature_rate, output_dim, max_windows)
         self.num_frames = vivit.config.num_frames
         if frame_adjust == "window":
             check_overlap(self.num_frames, window_overlap)
+        if frozen and patch_dropout:
+            raise ConfigError(
+                "a frozen tower drops nothing", found=f"patch_dropout={patch_dropout}", expected="0", fix="Leave it out"
+            )
+        dropout: Any = PatchDropout(patch_dropout)  # beside the library's own layers
+        vivit.embeddings.patch_dropout = dropout
         self.vivit = vivit
         self.frozen = frozen
         self.temporal_pooling = temporal_pooling

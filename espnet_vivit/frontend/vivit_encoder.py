@@ -43,6 +43,7 @@ def vivit_encoder(
     attn_implementation: str = "sdpa",
     gradient_checkpointing: bool = False,
     stem: str = "tubelet",
+    patch_dropout: float = 0.0,
 ) -> VivitEncoder:
     """Build a `VivitEncoder`: `encoder(video)` -> features, `encoder(video, lengths)` -> (features, lengths).
 
@@ -67,6 +68,7 @@ def vivit_encoder(
         gradient_checkpointing: recompute the tower's layers in the backward pass, to save memory.
         stem: how tubelets become tokens: "tubelet" is the checkpoint's linear projection, "conv" a convolutional stem
             for towers trained from scratch, which learn much faster with it.
+        patch_dropout: share of each step's patches that training leaves out, at random; see `PatchDropout`.
 
     Raises:
         ConfigError: an option that does not exist or contradicts another.
@@ -108,4 +110,5 @@ def vivit_encoder(
         feature_rate=feature_rate,
         normalization=normalization,
         feature_cache=feature_cache,
+        patch_dropout=patch_dropout,
     )

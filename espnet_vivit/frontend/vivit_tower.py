@@ -27,7 +27,8 @@ def tower_steps(
     packed: PackedLayers | None = None,
 ) -> torch.Tensor:
     """Windows (W, C, n, H, W') -> pooled steps (W, n / 2, D); see `tower_tokens` and `pool_tokens`."""
-    return pool_tokens(tower_tokens(vivit, windows, pixel_affine, own, packed), vivit.config, pooling)
+    steps = windows.size(2) // TUBELET_FRAMES
+    return pool_tokens(tower_tokens(vivit, windows, pixel_affine, own, packed), steps, pooling)
 
 
 def tower_tokens(
@@ -39,7 +40,8 @@ def tower_tokens(
 ) -> torch.Tensor:
     """Windows (W, C, n, H, W'), uint8 or normalised float -> tokens (W, 1 + N, D) after the last norm, CLS first.
 
-    n is even and at most the tower's `num_frames`; N = n / 2 * h * w, time slowest. own: (W, n / 2) bool, the steps
+    n is even and at most the tower's `num_frames`; N = n / 2 * h * w, time slowest, less in training with
+    `patch_dropout`. own: (W, n / 2) bool, the steps
     that attention may look at; None: all. packed: takes the place of the layers in passes that it can take.
     """
     embeddings = vivit.embeddings
@@ -53,9 +55,10 @@ def tower_tokens(
     positions = embeddings.position_embeddings[:, : 1 + tokens.size(1)]  # time slowest: fewer frames, fewer rows
     cls = embeddings.cls_token.expand(tokens.size(0), -1, -1)
     hidden = embeddings.dropout(torch.cat([cls.to(tokens.dtype), tokens], dim=1) + positions)
+    hidden = embeddings.patch_dropout(hidden, windows.size(2) // TUBELET_FRAMES)
     if packed is not None and own is None and packed.can_take(vivit, hidden):
         return vivit.layernorm(packed(vivit, hidden))
-    mask = None if own is None else _attention_mask(own, vivit.config, hidden.dtype)
+    mask = None if own is None else _attention_mask(own, hidden)
     for layer in vivit.layers:
         hidden = layer(hidden, mask)
     return vivit.layernorm(hidden)
@@ -69,22 +72,23 @@ def recompute_layers(vivit: VivitModel) -> None:
         vivit.gradient_checkpointing_enable()
 
 
-def _attention_mask(own: torch.Tensor, config: VivitConfig, dtype: torch.dtype) -> torch.Tensor:
-    """(W, n / 2) bool -> (W, 1, 1, 1 + N), for the scores: 0 at CLS and the tokens of `own` steps, else lowest."""
-    _, height, width = grid_of(config)
-    tokens = F.pad(own.repeat_interleave(height * width, dim=1), (1, 0), value=True)
-    return torch.zeros_like(tokens, dtype=dtype).masked_fill(~tokens, torch.finfo(dtype).min)[:, None, None]
+def _attention_mask(own: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+    """(W, n / 2) bool and tokens (W, 1 + N, D) -> (W, 1, 1, 1 + N), for the scores.
+
+    0 at CLS and the tokens of `own` steps, else lowest.
+    """
+    tokens_a_step = (hidden.size(1) - 1) // own.size(1)
+    tokens = F.pad(own.repeat_interleave(tokens_a_step, dim=1), (1, 0), value=True)
+    scores = torch.zeros_like(tokens, dtype=hidden.dtype)
+    return scores.masked_fill(~tokens, torch.finfo(hidden.dtype).min)[:, None, None]
 
 
-def pool_tokens(tokens: torch.Tensor, config: VivitConfig, pooling: str) -> torch.Tensor:
-    """Tokens (W, 1 + N, D) -> steps (W, n / 2, D): the mean or the maximum over space, or the CLS vector repeated."""
-    _, height, width = grid_of(config)
-    steps = tokens[:, 1:].unflatten(1, (-1, height * width))  # (W, n / 2, h*w, D)
-    if pooling == "mean":
-        return steps.mean(dim=2)
-    if pooling == "max":
-        return steps.amax(dim=2)
-    return tokens[:, :1].expand(-1, steps.size(1), -1)
+def pool_tokens(tokens: torch.Tensor, steps: int, pooling: str) -> torch.Tensor:
+    """Tokens (W, 1 + N, D) -> (W, steps, D): the mean or the maximum over space, or the CLS vector repeated."""
+    if pooling == "cls":
+        return tokens[:, :1].expand(-1, steps, -1)
+    patches = tokens[:, 1:].unflatten(1, (steps, -1))  # (W, steps, h*w, D)
+    return patches.mean(dim=2) if pooling == "mean" else patches.amax(dim=2)
 
 
 def normalise(frames: torch.Tensor, pixel_affine: tuple[float, float]) -> torch.Tensor:
