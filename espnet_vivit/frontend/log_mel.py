@@ -65,6 +65,13 @@ class LogMel(nn.Module):
             for inputs, outputs, stride in zip(widths, widths[1:], STAGE_STRIDES, strict=False)
         )
 
+    def _apply(self, fn, recurse=True) -> "LogMel":
+        """What `to` and `bfloat16` call. Filters and window change their device, but stay float32."""
+        constants = self.filters, self.window
+        super()._apply(fn, recurse)
+        self.filters, self.window = (kept.to(self.filters.device) for kept in constants)
+        return self
+
     def output_size(self) -> int:
         return 4 * self.channels
 
@@ -105,9 +112,9 @@ class LogMel(nn.Module):
                 FFT_SIZE,
                 HOP,
                 WINDOW,
-                self.window.float(),
+                self.window,
                 center=False,
                 return_complex=True,
             )  # (B, 257, N // 160)
             power = torch.view_as_real(spectrum).square().sum(-1)
-            return torch.einsum("bft,fm->bmt", power, self.filters.float()).clamp(min=ENERGY_FLOOR).log()
+            return torch.einsum("bft,fm->bmt", power, self.filters).clamp(min=ENERGY_FLOOR).log()
