@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from espnet_vivit.decode.options import SearchOptions
-from espnet_vivit.errors import DataError, WeightsError, no_model
+from espnet_vivit.errors import ConfigError, DataError, WeightsError, no_model
 from espnet_vivit.package import CONFIG, RELIABILITY, WEIGHTS, Package, is_package
 from espnet_vivit.package_decoding import Decoding
 from espnet_vivit.release.package_archive import extract, is_archive
@@ -26,7 +26,7 @@ _ESPNET_META = "meta.yaml"
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """`reliability` is what `espnet-vivit calibrate` wrote, `decoding` what only packages have.
+    """`reliability` is what `espnet-vivit calibrate` wrote; `decoding` and `provenance` only packages have.
 
     The files of an archive go when this object does.
     """
@@ -38,12 +38,24 @@ class ModelFiles:
     reliability: dict | None
     _extracted: tempfile.TemporaryDirectory | Package | None = field(default=None, repr=False)
     decoding: Decoding = field(default_factory=Decoding)
+    provenance: dict | None = None
 
     def decoding_arguments(
         self, asked: SearchOptions, *, lm_weight: float | None = None, ngram_weight: float | None = None
     ) -> dict[str, Any]:
-        """Of `Speech2Text`: the model and how to decode with it; what is not asked for is as the package says."""
+        """Of `Speech2Text`: the model and how to decode with it; what is not asked for is as the package says.
+
+        Raises ConfigError for the weight of a language model that is not there.
+        """
         language = self.decoding.language
+        for name, weight, file in (
+            ("lm_weight", lm_weight, language.lm_file),
+            ("ngram_weight", ngram_weight, language.ngram_file),
+        ):
+            if weight and file is None:
+                kind = "n-gram" if name == "ngram_weight" else "language"
+                fix = "Leave it out, or pack the model with one (pack --decoded_with)"
+                raise ConfigError(f"{name} without any {kind} model", found=weight, expected="0", fix=fix)
         return {
             "asr_train_config": self.config,
             "asr_model_file": self.weights,
@@ -83,7 +95,8 @@ def open_model(path: str | Path, *, weights: str | None = None) -> ModelFiles:
 def _package(package: Package) -> ModelFiles:
     config, weights = package.folder / CONFIG, package.folder / WEIGHTS
     known = (package.facts, package.reliability)
-    return ModelFiles(config, weights, package.bpemodel, *known, package, package.decoding)
+    said = (package.decoding, package.info.get("provenance"))
+    return ModelFiles(config, weights, package.bpemodel, *known, package, *said)
 
 
 def _experiment(folder: Path, weights: str | None) -> ModelFiles:

@@ -105,6 +105,26 @@ def test_a_package_is_packed_again_with_its_decoding_or_another(package, tmp_pat
     assert json.loads((other / "decoding.json").read_text()) == {"beam_size": 4}
 
 
+def test_a_package_that_is_packed_again_still_says_where_it_is_from(package, tmp_path):
+    before = {**Package.checked(package).info["provenance"], "source": "clips of nobody, CC BY 4.0", "seed": 11}
+    named = tmp_path / "named"
+    shutil.copytree(package, named)
+    info = json.loads((named / "package.json").read_text())
+    (named / "package.json").write_text(json.dumps(info | {"provenance": before}))
+    after = Package.checked(pack(named, tmp_path / "again", licence="MIT")).info["provenance"]
+    assert after == before | {"packed": after["packed"]}
+    assert "clips of nobody" in (tmp_path / "again/README.md").read_text()
+    other = Package.checked(pack(named, tmp_path / "other", licence="MIT", source="my clips")).info["provenance"]
+    assert other["source"] == "my clips" and other["seed"] == 11
+
+
+@pytest.mark.parametrize(("name", "kind"), [("lm_weight", "language"), ("ngram_weight", "n-gram")])
+def test_the_weight_of_a_language_model_that_is_not_there_is_an_error(package, name, kind):
+    with pytest.raises(ConfigError, match=f"{name} without any {kind} model: found 0.7; expected 0"):
+        Speech2Text.from_pretrained(package, **{name: 0.7})
+    Speech2Text.from_pretrained(package, **{name: 0.0})
+
+
 def test_the_card_says_how_it_was_searched(package, experiment, tmp_path):
     assert "\n## Search\n\nsearch beam, beam_size 2, ctc_weight 0.7, penalty 0.5" in (package / "README.md").read_text()
     plain = pack(experiment, tmp_path / "plain", licence="MIT")

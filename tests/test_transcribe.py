@@ -223,6 +223,10 @@ def test_without_outputs_the_text_is_printed_and_the_status_is_0(reader, clip, t
         (["--model", "EXP", "--longest_piece_s", "1"], "pieces too short"),
         (["--model", "EXP", "--nbest", "0"], "a search with a bad nbest: found 0"),
         (["--model", "EXP", "--beam_size", "-2"], "a search with a bad beam_size: found -2"),
+        (["--model", "EXP", "--ctc_weight", "30"], "a search with a bad ctc_weight: found 30.0; expected 0 to 1"),
+        (["--model", "EXP", "--lm_weight", "0.5"], "lm_weight without any language model"),
+        (["--model", "EXP", "--device", "gpu"], "no such device: found gpu; expected cpu, cuda"),
+        (["--model", "EXP", "--device", "cuda:99"], "this machine has no such device: found cuda:99"),
     ],
 )
 def test_what_cannot_be_is_said(reader, clip, options, message, capsys):

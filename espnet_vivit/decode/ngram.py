@@ -8,6 +8,7 @@ first word.
 
 import gzip
 import math
+import zlib
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -72,8 +73,10 @@ def read_arpa(path: str | Path) -> NgramModel:
     try:
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else open(path, encoding="utf-8") as file:
             return _parse(path, (line.strip() for line in file))
-    except (UnicodeDecodeError, gzip.BadGzipFile) as error:
+    except (UnicodeDecodeError, gzip.BadGzipFile, zlib.error) as error:
         raise _no_arpa(path, "what is not text") from error
+    except EOFError as error:  # of gzip alone
+        raise DataError(f"{path} breaks off", found="no end of its gzip stream", fix="Copy it again") from error
     except DataError:
         raise
     except ValueError as error:  # of int() and float()
@@ -137,7 +140,7 @@ class NgramScorer(BatchScorerInterface):
         self.unlisted = [number for name, number in self.numbers.items() if (name,) not in model.log_probs]
         words = set(self.names[1:-1]) - {UNKNOWN}
         known = {name for name in words if (name,) in model.log_probs}
-        if 2 * len(known) < len(words) and UNKNOWN not in known:
+        if 2 * len(known) < len(words):
             raise ConfigError(
                 "the n-gram model is of other tokens than the recogniser",
                 found=f"{len(known)} of its {len(words)} tokens, without e.g. {min(words - known)!r}",

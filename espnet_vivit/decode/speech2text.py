@@ -74,6 +74,9 @@ class Speech2Text(EspnetSpeech2Text):
         for name, value in (("nbest", nbest), ("beam_size", beam_size)):
             if value < 1:
                 raise ConfigError(f"a search with a bad {name}", found=value, expected="1 or more hypotheses")
+        if not 0 <= ctc_weight <= 1:
+            raise ConfigError("a search with a bad ctc_weight", found=ctc_weight, expected="0 to 1")
+        check_device(device)
         with inference_with_task(AVSRTask):  # ESPnet's constructor names ASRTask
             super().__init__(
                 asr_train_config=asr_train_config,
@@ -229,7 +232,7 @@ class Speech2Text(EspnetSpeech2Text):
         batch = {}
         for name, stream in (("speech", speech), ("video", video)):
             if stream is not None and name in STREAMS[self.modality]:
-                batch[name] = torch.as_tensor(stream).unsqueeze(0).to(self.device)  # (1, N) or (1, T, H, W)
+                batch[name] = _tensor(stream).unsqueeze(0).to(self.device)  # (1, N) or (1, T, H, W)
                 batch[f"{name}_lengths"] = torch.tensor([batch[name].size(1)], device=self.device)
         if not batch:
             raise InputError("nothing to transcribe", found="no stream", expected=" or ".join(STREAMS[self.modality]))
@@ -281,6 +284,23 @@ class Speech2Text(EspnetSpeech2Text):
         text = self.tokenizer.tokens2text(tokens)
         yseq = torch.tensor([self.asr_model.sos, *ids, self.asr_model.eos])
         return text, tokens, ids, Hypothesis(yseq=yseq, score=float(scores.sum()))
+
+
+def check_device(name: str) -> None:
+    """Raise ConfigError for a device that torch does not know, or that is not in this machine."""
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError("no such device", found=name, expected="cpu, cuda, cuda:0, mps, …") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        found = f"{name}, of {torch.cuda.device_count()} CUDA devices"
+        raise ConfigError(
+            "this machine has no such device", found=found, fix="Use cpu; `espnet-vivit doctor` says more"
+        )
+
+
+def _tensor(stream: np.ndarray | torch.Tensor) -> torch.Tensor:
+    return torch.as_tensor(np.ascontiguousarray(stream) if isinstance(stream, np.ndarray) else stream)
 
 
 def check_modality(modality: str | None, trained: str) -> str:

@@ -9,7 +9,7 @@ apart stands beside it as lowest and highest.
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean
 
 import numpy as np
@@ -25,9 +25,10 @@ _OF_ONE_RUN = ("seed", "output_dir", "config", "training_facts")  # what may dif
 
 @dataclass(frozen=True)
 class Trained:
-    """An experiment: its name, its config.yaml, how it was trained, and what it was decoded to."""
+    """An experiment: its name, its config.yaml, how it was trained, and what it was decoded to, in which folder."""
 
     name: str
+    decoding: str
     config: Mapping
     history: TrainingHistory
     results: Sequence[Result]
@@ -42,9 +43,9 @@ class Trained:
 
     @property
     def recipe(self) -> str:
-        """Equal for experiments that differ in nothing but their seed."""
+        """Equal for experiments that differ in nothing but their seed, and were decoded alike."""
         kept = {key: value for key, value in self.config.items() if key not in _OF_ONE_RUN}
-        return json.dumps([kept, self.history.epochs], sort_keys=True, default=str)
+        return json.dumps([kept, self.history.epochs, self.decoding], sort_keys=True, default=str)
 
     def rows(self) -> dict[Row, Result]:
         return {(r.test_set, r.modality, r.condition): r for r in self.results}
@@ -56,6 +57,8 @@ def comparison(trained: Sequence[Trained], *, seed: int, resamples: int) -> str:
     With experiments that differ in nothing but their seed, means over them are given and compared instead.
     """
     drawing = {"seed": seed, "resamples": resamples}
+    if len({one.decoding for one in trained}) > 1:  # then an experiment's name alone would not say which
+        trained = [replace(one, name=f"{one.name}, {one.decoding}") for one in trained]
     columns = list(dict.fromkeys(row for one in trained for row in one.rows() if row[2] == CLEAN))
     names = [f"{test_set} {modality}" for test_set, modality, _ in columns]
     table = [("experiment", "vision encoder", "seed", "epochs", "minutes", *names)]

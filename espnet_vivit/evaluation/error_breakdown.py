@@ -10,6 +10,8 @@ same visemes look alike on the lips, and no reader of lips can be blamed for tak
 from __future__ import annotations
 
 import importlib.util
+import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,12 +21,13 @@ import jiwer
 import numpy as np
 
 from espnet_vivit.error_rates import Score
-from espnet_vivit.evaluation.decoded import CLEAN, NOISE, Result
+from espnet_vivit.evaluation.decoded import CLEAN, Result
 from espnet_vivit.score import align_words
 from espnet_vivit.units import seconds_of_frames
 
 NUMBERS = frozenset("zero one two three four five six seven eight nine ten eleven twelve".split())
 CLASSES = ("letter", "number", "word")
+_NOISY = re.compile(r"(-?\d+) dB ?(.*)")  # as decoded.py names conditions: "-5 dB babble"
 NOTHING = "–"  # stands where one side has no word or viseme
 
 
@@ -63,13 +66,24 @@ def by_length(score: Score, frames: Mapping[str, int], *, bins: int = 4) -> list
 
 
 def by_noise(results: Sequence[Result], test_set: str) -> dict[str, dict[float, float]]:
-    """modality -> {signal-to-noise ratio in dB, infinity for clean sound: word error rate} of one test set."""
-    curves: dict[str, dict[float, float]] = {}
+    """modality -> {signal-to-noise ratio in dB, infinity for clean sound: word error rate} of one test set.
+
+    Where there are several kinds of noise, each has its curve: "audio, babble".
+    """
+    clean: dict[str, float] = {}
+    curves: dict[tuple[str, str], dict[float, float]] = {}
     for result in results:
-        ratio = _ratio_db(result.condition)
-        if result.test_set == test_set and ratio is not None:
-            curves.setdefault(result.modality, {})[ratio] = result.score.wer
-    return {modality: dict(sorted(curve.items())) for modality, curve in curves.items() if len(curve) > 1}
+        if result.test_set == test_set and result.condition == CLEAN:
+            clean[result.modality] = result.score.wer
+        elif result.test_set == test_set and (match := _NOISY.fullmatch(result.condition)):
+            curves.setdefault((result.modality, match[2] or "noise"), {})[float(match[1])] = result.score.wer
+    several = len({kind for _, kind in curves}) > 1
+    found = {}
+    for (modality, kind), curve in curves.items():
+        curve |= {math.inf: clean[modality]} if modality in clean else {}
+        if len(curve) > 1:
+            found[f"{modality}, {kind}" if several else modality] = dict(sorted(curve.items()))
+    return found
 
 
 def by_class(score: Score) -> dict[str, Rate]:
@@ -124,10 +138,3 @@ def lip_shapes(word: str) -> tuple[str, ...]:
     speech = speak(word, Voice(variant="m3", rate_wpm=160, pitch=50, pitch_range=50))
     names = [span.name for span in viseme_spans(speech.phonemes, 0.0) if span.name != "rest"]
     return tuple(name for place, name in enumerate(names) if place == 0 or name != names[place - 1])
-
-
-def _ratio_db(condition: str) -> float | None:
-    if condition == CLEAN:
-        return float("inf")
-    match = NOISE.search(condition.replace(" dB", "db"))
-    return float(match[2]) if match else None

@@ -148,7 +148,7 @@ def write_results(options: argparse.Namespace) -> bool:
             text = section(title, results, chance=chance, checks=checks, origin=origin)
             replace_section(options.out, f"{experiment.name}/{decode_dir.name}", text)
             sys.stdout.write(text)
-            compared.append(Trained(experiment.name, config, history, results))
+            compared.append(Trained(experiment.name, decode_dir.name, config, history, results))
             all_hold = all_hold and all(check.holds for check in checks)
     if len(options.exp) > 1:
         text = comparison(compared, **drawing)

@@ -93,7 +93,11 @@ def pack(
             _write_json(folder / DECODING, decoding.fields())
         if files.reliability is not None:
             _write_json(folder / package.RELIABILITY, files.reliability)
-        history = {"source": source or "; ".join(text.data) or NOT_STATED, **_provenance(files)}
+        history = _provenance(files) | {
+            "packed": f"{datetime.date.today()} with espnet_vivit {__version__} ({commit()})"
+        }
+        if source or text.data:
+            history["source"] = source or "; ".join(text.data)
         written = model_card(
             text,
             config,
@@ -159,6 +163,9 @@ def _write_model(folder: Path, files) -> dict:
 
 
 def _provenance(files) -> dict:
+    """Where the weights are from; of a package, what it says itself."""
+    if files.provenance is not None:
+        return files.provenance
     from espnet_vivit.tasks.options import read_config
 
     config = read_config(files.config)
@@ -170,12 +177,12 @@ def _provenance(files) -> dict:
     vision = config.get("vision_encoder_conf") or {}
     pretrained = config.get("vision_encoder") == "vivit" and vision.get("pretrained", True)
     return {
+        "source": NOT_STATED,
         "weights": f"{files.weights.name}, SHA-256 {package.sha256(files.weights)}",
         "training set": training_set(config, files.config.parent) or NOT_STATED,
         "training": training,
         "seed": config.get("seed", "not stated"),
         "started from": vision.get("model_name", "ViViT") if pretrained else "random weights, or init_param",
-        "packed": f"{datetime.date.today()} with espnet_vivit {__version__} ({commit()})",
         "versions": versions(),
     }
 

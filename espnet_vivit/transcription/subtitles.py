@@ -55,8 +55,10 @@ def write_subtitles(result: Transcription, folder: str | Path, formats: Sequence
 
 def cues(result: Transcription) -> list[Cue]:
     """The subtitles in the order of time; none overlaps the next."""
-    found = [Cue(words[0].start_s, words[-1].end_s, _wrapped(words), tuple(words)) for words in _groups(result.words)]
-    found += [Cue(piece.start_s, piece.end_s, MARK, ()) for piece in _unclear_stretches(result)]
+    unclear = _unclear_stretches(result)
+    groups = _groups(result.words, [stretch.start_s for stretch in unclear])
+    found = [Cue(words[0].start_s, words[-1].end_s, _wrapped(words), tuple(words)) for words in groups]
+    found += [Cue(stretch.start_s, stretch.end_s, MARK, ()) for stretch in unclear]
     found.sort(key=lambda cue: cue.start_s)
     starts = [*(cue.start_s for cue in found), math.inf]
     return [
@@ -65,14 +67,15 @@ def cues(result: Transcription) -> list[Cue]:
     ]
 
 
-def _groups(words: Sequence[Word]) -> Iterator[list[Word]]:
-    """The words of each subtitle."""
+def _groups(words: Sequence[Word], unclear_from_s: Sequence[float]) -> Iterator[list[Word]]:
+    """The words of each subtitle; none goes on behind an unclear stretch."""
     group: list[Word] = []
     for word in words:
         if group:
             lines = _lines((*group, word), LINE_CHARACTERS)
             late = word.end_s - group[0].start_s > LONGEST_CUE_S
-            if len(lines) > CUE_LINES or late or word.start_s - group[-1].end_s > PAUSE_S:
+            apart = any(group[-1].start_s <= start_s < word.start_s for start_s in unclear_from_s)
+            if len(lines) > CUE_LINES or late or apart or word.start_s - group[-1].end_s > PAUSE_S:
                 yield group
                 group = []
         group.append(word)
@@ -115,7 +118,12 @@ def _unclear_stretches(result: Transcription) -> list[_Stretch]:
             stretches.append(_Stretch(last.start_s, piece.end_s, reasons))
         else:
             stretches.append(_Stretch(piece.start_s, piece.end_s, piece.reasons))
-    return stretches
+    spoken_until_s = [max((w.end_s for w in result.words if w.start_s <= s.start_s), default=0.0) for s in stretches]
+    trimmed = [
+        dataclasses.replace(stretch, start_s=max(stretch.start_s, end_s))
+        for stretch, end_s in zip(stretches, spoken_until_s, strict=True)
+    ]
+    return [stretch for stretch in trimmed if stretch.start_s < stretch.end_s]
 
 
 def _txt(result: Transcription, name: str) -> str:

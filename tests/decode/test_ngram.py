@@ -132,7 +132,8 @@ def test_a_file_that_is_no_model_is_an_error(tmp_path, content, message):
     with pytest.raises(DataError, match=message):
         read_arpa(tmp_path / "model.arpa")
     (tmp_path / "model.arpa.gz").write_bytes(b"not gzip")
-    for name in ("model.arpa.gz", "gone"):
+    (tmp_path / "half.arpa.gz").write_bytes(gzip.compress(ARPA.encode())[:-20])
+    for name in ("model.arpa.gz", "half.arpa.gz", "gone"):
         with pytest.raises(DataError):
             read_arpa(tmp_path / name)
 

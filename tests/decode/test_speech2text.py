@@ -57,6 +57,12 @@ def test_a_stream_that_is_not_used_does_not_matter(files):
         seeing(speech=SPEECH)
 
 
+def test_mirrored_numpy_clips_are_taken(files):
+    speech2text = Speech2Text(*files, modality="video", search="ctc_greedy")
+    mirrored = VIDEO[:, :, ::-1]
+    assert float(speech2text(video=mirrored)[0][3].score) == float(speech2text(video=mirrored.copy())[0][3].score)
+
+
 def test_a_hypothesis_has_the_score_of_its_transcript(tmp_path):
     """CTC's own loss over all alignments and the decoder's probabilities, both teacher-forced, are the oracle."""
     config, weights = experiment(tmp_path, model_conf={"ctc_weight": 0.3})

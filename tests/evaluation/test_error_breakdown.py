@@ -60,10 +60,13 @@ def test_noise_curves_are_of_one_test_set_and_leave_controls_out(scored):
     def result(test_set: str, modality: str, condition: str) -> Result:
         return Result(test_set, modality, condition, Path("x"), scored, Interval(0.0, 1.0))
 
-    conditions = ("clean", "-5 dB babble", "0 dB", "video zeroed")
+    conditions = ("clean", "-5 dB babble", "0 dB babble", "video zeroed")
     results = [result("seen", "both", condition) for condition in conditions]
-    results += [result("seen", "video", "clean"), result("other", "both", "10 dB")]
-    assert by_noise(results, "seen") == {"both": {-5.0: scored.wer, 0.0: scored.wer, math.inf: scored.wer}}
+    results += [result("seen", "video", "clean"), result("other", "both", "10 dB white")]
+    curve = {-5.0: scored.wer, 0.0: scored.wer, math.inf: scored.wer}
+    assert by_noise(results, "seen") == {"both": curve}
+    kinds = {"both, babble": curve, "both, white": {0.0: scored.wer, math.inf: scored.wer}}
+    assert by_noise([*results, result("seen", "both", "0 dB white")], "seen") == kinds
 
 
 @pytest.mark.skipif(importlib.util.find_spec("espeakng_loader") is None, reason="espeakng-loader is not installed")

@@ -198,6 +198,20 @@ def test_experiments_that_differ_in_their_seed_are_compared_as_means(recipe):
     assert line.startswith(f"{start}WER {mean:.2f} % vs {rates['resnet']:.2f} %")
 
 
+def test_two_decodings_of_one_training_are_no_two_seeds(recipe):
+    beam = recipe / "exp/avsr_vivit/decode_beam/test_seen_video/1best_recog/text"
+    greedy = {line.split()[0]: ["wrong"] for line in beam.read_text().splitlines()}
+    write_text(recipe / "exp/avsr_vivit/decode_greedy/test_seen_video/1best_recog/text", greedy)
+    write_text(recipe / "exp/avsr_resnet/decode_beam/test_seen_video/1best_recog/text", greedy)
+    write_training(recipe / "exp/avsr_resnet", "resnet")
+    assert run("--exp", "exp/avsr_vivit", "exp/avsr_resnet") == 0
+    markdown = (recipe / "RESULTS.md").read_text()
+    compared = markdown[markdown.index("## Comparison") :]
+    assert "mean over seeds" not in compared
+    assert cells(compared, "avsr_vivit, decode_beam") != cells(compared, "avsr_vivit, decode_greedy")
+    assert "- test_seen, video, clean: avsr_vivit, decode_beam against avsr_vivit, decode_greedy: WER" in compared
+
+
 def test_wrong_words_are_counted_by_class(recipe):
     words = {"utt00": "lay red with g nine now".split(), "utt01": "bin blue at f two now".split()}
     for utt in [f"utt{i:02d}" for i in range(2, 60)]:

@@ -82,6 +82,21 @@ def test_a_pause_begins_a_new_subtitle_and_what_is_unclear_says_so():
     assert found == [(0.2, 1.2, "bin blue <at>"), (2.5, 3.5, "f & two"), (4.0, 7.5, "[unclear]"), (8.0, 9.0, "now")]
 
 
+def test_no_subtitle_goes_on_behind_what_is_unclear():
+    """However short the unclear piece: its mark would take the subtitle away before its last words are said."""
+    pieces = (
+        piece(0.0, 4.0, words_of("bin blue at", 2.95, 0.4)),  # until 4.15, into the next piece
+        unclear(4.0, 4.6, "low confidence"),
+        piece(4.6, 8.0, words_of("f two now", 4.65)),
+    )
+    found = [(cue.start_s, round(cue.end_s, 2), cue.text) for cue in cues(Transcription("a", 8.0, pieces))]
+    assert found == [
+        (2.95, 4.15, "bin blue at"),
+        (pytest.approx(4.15), 4.65, "[unclear]"),
+        (4.65, 5.65, "f two now"),
+    ]
+
+
 def test_subtitles_keep_within_lines_and_seconds_and_lose_nothing():
     text = " ".join(f"word{i}" + "x" * (i % 9) for i in range(120))
     for word_s in (0.1, 0.4, 1.5):
