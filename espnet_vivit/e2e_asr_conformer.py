@@ -31,6 +31,7 @@ from espnet_vivit.e2e_options import (
     weight_sources,
     with_model_name,
 )
+from espnet_vivit.errors import ConfigError
 from espnet_vivit.frontend.feature_rate import check_feature_rate
 from espnet_vivit.fusion import ModalityDropout, align_audio, build_fusion
 from espnet_vivit.hybrid_loss import HybridLoss
@@ -118,6 +119,9 @@ class E2E(HybridLoss):
         check_loss_weights(
             frame_loss_weight, ctc_weight=ctc_weight, interctc_weight=interctc_weight, lsm_weight=lsm_weight
         )
+        if ignore_id != -1:
+            expected = "-1, which is all that ESPnet's error rates know as padding"
+            raise ConfigError("ignore_id", found=ignore_id, expected=expected, fix="Leave it out")
         adapters, precision = read_tower_adapters(tower_adapters), Precision(amp_dtype)
         encoder_conf = dict(encoder_conf or {})
         width = encoder_conf.get("output_size", ENCODER_SIZES["output_size"])
@@ -226,7 +230,6 @@ class E2E(HybridLoss):
         frame_labels (B, T') int64, -1 where there is none; utt_id names clips in errors.
         """
         text = text[:, : text_lengths.max()]
-        text = text.masked_fill(text == -1, self.ignore_id)
         streams = {"speech": speech, "speech_lengths": speech_lengths, "video": video, "video_lengths": video_lengths}
         states, lengths = self.encode(**streams, utt_id=utt_id)
         with self.precision.exact(text.device):

@@ -131,10 +131,14 @@ class CrossAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.query, self.key, self.value, self.output = (nn.Linear(size, size) for _ in range(4))
-        nn.init.zeros_(self.output.weight)
-        nn.init.zeros_(self.output.bias)
+        self.espnet_initialization_fn()
         slopes = 2.0 ** (-8 * torch.arange(1, heads + 1) / heads)  # 1/4 to 1/256 for four heads
         self.register_buffer("slopes", slopes, persistent=False)
+
+    def espnet_initialization_fn(self) -> None:
+        """Zeros, also after ESPnet has drawn all weights anew, as `init: xavier_uniform` lets it."""
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
 
     def forward(self, reader: torch.Tensor, source: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
         query, key, value = (

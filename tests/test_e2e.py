@@ -536,6 +536,12 @@ def test_a_stream_without_lengths_is_named(stream):
         model_of("multimodal").encode(**batch)
 
 
+def test_padding_has_one_number():
+    """Another would be counted as words by ESPnet's error rates."""
+    with pytest.raises(ConfigError, match="ignore_id: found -100; expected -1"):
+        tiny_e2e("video", ignore_id=-100)
+
+
 def test_bad_values_in_a_stream_are_errors_of_ours():
     model = model_of("multimodal")
     good = batch_of(clips_of("multimodal"))

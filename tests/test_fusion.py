@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from espnet2.torch_utils.initialize import initialize
 from torch import nn
 
 from espnet_vivit.errors import ConfigError, InputError
@@ -129,8 +130,11 @@ def test_cross_attention_reads_other_steps_but_no_padded_one(attending, streams)
 
 
 def test_cross_attention_starts_as_the_sum_of_both_streams(streams):
-    fusion = build("cross_attention")
-    assert torch.equal(fusion(*streams), fusion.video_linear(streams[0]) + fusion.audio_linear(streams[1]))
+    for init in (None, "xavier_uniform"):
+        fusion = build("cross_attention")
+        if init is not None:  # ESPnet draws all weights anew
+            initialize(fusion, init)
+        assert torch.equal(fusion(*streams), fusion.video_linear(streams[0]) + fusion.audio_linear(streams[1]))
 
 
 def test_without_the_bias_by_distance_the_order_of_steps_would_be_lost(attending, streams):

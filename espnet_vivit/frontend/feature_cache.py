@@ -112,7 +112,7 @@ class Fingerprint:
 
     def __call__(self, module: torch.nn.Module) -> str:
         values = module.state_dict(keep_vars=True).values()
-        tensors = [(value.data_ptr(), value._version, value.dtype) for value in values]
+        tensors = [(v.data_ptr(), 0 if v.is_inference() else v._version, v.dtype) for v in values]
         if self._tensors != tensors:
             self._tensors, self._hash = tensors, _hash_of(module)
         return self._hash

@@ -112,7 +112,8 @@ class MaskedBatchNorm1d(_FiniteStatistics, nn.BatchNorm1d):
         the mean as it is and scales the variance by `share`, which weight and eps undo. Packing the valid steps would
         give the same numbers through four transposed copies of x.
         """
-        mean = x.masked_fill(~mask, 0).sum(dim=(0, 2)) / count  # (C,)
+        precise = torch.promote_types(x.dtype, torch.float32)  # under autocast a sum in bfloat16 would be far off
+        mean = x.masked_fill(~mask, 0).sum(dim=(0, 2), dtype=precise) / count  # (C,)
         filled = torch.where(mask, x, mean[None, :, None].to(x.dtype))
         weight, eps = self.weight * share**0.5, self.eps * share
         y, _, inverse_std = torch.native_batch_norm(filled, weight, self.bias, None, None, True, 0.0, eps)

@@ -43,8 +43,8 @@ class PackedLayers:
         return PackedLayers, ()
 
     def refresh(self, vivit: VivitModel) -> None:
-        """Nothing is done in training, or while the weights are what they were."""
-        if vivit.training or torch.is_grad_enabled():
+        """Nothing is done in training, for weights that oneDNN does not take, or while they are what they were."""
+        if vivit.training or torch.is_grad_enabled() or vivit.device.type != "cpu" or vivit.dtype not in _DTYPES:
             return
         versions = [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in vivit.layers.parameters()]
         if versions == self._versions:

@@ -3,7 +3,9 @@
 The file takes `video` (B, T, H, W) uint8 gray and `lengths` (B,) int64 frames, B and T free, and gives CTC's
 `log_probs` (B, T', V) float32 and `steps` (B,) int64; `--frontend` stops at the features (B, T', D) instead. It
 computes in float32, whatever the training did, and runs in onnxruntime without torch or this package. Its metadata
-holds the tokens. Normalisation is inside; the mouth crop is not: H and W are those of the model's preset.
+holds the tokens, and of the mouth clips that the model was trained on `mouth_size` (their height in pixels) and
+`mouth_view` (the middle of the 96-pixel mouth that they show). Normalisation is inside; cropping is not: H and W are
+what the model's preset cuts from the middle of such a clip.
 
 `--int8` keeps the matrices of the linear layers as 8-bit integers with one scale for each output (weight-only, absolute
 maximum): a quarter of the size; activations stay float32.
@@ -12,6 +14,7 @@ All windows of a batch go through ViViT in one pass, so memory grows with the cl
 """
 
 import contextlib
+import copy
 import json
 import logging
 import warnings
@@ -24,6 +27,7 @@ from torch import nn
 
 from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.errors import ConfigError, MissingDependencyError
+from espnet_vivit.training_facts import TrainingFacts
 from espnet_vivit.units import VIDEO_RATE_HZ
 from espnet_vivit.whole_file import make_folder
 
@@ -33,7 +37,7 @@ if TYPE_CHECKING:
 
 OPSET = 20
 _EXAMPLE_FRAMES = (19, 12)  # of the batch that is traced: any ragged one of more than one window would do
-MOUTH_PIXELS = 96  # height of the mouth clips that presets crop
+MOUTH_PIXELS = 96  # height of mouth clips, where nothing else is known
 
 
 class CTCGraph(nn.Module):
@@ -51,31 +55,37 @@ class CTCGraph(nn.Module):
         self.vision_encoder: VisualFrontend = model.vision_encoder
         self.fusion = model.fusion
         self.encoder, self.output, self.multimodal = model.encoder, model.ctc.ctc_lo, model.modality == "multimodal"
+        self.given = {"ctc": model.ctc} if getattr(model.encoder, "interctc_use_conditioning", False) else {}
 
     def forward(self, video: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         features, steps = self.vision_encoder(video, lengths)
         fused = self.fusion(features, None, steps) if self.multimodal else self.fusion(features)
-        states, steps, _ = self.encoder(fused, steps)
+        states, steps, _ = self.encoder(fused, steps, **self.given)
         if isinstance(states, tuple):  # intermediate CTC: the last layer's states come first
             states = states[0]
         return torch.log_softmax(self.output(states), dim=-1), steps
 
 
-def export_frontend(frontend: "VisualFrontend", path: str | Path, *, int8: bool = False) -> Path:
+def export_frontend(
+    frontend: "VisualFrontend", path: str | Path, *, int8: bool = False, facts: TrainingFacts | None = None
+) -> Path:
     """Write a visual frontend as ONNX: `video`, `lengths` -> `features` (B, T', D), `steps` (B,). Returns the path.
 
     frontend: `vivit_encoder`, `LinearFrontend` or `ResNetFrontend`; it is exported as it answers in evaluation, and
-    left as it was. See the module for the rest.
+    left as it was. facts: of its training, which say how large its mouth clips were; None: 96 pixels. See the module
+    for the rest.
 
     Raises:
         ConfigError: a model beyond the 2 GB that one ONNX file holds.
         MissingDependencyError: onnx and onnxscript are not installed.
     """
-    return _write(frontend, frontend, Path(path), "features", metadata={}, int8=int8)
+    return _write(frontend, frontend, Path(path), "features", metadata={}, facts=facts, int8=int8)
 
 
-def export_model(model: "E2E", path: str | Path, *, int8: bool = False) -> Path:
+def export_model(model: "E2E", path: str | Path, *, int8: bool = False, facts: TrainingFacts | None = None) -> Path:
     """Write frontend, fusion, encoder and CTC of an `E2E` as ONNX: `video`, `lengths` -> `log_probs`, `steps`.
+
+    The options are those of `export_frontend`.
 
     Raises:
         ConfigError: a model without video or without CTC, with adapters, or beyond 2 GB.
@@ -90,11 +100,18 @@ def export_model(model: "E2E", path: str | Path, *, int8: bool = False) -> Path:
     tokens = json.dumps(list(model.token_list), ensure_ascii=False)
     metadata = {"tokens": tokens, "blank": "0", "feature_rate": model.feature_rate}
     graph = CTCGraph(model)
-    return _write(graph, graph.vision_encoder, Path(path), "log_probs", metadata=metadata, int8=int8)
+    return _write(graph, graph.vision_encoder, Path(path), "log_probs", metadata=metadata, facts=facts, int8=int8)
 
 
 def _write(
-    graph: nn.Module, frontend: "VisualFrontend", path: Path, output: str, *, metadata: Mapping, int8: bool
+    graph: nn.Module,
+    frontend: "VisualFrontend",
+    path: Path,
+    output: str,
+    *,
+    metadata: Mapping,
+    facts: TrainingFacts | None,
+    int8: bool,
 ) -> Path:
     try:
         import onnx
@@ -103,11 +120,15 @@ def _write(
         from espnet_vivit.release.export_int8 import quantize_weights
     except ImportError as error:
         raise MissingDependencyError(f"ONNX export needs a package: {error}", fix="pip install '.[export]'") from error
-    height, width = frontend.preset.crop_shape(MOUTH_PIXELS)
+    mouth_size = (facts and facts.mouth_size) or MOUTH_PIXELS
+    height, width = frontend.preset.crop_shape(mouth_size)
+    if any(parameter.dtype != torch.float32 for parameter in graph.parameters()):
+        graph = copy.deepcopy(graph).float()
     model = _trace(graph, (height, width), output)
     if int8:
         quantize_weights(model)
     about = {"video": f"uint8 gray, {height}x{width} pixels, {VIDEO_RATE_HZ} frames per second", **metadata}
+    about |= {"mouth_size": str(mouth_size), "mouth_view": str((facts and facts.mouth_view) or MOUTH_PIXELS)}
     onnx.helper.set_model_props(model, about)
     make_folder(path.parent)
     try:
@@ -183,7 +204,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.frontend:
         if model.vision_encoder is None:
             raise ConfigError(f"{options.model} has no visual frontend", found=f"modality {model.modality!r}")
-        print(export_frontend(model.vision_encoder, options.out, int8=options.int8))
+        print(export_frontend(model.vision_encoder, options.out, int8=options.int8, facts=files.facts))
     else:
-        print(export_model(model, options.out, int8=options.int8))
+        print(export_model(model, options.out, int8=options.int8, facts=files.facts))
     return 0

@@ -28,6 +28,8 @@ class FreezeUntil:
         self.in_ddp = torch.distributed.is_available() and torch.distributed.is_initialized()
         self.trainable = {id(p) for p in model.parameters() if p.requires_grad}  # freeze_param's others stay frozen
         self._zeroing: dict[str, list] = {}  # group -> hooks
+        self._waiting: set[str] = set()  # parts that stand still
+        self._held: set[str] = set()  # those of them whose statistics were not held before: adapters hold their base's
         learning = {_part(group) for group in self._groups() if self._parameters(group)}
         for group in self._groups():
             group["steps_done"] = 0
@@ -55,14 +57,20 @@ class FreezeUntil:
                 self._zeroing.setdefault(group["name"], []).append(parameter.register_hook(torch.zeros_like))
             else:
                 parameter.requires_grad_(False)
-        self.model.held_towers.add(_part(group))
+        part = _part(group)
+        if part not in self._waiting and part not in self.model.held_towers:
+            self._held.add(part)
+        self._waiting.add(part)
+        self.model.held_towers.add(part)
 
     def _unfreeze(self, group: dict) -> None:
         for hook in self._zeroing.pop(group["name"], []):
             hook.remove()
         for parameter in self._parameters(group):
             parameter.requires_grad_(True)
-        self.model.held_towers.discard(_part(group))
+        self._waiting.discard(_part(group))
+        if _part(group) in self._held:
+            self.model.held_towers.discard(_part(group))
         self.model.train(self.model.training)
 
     def _before_step(self, optimizer, args, kwargs) -> None:
@@ -76,7 +84,7 @@ class FreezeUntil:
             group["steps_done"] += 1
             if group["steps_done"] == group["frozen_until"]:
                 part = _part(group)
-                if part in self.model.held_towers:  # not yet said of another of its groups
+                if part in self._waiting:  # not yet said of another of its groups
                     logging.info("%s learns from here on, after %d steps", part, group["frozen_until"])
                 self._unfreeze(group)
 

@@ -47,6 +47,14 @@ def entries(folder):
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
+def test_a_tower_built_in_inference_mode_is_cached_too(tmp_path, computed, video):
+    with torch.inference_mode():
+        encoder = cached(tmp_path)
+        first, _ = encoder(video, LENGTHS)
+        computed.clear()
+        assert torch.equal(encoder(video, LENGTHS)[0], first) and not computed
+
+
 @pytest.mark.parametrize("frame_adjust", ["window", pytest.param("sample", id="sample")])
 @pytest.mark.parametrize("rate", ["tubelet", "frame"])
 @pytest.mark.filterwarnings("ignore:frame_adjust=.sample.:UserWarning")

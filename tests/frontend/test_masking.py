@@ -63,6 +63,18 @@ def test_masked_batch_norm_is_batch_norm_over_the_valid_steps(training):
     torch.testing.assert_close(found_grad, expected_grad)
 
 
+def test_masked_batch_norm_keeps_its_mean_exact_in_bfloat16():
+    """Oracle: the mean of the same rounded values in float64. A bfloat16 sum would be off in the third digit."""
+    x = (torch.randn(3, 4, 5) + 20).bfloat16()
+    mask = length_mask(LENGTHS, 5)
+    masked = MaskedBatchNorm1d(4).train()
+    masked.momentum = 1.0
+    with torch.autocast("cpu", torch.bfloat16):
+        masked(x, mask)
+    expected = x.double().transpose(1, 2)[mask].mean(0)
+    torch.testing.assert_close(masked.running_mean.double(), expected, atol=1e-4, rtol=0)
+
+
 def test_masked_batch_norm_without_a_mask_is_batch_norm():
     x = torch.randn(3, 4, 5)
     torch.testing.assert_close(MaskedBatchNorm1d(4)(x), nn.BatchNorm1d(4)(x), atol=0, rtol=0)

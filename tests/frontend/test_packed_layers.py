@@ -126,6 +126,17 @@ def test_weights_that_change_are_packed_anew(change):
     assert_same(after, expected, TOLERANCE if encoder.vivit.dtype == torch.float32 else 0.1)
 
 
+def test_a_tower_that_moved_on_to_another_dtype_goes_without():
+    encoder = windowed().pack_weights()
+    video, lengths = ragged()
+    with torch.no_grad():
+        expected = encoder(video, lengths)[0]
+        calls = layers_called(encoder)
+        found = encoder.to(torch.float64)(video, lengths)[0]
+    assert calls
+    assert_same(found, expected)
+
+
 def test_training_goes_through_the_librarys_layers_as_before():
     plain, packed = windowed().train(), windowed().train()
     packed.load_state_dict(plain.state_dict())

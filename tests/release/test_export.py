@@ -18,6 +18,7 @@ from espnet_vivit.frontend.resnet import ResNetFrontend
 from espnet_vivit.release.export import export_frontend, export_model
 from espnet_vivit.release.export_int8 import quantize, quantize_weights
 from espnet_vivit.tasks.avsr import AVSRTask
+from espnet_vivit.training_facts import TrainingFacts
 from tests.experiments import VIVIT, write_experiment
 from tests.tiny import PIXELS, randomize, raw_clip, tiny_e2e, tiny_vivit
 
@@ -99,6 +100,41 @@ def test_a_frontend_need_not_see_a_square(tmp_path):
     with torch.no_grad():
         expected, _ = encoder(video, lengths)
     torch.testing.assert_close(run(path, video, lengths)[0], expected, atol=TOLERANCE, rtol=TOLERANCE)
+
+
+def test_a_frontend_in_bfloat16_is_exported_in_float32(tmp_path):
+    encoder = tiny_vivit(config=ONE_LAYER, dtype="bfloat16")
+    path = export_frontend(encoder, tmp_path / "frontend.onnx")
+    assert encoder.vivit.dtype == torch.bfloat16, "exporting has changed the module"
+    video, lengths = batch_of((20, 9))
+    with torch.no_grad():
+        expected, _ = encoder.float()(video, lengths)
+    torch.testing.assert_close(run(path, video, lengths)[0], expected, atol=TOLERANCE, rtol=TOLERANCE)
+
+
+def test_the_picture_is_what_the_preset_cuts_from_the_clips_of_the_training(tmp_path):
+    """A ResNet has no size of its own: of mouths of 52 pixels it sees 48, of mouths of 96 pixels 88."""
+    frontend = randomize(ResNetFrontend(channels=2)).eval()
+    facts = TrainingFacts(mouth_size=52, longest_clip_s=3.0, mouth_view=64)
+    path = export_frontend(frontend, tmp_path / "frontend.onnx", facts=facts)
+    about = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    assert about["video"].startswith("uint8 gray, 48x48 pixels") and frontend.preset.crop_size(52) == 48
+    assert (about["mouth_size"], about["mouth_view"]) == ("52", "64")
+    video, lengths = batch_of((20, 9), pixels=48)
+    with torch.no_grad():
+        expected, _ = frontend(video, lengths)
+    torch.testing.assert_close(run(path, video, lengths)[0], expected, atol=TOLERANCE, rtol=TOLERANCE)
+
+
+def test_models_conditioned_on_intermediate_ctc_are_exported(tmp_path):
+    conformer = {"interctc_layer_idx": [1], "interctc_use_conditioning": True}
+    model = tiny_e2e("video", encoder_conf=conformer, interctc_weight=0.3).eval()
+    path = export_model(model, tmp_path / "model.onnx")
+    video, lengths = batch_of((20, 9))
+    with torch.no_grad():
+        (states, _), steps = model.encode(video=video, video_lengths=lengths)
+        expected = model.ctc.log_softmax(states)
+    assert_valid_steps_equal(run(path, video, lengths)[0], expected, steps)
 
 
 # models -------------------------------------------------------------------------------------------------------------

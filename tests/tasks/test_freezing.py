@@ -65,6 +65,17 @@ def test_a_part_stands_still_until_its_step_and_then_all_of_it_learns():
     assert "trunk.bn1.running_mean" in moved(before, model.audio_encoder)
 
 
+def test_batch_norm_below_adapters_is_held_for_good():
+    """Their base never learns, so its statistics must not either."""
+    model = tiny_e2e("audio", **AUDIO, tower_adapters={"encoder": {"type": "lora", "r": 2}}).train()
+    optimizer = optimizer_of(model, freeze_until={"encoder": 1})
+    before = state_of(model.encoder)
+    for _ in range(3):
+        step(model, optimizer)
+    changed = moved(before, model.encoder)
+    assert changed and all("lora" in name for name in changed)
+
+
 def test_the_graph_of_a_frozen_part_is_not_built_without_distributed_training():
     model = tiny_e2e("audio", **AUDIO).train()
     optimizer_of(model, freeze_until={"audio_encoder": 5})
