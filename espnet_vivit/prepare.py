@@ -139,6 +139,10 @@ _OWN_OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
 }
 
 
+def _note(sentence: str) -> None:
+    print(f"note: {sentence}", file=sys.stderr)
+
+
 def clips_of(options: argparse.Namespace) -> Iterable:
     """The corpus's clips, read as they are asked for."""
     root = options.root
@@ -146,7 +150,7 @@ def clips_of(options: argparse.Namespace) -> Iterable:
         from espnet_vivit.corpora.folder import folder_clips
 
         held_out = {"dev": options.dev, "test": options.test, "seed": options.seed}
-        return folder_clips(root, table=options.table, leave_out=options.out, **held_out)
+        return folder_clips(root, table=options.table, leave_out=options.out, note=_note, **held_out)
     if options.corpus == "grid":
         from espnet_vivit.corpora.grid_videos import grid_clips
 

@@ -9,30 +9,26 @@
 
 `video` and `text` are enough. Sets are the column `split`, or else folders train, dev and test, or else chosen: a share
 of the speakers where there are ten or more, of the videos otherwise, always the same for the same names. That takes
-three videos: rows of one video are one recording, and stay together.
+three videos: rows of one video are one recording, and stay together. Videos are known by their names (VIDEO_SUFFIXES in
+media/folder_files.py; a table may name any file), and folders may be links.
 """
 
 from __future__ import annotations
 
-import csv
 import math
 import os
-import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TextIO
 
+from espnet_vivit.corpora.folder_table import SPLITS, list_table
 from espnet_vivit.corpora.source_clip import SourceClip, choose, make_id, one_line, read_text
-from espnet_vivit.errors import ConfigError, DataError, nearest_name
+from espnet_vivit.errors import ConfigError, DataError
+from espnet_vivit.media.folder_files import VIDEO_SUFFIXES, files_below, is_video
 
-SUFFIXES = frozenset(".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .mts .m2ts .ts .wmv .flv .3gp .ogv".split())
-SPLIT_FOLDERS = {"train": "train", "dev": "dev", "valid": "dev", "val": "dev", "test": "test"}
-COLUMNS = ("video", "text", "speaker", "split", "start_s", "end_s", "utt_id")
 MANY_SPEAKERS = 10  # from here on whole speakers are held out
 HELD_OUT = 0.1
-_MISSPELT = 0.75  # likeness of a column's name, as of end and end_s: less, such as speed and speaker, is another word
 _EXAMPLE = "clip.txt with what is said beside clip.mp4, or a table transcripts.tsv with the columns video and text"
 
 
@@ -44,8 +40,11 @@ def folder_clips(
     test: float = HELD_OUT,
     seed: int = 0,
     leave_out: str | os.PathLike | None = None,
+    note: Callable[[str], object] | None = None,
 ) -> Iterator[SourceClip]:
     """The clips of a folder. Nothing below `leave_out` is looked at (the results may lie within the videos).
+
+    `note` is called with a sentence on each kind of files that no clip is made of.
 
     Raises DataError for a folder without videos or transcripts, and a table that cannot be understood; ConfigError for
     shares `dev` and `test` that leave nothing to train on. A clip without transcript is listed with its problem.
@@ -57,7 +56,7 @@ def folder_clips(
     if dev < 0 or test < 0 or dev + test >= 1:
         raise ConfigError("bad shares of held-out clips", found=f"dev {dev}, test {test}", expected="a sum below 1")
     table = Path(table) if table is not None else find_table(root)
-    listed = list_table(root, table) if table is not None else list_videos(root, leave_out)
+    listed = list_table(root, table) if table is not None else list_videos(root, leave_out, note=note)
     first_pass = [(clip.speaker, _key(root, clip), clip.split) for clip in listed]  # a few names a clip, for the sets
     if not first_pass:
         raise DataError(f"{table} has no row" if table else f"{root} has no video", expected=_EXAMPLE)
@@ -81,7 +80,9 @@ def find_table(root: Path) -> Path | None:
     return tables[0] if tables else None
 
 
-def list_videos(root: Path, leave_out: str | os.PathLike | None = None) -> Iterator[SourceClip]:
+def list_videos(
+    root: Path, leave_out: str | os.PathLike | None = None, *, note: Callable[[str], object] | None = None
+) -> Iterator[SourceClip]:
     """Every video below `root` with its same-named .txt, sorted by path."""
     outside = None if leave_out is None else Path(leave_out).resolve()
     if outside and root.resolve().is_relative_to(outside):
@@ -91,24 +92,45 @@ def list_videos(root: Path, leave_out: str | os.PathLike | None = None) -> Itera
             fix=f"Name one, such as {root}_prepared",
         )
     files = [
-        path for path in sorted(root.rglob("*"))
+        path for path in files_below(root)
         if not (outside and path.resolve().is_relative_to(outside)) and not path.name.startswith(".")
     ]  # fmt: skip
-    videos = [path for path in files if path.suffix.lower() in SUFFIXES and not path.is_dir()]
+    videos = [path for path in files if is_video(path)]
     if not videos:
-        kinds = Counter(path.suffix.lower() or "no suffix" for path in files if path.is_file())
-        found = ", ".join(f"{count} files {kind}" for kind, count in kinds.most_common(5)) or "nothing"
-        raise DataError(f"{root} has no video", found=found, expected="files such as " + " ".join(sorted(SUFFIXES)))
+        expected = "files such as " + " ".join(sorted(VIDEO_SUFFIXES))
+        raise DataError(f"{root} has no video", found=_kinds(files) or "nothing", expected=expected)
     texts = {path.with_suffix(""): path for path in files if path.suffix.lower() == ".txt"}
     if not any(video.with_suffix("") in texts for video in videos):
         raise DataError(f"{root} has {len(videos)} videos and no transcript", expected=_EXAMPLE)
+    for sentence in _left_over(files, videos, texts) if note else ():
+        note(sentence)
     for video in videos:
         yield _video_clip(root, video, texts.get(video.with_suffix("")))
 
 
+def _kinds(files: Collection[Path], shown: int = 5) -> str:
+    """`3 files .json, 1 file without suffix`: the commonest kinds of files, as their names say."""
+    kinds = Counter(path.suffix.lower() or "without suffix" for path in files).most_common()
+    words = [f"{count} file{'s' if count > 1 else ''} {kind}" for kind, count in kinds[:shown]]
+    if rest := sum(count for _, count in kinds[shown:]):
+        words.append(f"{rest} of other kinds")
+    return ", ".join(words)
+
+
+def _left_over(files: list[Path], videos: list[Path], texts: Mapping[Path, Path]) -> Iterator[str]:
+    """What somebody may miss among the clips: files of a kind that is not in the list, transcripts on their own."""
+    if others := [path for path in files if not is_video(path) and path.suffix.lower() != ".txt"]:
+        yield f"no videos by their names, and left out: {_kinds(others)}"
+    if lonely := sorted(texts[stem] for stem in texts.keys() - {video.with_suffix("") for video in videos}):
+        stems = {path.with_suffix("") for path in lonely}
+        beside = next((path for path in others if path.with_suffix("") in stems), None)
+        example = f"{lonely[0]}" if beside is None else f"that of {beside}; a table can name any file"
+        yield f"transcripts without a video of that name beside them: {len(lonely)}, such as {example}"
+
+
 def _video_clip(root: Path, video: Path, transcript: Path | None) -> SourceClip:
     *folders, _ = video.relative_to(root).parts
-    split = SPLIT_FOLDERS.get(folders[0].lower(), "") if folders else ""
+    split = SPLITS.get(folders[0].lower(), "") if folders else ""
     names = folders[1:] if split else folders
     text, problem = "", ""
     if transcript is None:
@@ -123,83 +145,6 @@ def _video_clip(root: Path, video: Path, transcript: Path | None) -> SourceClip:
         utt_id=make_id(*names, video.stem), speaker=make_id(names[0] if names else video.stem), text=text,
         video=str(video.resolve()), split=split, recording=str(video.resolve()), problem=problem,
     )  # fmt: skip
-
-
-def list_table(root: Path, table: Path) -> Iterator[SourceClip]:
-    """The rows of a table, one at a time. Raises DataError for missing columns, and names the line of a bad value."""
-    text_file = open_table(table)
-    with text_file:
-        reader = csv.DictReader(text_file, delimiter="\t", quoting=csv.QUOTE_NONE, restkey="", restval="")
-        names = [name.strip().lower() for name in reader.fieldnames or ()]
-        reader.fieldnames = names
-        _check_columns(table, names)
-        try:
-            for row in reader:
-                yield _row_clip(root, table, reader.line_num, {name: row.get(name, "").strip() for name in COLUMNS})
-        except UnicodeDecodeError as error:
-            raise DataError(f"{table} is not UTF-8 ({error.reason})", fix="Save it as UTF-8.") from None
-
-
-def _check_columns(table: Path, names: list[str]) -> None:
-    """Raises DataError where `video` or `text` is missing, and for a misspelt other: unread, it would choose the sets.
-
-    Further columns are the user's own.
-    """
-    missing = [name for name in COLUMNS if name not in names]
-    meant = [(name, nearest_name(name, missing, likeness=_MISSPELT)) for name in names if name not in COLUMNS]
-    hints = [f"Did you mean {column!r} where it says {name!r}?" for name, column in meant if column]
-    if hints or {"video", "text"} & set(missing):
-        raise DataError(
-            f"{table}: its first line names the columns", found=" ".join(names) or "nothing",
-            expected="video and text, tab-separated; also " + ", ".join(COLUMNS[2:]), fix=" ".join(hints) or None,
-        )  # fmt: skip
-
-
-def open_table(path: Path) -> TextIO:
-    try:
-        return open(path, encoding="utf-8-sig", newline="")
-    except OSError as error:
-        raise DataError(f"cannot read {path} ({error.strerror})", fix="Check that it exists and may be read.") from None
-
-
-def _row_clip(root: Path, table: Path, line: int, row: Mapping[str, str]) -> SourceClip:
-    where = f"{table}, line {line}"
-    start_s, end_s = (_seconds(where, name, row[name]) for name in ("start_s", "end_s"))
-    if end_s is not None and end_s <= (start_s or 0.0):
-        raise DataError(
-            where, found=f"start_s {row['start_s']}, end_s {row['end_s']}", expected="an end after the start"
-        )
-    if row["split"] and not re.fullmatch(r"\w+", row["split"]):
-        raise DataError(f"{where}: bad split", found=repr(row["split"]), expected="a name such as train, dev or test")
-    path = (root / row["video"]).resolve() if row["video"] else None
-    parts = Path(row["video"]).with_suffix("").parts if row["video"] else (f"line{line}",)
-    speaker = make_id(row["speaker"] or parts[0])
-    names = parts if parts[0] == row["speaker"] or not row["speaker"] else (row["speaker"], *parts)
-    span = [] if start_s is None and end_s is None else [f"{round(100 * (start_s or 0)):07d}"]
-    problem = ""
-    if path is None:
-        problem = f"{where} names no video"
-    elif not path.is_file():
-        problem = f"{where}: there is no file {row['video']}"
-    elif not row["text"]:
-        problem = f"{where} has no text"
-    return SourceClip(
-        utt_id=make_id(row["utt_id"]) if row["utt_id"] else make_id(*names, *span), speaker=speaker,
-        text=one_line(row["text"]), video="" if path is None else str(path), split=row["split"],
-        start_s=start_s or 0.0, end_s=end_s, recording="" if path is None else str(path), problem=problem,
-    )  # fmt: skip
-
-
-def _seconds(where: str, name: str, value: str) -> float | None:
-    if not value:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = math.nan
-    if not (math.isfinite(seconds) and seconds >= 0):
-        raise DataError(f"{where}: bad {name}", found=repr(value), expected="seconds, such as 12.4")
-    return seconds
 
 
 def hold_out(clips: list[tuple[str, str, str]], *, dev: float, test: float, seed: int = 0) -> dict[str, str]:

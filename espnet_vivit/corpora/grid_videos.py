@@ -17,12 +17,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from espnet_vivit.corpora.folder import SUFFIXES
 from espnet_vivit.corpora.grid import PAUSES, sentence_of_code
 from espnet_vivit.corpora.lrs import tidy_times
 from espnet_vivit.corpora.source_clip import SourceClip, choose, read_text
 from espnet_vivit.corpora.word_times import WordTime
 from espnet_vivit.errors import DataError, unknown_name
+from espnet_vivit.media.folder_files import files_below, is_video
 
 PROTOCOLS = {"overlapped": "255 sentences of every speaker are the test set", "unseen": "speakers s1 s2 s20 s22 are"}
 UNSEEN = frozenset({"s1", "s2", "s20", "s22"})
@@ -37,9 +37,9 @@ def grid_clips(root: str | os.PathLike, *, protocol: str = "overlapped", seed: i
         raise unknown_name("protocol", protocol, PROTOCOLS)
     root = Path(root)
     videos, aligns = defaultdict(list), {}  # speaker -> videos; (speaker, code) -> file
-    for path in sorted(root.rglob("*")):
+    for path in files_below(root):
         speaker = speaker_of(path.relative_to(root))
-        if path.suffix.lower() in SUFFIXES and speaker:
+        if is_video(path) and speaker:
             videos[speaker].append(path)
         elif path.suffix == ".align":
             aligns[speaker, path.stem] = path

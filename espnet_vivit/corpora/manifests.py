@@ -18,7 +18,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from espnet_vivit.corpora.data_dir import Utterance
-from espnet_vivit.corpora.folder import open_table
+from espnet_vivit.corpora.folder_table import open_table
 from espnet_vivit.corpora.source_clip import SourceClip, make_id, one_line, read_text
 from espnet_vivit.errors import DataError
 from espnet_vivit.whole_file import replacing

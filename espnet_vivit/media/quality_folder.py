@@ -21,6 +21,7 @@ from pathlib import Path
 from espnet_vivit.errors import ConfigError, DataError, MediaError
 from espnet_vivit.media.audio_file import read_wav
 from espnet_vivit.media.detectors import choose_detector
+from espnet_vivit.media.folder_files import VIDEO_SUFFIXES, files_below
 from espnet_vivit.media.mouth_clip import MouthClip, stream_mouth_clips
 from espnet_vivit.media.processes import run_in_processes
 from espnet_vivit.media.quality import assess_clip, refused_clip
@@ -30,9 +31,7 @@ from espnet_vivit.media.quality_sheet import draw_sheet, draw_strip, evenly, one
 from espnet_vivit.media.quality_views import find_turn, look_again
 from espnet_vivit.units import AUDIO_RATE_HZ, SAMPLES_PER_FRAME, VIDEO_RATE_HZ, seconds_of_frames
 
-SUFFIXES = frozenset(
-    ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .mts .m2ts .ts .vob .wmv .flv .3gp .ogv .mxf .y4m .npy".split()
-)
+SUFFIXES = VIDEO_SUFFIXES | {".npy"}  # crops as bare arrays, which corpora of ours hold
 PIECE_S = 60.0
 SHEETS = {"all": "of every clip", "bad": "of those that are not ok", "none": "no contact sheets"}
 SHEETS_FOLDER = "sheets"
@@ -65,8 +64,8 @@ def find_videos(inputs: Iterable[str | os.PathLike]) -> list[Video]:
     videos = []
     for given in map(Path, inputs):
         if given.is_dir():
-            found = (path for path in given.rglob("*") if path.suffix.lower() in SUFFIXES and not path.is_dir())
-            videos += [Video(path, path.relative_to(given).as_posix()) for path in sorted(found)]
+            found = (path for path in files_below(given) if path.suffix.lower() in SUFFIXES)
+            videos += [Video(path, path.relative_to(given).as_posix()) for path in found]
         elif given.exists():
             videos.append(Video(given, given.name))
         else:

@@ -124,6 +124,15 @@ def test_equal_names_in_two_folders_are_told_apart(tmp_path):
     assert len(set(names)) == 2 and all(name.endswith("clip.mp4") for name in names)
 
 
+def test_videos_behind_a_link_are_inspected_and_loops_end(tmp_path):
+    for name in ("corpus/one.mp4", "store/two.vob", "store/three.npy"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "corpus/more").symlink_to(tmp_path / "store")
+    (tmp_path / "store/back").symlink_to(tmp_path / "corpus")
+    assert [video.name for video in find_videos([tmp_path / "corpus"])] == ["more/three.npy", "more/two.vob", "one.mp4"]
+
+
 def end_at_the_second(video: Video) -> list[str]:
     if video.name == "2":
         os._exit(1)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from espnet_vivit.corpora.folder import SUFFIXES, folder_clips, hold_out
+from espnet_vivit.corpora.folder import folder_clips, hold_out
 from espnet_vivit.errors import ConfigError, DataError
 
 
@@ -62,6 +62,35 @@ def test_folders_named_after_sets_are_the_sets(tmp_path):
         "bert-1": ("dev", "bert"),
         "carl": ("test", "carl"),
     }
+
+
+def test_links_to_folders_of_videos_are_looked_into_and_loops_end(tmp_path):
+    write_videos(tmp_path / "store", {"b/1": "eins", "b/2": "zwei"})
+    root = write_videos(tmp_path / "root", {"a/1": "one"})
+    (root / "bert").symlink_to(tmp_path / "store/b")
+    (root / "a/again").symlink_to(root)
+    clips = listed(root)
+    assert {name: clip.speaker for name, clip in clips.items()} == {"a-1": "a", "bert-1": "bert", "bert-2": "bert"}
+    assert clips["bert-2"].video == str(tmp_path / "store/b/2.mp4") and clips["bert-2"].text == "zwei"
+
+
+def test_every_kind_of_video_is_listed_and_what_else_lies_there_is_said(tmp_path):
+    write_videos(tmp_path, dict.fromkeys(("a", "b", "c"), "x"))
+    notes = []
+    assert len(listed(tmp_path, note=notes.append)) == 3 and notes == []
+    for name in ("d.vob", "e.MXF", "f.y4m", "g.xyz", "h.json", "i.json", "a.srt", "README", ".DS_Store"):
+        (tmp_path / name).touch()
+    for name in "dgj":
+        (tmp_path / f"{name}.txt").write_text("x")
+    clips = listed(tmp_path, note=notes.append)
+    assert {name: clip.problem for name, clip in clips.items() if name in "def"} == {
+        "d": "", "e": "no transcript: there is no e.txt beside it", "f": "no transcript: there is no f.txt beside it"
+    }  # fmt: skip
+    assert len(notes) == 2, notes  # once, though the folder is read twice
+    assert notes[0].startswith("no videos by their names, and left out: 2 files .json, 1 file ")
+    assert all(kind in notes[0] for kind in ("1 file .xyz", "1 file .srt", "1 file without suffix"))
+    assert notes[1].startswith("transcripts without a video of that name beside them: 2, such as that of ")
+    assert notes[1].endswith("g.xyz; a table can name any file")
 
 
 def test_what_is_in_no_set_while_others_are_is_a_problem_of_its_own(tmp_path):
@@ -172,6 +201,9 @@ def test_a_table_with_spans_speakers_and_sets(tmp_path):
         ("video\ttext\tend_s\na.mp4\thello\tlater\n", r"line 2: bad end_s: found 'later'"),
         ("video\ttext\tstart_s\tend_s\na.mp4\thello\t3\t2\n", "an end after the start"),
         ("video\ttext\tsplit\na.mp4\thello\t../x\n", "bad split"),
+        ("video\ttext\tsplit\na.mp4\thello\ttest_a/b\n", "bad split"),
+        ("video\ttext\tsplit\na.mp4\tx\ttrain\na.mp4\tx\ttrian\n", "line 3: bad split: .*'trian'.* mean 'train'"),
+        ("video\ttext\tsplit\na.mp4\thello\tholdout\n", r"line 2: bad split: found 'holdout'.*test_noisy$"),
     ],
 )
 def test_what_is_wrong_in_a_table_is_named(tmp_path, table, message):
@@ -179,6 +211,15 @@ def test_what_is_wrong_in_a_table_is_named(tmp_path, table, message):
     (tmp_path / "transcripts.tsv").write_text(table)
     with pytest.raises(DataError, match=message):
         list(folder_clips(tmp_path))
+
+
+def test_the_column_split_takes_the_words_that_folders_take(tmp_path):
+    words = {"Train": "train", "training": "train", "VAL": "dev", "valid": "dev", "validation": "dev", "dev": "dev"}
+    words |= {"Test": "test", "test_noisy": "test_noisy", "Valid_2": "dev_2"}
+    write_videos(tmp_path, dict.fromkeys(f"v{n}" for n in range(len(words))))
+    rows = [f"v{n}.mp4\thello\t{word}" for n, word in enumerate(words)]
+    (tmp_path / "my.tsv").write_text("\n".join(["video\ttext\tsplit", *rows]) + "\n")
+    assert [clip.split for clip in folder_clips(tmp_path)] == list(words.values())
 
 
 def test_columns_of_the_users_own_are_left_alone(tmp_path):
@@ -194,7 +235,7 @@ def test_what_a_newcomer_does_wrong_is_said(tmp_path):
     with pytest.raises(DataError, match="has no video: found nothing; expected files such as"):
         list(folder_clips(tmp_path))
     (tmp_path / "a.jpg").touch()
-    with pytest.raises(DataError, match=r"found 1 files \.jpg"):
+    with pytest.raises(DataError, match=r"found 1 file \.jpg; expected files such as .* \.vob"):
         list(folder_clips(tmp_path))
     write_videos(tmp_path, {"a": None})
     with pytest.raises(DataError, match=r"1 videos and no transcript: expected clip\.txt with what is said"):
@@ -206,9 +247,3 @@ def test_what_a_newcomer_does_wrong_is_said(tmp_path):
     assert sorted(listed(tmp_path, table=tmp_path / "two.tsv", **UNDIVIDED)) == ["a"]
     with pytest.raises(ConfigError, match="sum below 1"):
         list(folder_clips(tmp_path, dev=0.5, test=0.5))
-
-
-def test_the_suffixes_are_those_that_inspect_knows():
-    from espnet_vivit.media.quality_folder import SUFFIXES as INSPECTED
-
-    assert SUFFIXES <= INSPECTED

@@ -40,6 +40,18 @@ def test_videos_and_their_word_times(root):
     assert clips["s1_lgiz9s"].speaker == "s1"
 
 
+def test_speakers_behind_links_are_found(root, tmp_path):
+    """As on a disk of one's own, with a folder that links each speaker's; a link that leads back ends."""
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for speaker in ("s1", "s5"):
+        (linked / speaker).symlink_to(root / speaker)
+    (linked / "alignments").symlink_to(root / "alignments")
+    (root / "s1/back").symlink_to(linked)
+    clips = {clip.utt_id: clip for clip in grid_clips(linked)}
+    assert len(clips) == 8 and clips["s1_bbaf2n"].word_times[0] == (0.95, 1.18, "bin")
+
+
 def test_an_align_of_another_sentence_and_a_name_of_no_sentence_are_problems(root):
     (root / "alignments/s1/bbaf2n.align").write_text(ALIGN.replace("blue", "green"))
     (root / "s5/video/bbaf2x.mpg").touch()
