@@ -1,22 +1,25 @@
-"""Opening and demuxing of media files: FFmpeg's ways, through PyAV, with our errors."""
+"""Opening of media files, and their frames with times: FFmpeg's ways, through PyAV, with our errors."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from espnet_vivit.errors import MediaError
+from espnet_vivit.media.one_clock import packets_on_one_clock
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.container import InputContainer
+    from av.packet import Packet
     from av.video.stream import VideoStream
 
     Timed = Generator[tuple[float, float, Any], None, None]  # (time_s, duration_s, PyAV's frame)
 
-_RESTART_S = 1.0  # times that fall by more begin anew (joined recordings); by less, a picture came twice
+HEADERS_TO_TRUST = frozenset({"mov", "mp4", "matroska", "webm"})  # these state durations, others estimate them
+_LONGEST_GROUP_S = 60.0  # where no key picture comes for so long, all is decoded
 
 
 @contextmanager
@@ -38,50 +41,116 @@ def open_container(path: Path) -> Iterator[InputContainer]:
 
 
 def video_stream(container: InputContainer) -> VideoStream | None:
-    """The first video stream that is no cover picture, decoding in one thread; None if there is none.
+    """The first video stream that can be decoded and is no cover picture, in one thread; None if there is none.
 
     Measured on clips of a few seconds: threads cost more than they give; a corpus is prepared by a process per core.
     """
+    stream = _pictures(container)
+    if stream is not None:
+        stream.thread_type = "NONE"
+    return stream
+
+
+def _pictures(container: InputContainer) -> VideoStream | None:
     from av.stream import Disposition
 
     for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
-            stream.thread_type = "NONE"
+        if stream.codec_context is not None and not stream.disposition & Disposition.attached_pic:
             return stream
     return None
 
 
-def decode_timed(container: InputContainer, stream: VideoStream | AudioStream, counts: dict[str, int]) -> Timed:
-    """(time_s, duration_s, frame) of a stream, times rising strictly; `counts` of frames and broken packets grow.
+def sound_stream(container: InputContainer) -> AudioStream | None:
+    """The first audio stream that can be decoded; None if there is none: see `undecodable_sound`."""
+    return next((stream for stream in container.streams.audio if stream.codec_context is not None), None)
 
-    A packet that cannot be decoded is counted and left out, as players do. A clock that begins anew goes on from where
-    it was; a frame without a time follows the one before.
+
+def undecodable_sound(container: InputContainer) -> bool:
+    """Whether the file has sound, but only in codecs that FFmpeg has no decoder for."""
+    return bool(container.streams.audio) and sound_stream(container) is None
+
+
+def can_seek(container: InputContainer, to_s: float) -> bool:
+    """Whether the file's own clock leads to `to_s`: its format states how long it is, and it is that long.
+
+    Other formats' clocks may begin anew in the middle of a file; joined recordings are longer than their header says.
     """
     import av
 
-    rate = float(stream.average_rate or stream.guessed_rate or 25) if stream.type == "video" else 0
-    shift_s, last_s, length_s, duration = 0.0, None, 1 / rate if rate else 0.0, None
-    for packet in container.demux(stream):
+    stated = bool(set(container.format.name.split(",")) & HEADERS_TO_TRUST) and container.duration is not None
+    return stated and to_s < container.duration / av.time_base
+
+
+def steady_packets(container: InputContainer) -> Iterator[Packet]:
+    """Packets of the pictures and the sound that are read (`video_stream`, `sound_stream`), on one steady clock.
+
+    Whoever reads one of the two goes through both, so that all readers of a file have the same clock.
+    """
+    streams = [stream for stream in (_pictures(container), sound_stream(container)) if stream is not None]
+    return packets_on_one_clock(container.demux(streams), [stream.index for stream in streams])
+
+
+def decode_timed(
+    container: InputContainer,
+    stream: VideoStream | AudioStream,
+    counts: dict[str, int],
+    from_s: float | None = None,
+) -> Timed:
+    """(time_s, duration_s, frame) of a stream, times rising strictly; `counts` of frames and broken packets grow.
+
+    A packet that cannot be decoded is counted and left out, as players do. A clock that begins anew goes on from where
+    it was, for pictures and sound alike (one_clock.py). Frames much before `from_s` are left out, undecoded.
+    """
+    decoder = TimedDecoder(stream, counts)
+    packets: Iterable[Packet] = (packet for packet in steady_packets(container) if packet.stream.index == stream.index)
+    for packet in packets if from_s is None else _from_key_frame(packets, from_s):
+        yield from decoder.decode(packet)
+
+
+class TimedDecoder:
+    """Packets of a stream in, frames with times out; a frame without a time follows the one before."""
+
+    def __init__(self, stream: VideoStream | AudioStream, counts: dict[str, int]):
+        rate = float(stream.average_rate or stream.guessed_rate or 25) if stream.type == "video" else 0
+        self._is_sound, self._counts = stream.type == "audio", counts
+        self._length_s, self._duration = 1 / rate if rate else 0.0, None
+        self._last_s: float | None = None
+        self._next_s = 0.0
+
+    def decode(self, packet: Packet) -> Timed:
+        """(time_s, duration_s, frame) of what the packet completes; a broken one is counted."""
+        import av
+
         try:
             frames: list[Any] = packet.decode()
         except av.InvalidDataError:
-            counts["broken"] += 1
-            continue
+            self._counts["broken"] += 1
+            return
         for frame in frames:
-            counts["frames"] += 1
-            if stream.type == "audio":
-                length_s = frame.samples / frame.sample_rate
-            elif frame.duration and frame.duration != duration:
-                duration = frame.duration
-                length_s = float(duration * frame.time_base)
-            if frame.time is None:
-                time_s = 0.0 if last_s is None else last_s[1]
-            else:
-                time_s = frame.time + shift_s
-            if last_s is not None and time_s <= last_s[0]:
-                if time_s > last_s[0] - _RESTART_S:
-                    continue
-                shift_s += last_s[1] - time_s
-                time_s = last_s[1]
-            last_s = (time_s, time_s + length_s)
-            yield time_s, length_s, frame
+            self._counts["frames"] += 1
+            if self._is_sound:
+                self._length_s = frame.samples / frame.sample_rate
+            elif frame.duration and frame.duration != self._duration:
+                self._duration = frame.duration
+                self._length_s = float(frame.duration * frame.time_base)
+            time_s = self._next_s if frame.time is None else frame.time
+            if self._last_s is None or time_s > self._last_s:  # others came twice
+                self._last_s, self._next_s = time_s, time_s + self._length_s
+                yield time_s, self._length_s, frame
+
+
+def _from_key_frame(packets: Iterable[Packet], from_s: float) -> Iterator[Packet]:
+    """From the last key frame before `from_s` on."""
+    packets, held = iter(packets), []
+    for packet in packets:
+        ticks = packet.dts if packet.pts is None else packet.pts
+        time_s = None if ticks is None or packet.time_base is None else float(ticks * packet.time_base)
+        if packet.is_keyframe and time_s is not None and time_s <= from_s:
+            held, begin_s = [], time_s
+        elif not held:
+            begin_s = time_s
+        held.append(packet)
+        if time_s is None or begin_s is None or time_s >= from_s or time_s - begin_s > _LONGEST_GROUP_S:
+            break
+    yield from held
+    yield from packets

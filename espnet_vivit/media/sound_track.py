@@ -6,6 +6,7 @@ that begins later is preceded by silence, holes in the track are filled with sil
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -14,7 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from espnet_vivit.errors import MediaError
-from espnet_vivit.media.containers import decode_timed, open_container, video_stream
+from espnet_vivit.media.containers import (
+    can_seek,
+    decode_timed,
+    open_container,
+    sound_stream,
+    undecodable_sound,
+    video_stream,
+)
 from espnet_vivit.units import AUDIO_RATE_HZ
 
 if TYPE_CHECKING:
@@ -29,14 +37,17 @@ _SILENCE = 1 << 16  # samples of silence made at a time
 def read_speech(path: str | os.PathLike, *, start_s: float = 0.0, end_s: float | None = None) -> np.ndarray | None:
     """(N,) float32 in -1..1, 16 kHz mono, of a file with or without pictures; None if it has no sound.
 
+    Sound that FFmpeg has no decoder for is none, with a warning.
     Raises MediaError: unreadable, or neither sound nor pictures.
     """
     path = Path(path)
     if path.suffix == ".npy":
         return None
     with open_container(path) as container:
-        if not container.streams.audio:
-            if video_stream(container) is None:
+        if sound_stream(container) is None:
+            if undecodable_sound(container):
+                _warn_undecodable(path)
+            elif video_stream(container) is None:
                 raise MediaError(f"{path} has neither sound nor pictures", fix="Is it a media file?")
             return None
     samples = None if end_s is None else round(end_s * AUDIO_RATE_HZ) - round(start_s * AUDIO_RATE_HZ)
@@ -74,29 +85,34 @@ class SpeechReader:
         self._blocks.close()
 
 
-def first_picture_s(container: InputContainer) -> float | None:
-    """When the first picture is shown, on the file's own clock; None without pictures."""
-    stream = video_stream(container)
-    if stream is None:
-        return None
-    first = next(decode_timed(container, stream, {"frames": 0, "broken": 0}), None)
-    return None if first is None else first[0]
+def _zero_s(path: Path) -> float:
+    """When the first picture is shown, or without pictures, the first sound heard, on the file's own clock."""
+    for chosen in (video_stream, sound_stream):
+        with open_container(path) as container:
+            stream = chosen(container)
+            timed = iter(()) if stream is None else decode_timed(container, stream, {"frames": 0, "broken": 0})
+            first = next(timed, None)
+        if first is not None:
+            return first[0]
+    return 0.0
 
 
 def _speech_blocks(path: Path, start_s: float, zero_s: float | None) -> Generator[np.ndarray, None, None]:
     """(n,) float32 pieces without holes, from `start_s` on."""
-    if zero_s is None:
-        with open_container(path) as container:
-            zero_s = first_picture_s(container)
+    zero_s = _zero_s(path) if zero_s is None else zero_s
     with open_container(path) as container:
-        if not container.streams.audio:
+        stream = sound_stream(container)
+        if stream is None:
+            if undecodable_sound(container):
+                _warn_undecodable(path)
             return
-        stream = container.streams.audio[0]
-        if start_s > _SEEK_FROM_S:
+        from_s = zero_s + start_s - 1 if start_s > _SEEK_FROM_S else None
+        if from_s is not None and can_seek(container, from_s):
             assert stream.time_base is not None  # streams that are read have one
-            container.seek(int(((zero_s or 0.0) + start_s - 1) / stream.time_base), stream=stream)
+            container.seek(int(from_s / stream.time_base), stream=stream)
+            from_s = None
         at = round(start_s * AUDIO_RATE_HZ)  # the sample that comes next
-        for first, samples in _resampled(container, stream, zero_s):
+        for first, samples in _resampled(container, stream, zero_s, from_s):
             if first > at:
                 yield from _silence(first - at)
                 at = first
@@ -106,15 +122,19 @@ def _speech_blocks(path: Path, start_s: float, zero_s: float | None) -> Generato
                 yield samples
 
 
+def _warn_undecodable(path: Path) -> None:
+    logging.warning("%s has sound, but in a codec that FFmpeg has no decoder for: it is read without sound", path)
+
+
 def _resampled(
-    container: InputContainer, stream: AudioStream, zero_s: float | None
+    container: InputContainer, stream: AudioStream, zero_s: float, from_s: float | None
 ) -> Iterator[tuple[int, np.ndarray]]:
     """(index at 16 kHz of the first sample, counted from zero; (n,) float32): consecutive but for holes."""
-    resampler, at, expected_s = None, 0, 0.0
-    for time_s, length_s, frame in decode_timed(container, stream, {"frames": 0, "broken": 0}):
-        zero_s = time_s if zero_s is None else zero_s
+    resampler, kind, at, expected_s = None, None, 0, 0.0
+    for time_s, length_s, frame in decode_timed(container, stream, {"frames": 0, "broken": 0}, from_s):
         time_s -= zero_s
-        if resampler is None or abs(time_s - expected_s) > _HOLE_S:
+        kind_before, kind = kind, (frame.format.name, frame.layout.name, frame.sample_rate)  # of joined recordings
+        if resampler is None or kind != kind_before or abs(time_s - expected_s) > _HOLE_S:
             for samples in _resample(resampler, None):
                 yield at, samples
                 at += len(samples)

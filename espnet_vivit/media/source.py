@@ -23,7 +23,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from espnet_vivit.errors import MediaError
-from espnet_vivit.media.containers import decode_timed, open_container, video_stream
+from espnet_vivit.media.containers import (
+    HEADERS_TO_TRUST,
+    can_seek,
+    decode_timed,
+    open_container,
+    sound_stream,
+    video_stream,
+)
 from espnet_vivit.media.frame_clock import at_video_rate
 from espnet_vivit.media.sound_track import read_speech
 from espnet_vivit.media.video_file import open_npy
@@ -37,7 +44,6 @@ if TYPE_CHECKING:
 __all__ = ["Source", "SourceInfo", "open_source", "read_speech"]
 
 _SEEK_FROM_S = 20.0  # below, decoding from the start costs less than finding a key frame
-_HEADERS_TO_TRUST = frozenset({"mov", "mp4", "matroska", "webm"})  # these state durations, others estimate them
 _MISSING_S = 0.5  # a file that ends earlier than its header says is truncated
 
 
@@ -77,6 +83,8 @@ class Source:
 
         stream = video_stream(container)
         if stream is None:
+            if container.streams.video:
+                raise MediaError(f"{path} has no video stream that can be decoded", fix="Encode it again, as H.264.")
             raise MediaError(f"{path} has no video stream", fix="Is it an audio file?")
         self._path, self._container, self._stream = path, container, stream
         self.counts = {"frames": 0, "broken": 0}
@@ -116,24 +124,26 @@ class Source:
         self._check_complete(end_s)
 
     def _sought(self, start_s: float) -> Timed:
-        """From a key frame before `start_s` on; from the first frame where the format finds none."""
+        """From a key frame before `start_s` on: by the file's index, or by reading the file up to there undecoded."""
         import av
 
         assert self._stream.time_base is not None  # streams that are read have one
         self._decoding.close()
-        try:
-            self._container.seek(int((start_s - 1 + self.zero_s) / self._stream.time_base), stream=self._stream)
-            timed = self._decode()
-            first = next(timed, None)
-        except av.FFmpegError:  # formats without an index may refuse
-            first = None
+        from_s, first = self.zero_s + start_s - 1, None
+        if can_seek(self._container, from_s):
+            try:
+                self._container.seek(int(from_s / self._stream.time_base), stream=self._stream)
+                timed = self._decode()
+                first = next(timed, None)
+            except av.FFmpegError:  # files without an index may refuse
+                first = None
         if first is not None and first[0] - self.zero_s <= start_s:
             yield from chain([first], timed)
             return
         with open_container(self._path) as container:
             stream = video_stream(container)
             assert stream is not None  # it is the same file
-            yield from decode_timed(container, stream, self.counts)
+            yield from decode_timed(container, stream, self.counts, from_s)
 
     def _decode(self) -> Timed:
         return decode_timed(self._container, self._stream, self.counts)
@@ -150,12 +160,12 @@ class Source:
             )
 
     def _probe(self, frame) -> SourceInfo:
-        stream, audio = self._stream, next(iter(self._container.streams.audio), None)
+        stream, audio = self._stream, sound_stream(self._container)
         duration_s = float("nan")
         if "DURATION" in stream.metadata:  # matroska's, of this stream; FFmpeg may take the file's for the stream's
             hours, minutes, seconds = stream.metadata["DURATION"].split(":")
             duration_s = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-        elif set(self._container.format.name.split(",")) & _HEADERS_TO_TRUST and stream.duration and stream.time_base:
+        elif set(self._container.format.name.split(",")) & HEADERS_TO_TRUST and stream.duration and stream.time_base:
             duration_s = float(stream.duration * stream.time_base)
         turned = round(frame.rotation / 90) % 4
         height, width = (frame.width, frame.height) if turned % 2 else (frame.height, frame.width)

@@ -40,6 +40,7 @@ def write_video(
     speech_at_ms: int = 0,
     speech_rate_hz: int = 16_000,
     layout: str = "mono",
+    sound_codec: str | None = None,
 ) -> Path:
     """Write RGB pictures, at `rate` or at `times_ms`, and (C, N) float32 or (N,) speech."""
     with av.open(f"file:{path}", "w") as container:
@@ -52,7 +53,8 @@ def write_video(
             stream.codec_context.time_base = stream.time_base = Fraction(1, 1000)
         audio = None
         if speech is not None:
-            audio = container.add_stream("pcm_s16le" if Path(path).suffix == ".mkv" else "aac", rate=speech_rate_hz)
+            usual = "pcm_s16le" if Path(path).suffix == ".mkv" else "aac"
+            audio = container.add_stream(sound_codec or usual, rate=speech_rate_hz)
             audio.layout = layout
         for index, picture in enumerate(chain([first], pictures)):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
