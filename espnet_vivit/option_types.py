@@ -31,7 +31,11 @@ def check_option_types(where: str, conf: Mapping, taker: Callable) -> None:
 
 
 def check_sizes_and_rates(where: str, conf: Mapping) -> None:
-    """Raise ConfigError for layers of no size, and dropout rates that are no shares; ESPnet's parts take -1 blocks."""
+    """Raise ConfigError for layers of no size, dropout rates that are no shares, heads that do not divide the width.
+
+    ESPnet's parts take -1 blocks, and their heads end in a bare assert. `conf` may hold the encoder_output_size that a
+    decoder is built with.
+    """
     for name, value in conf.items():
         if not isinstance(value, int | float):  # where no annotation tells, the part itself judges
             continue
@@ -39,6 +43,14 @@ def check_sizes_and_rates(where: str, conf: Mapping) -> None:
             raise ConfigError(f"{name} in {where}", found=value, expected="1 or more")
         if name.endswith("dropout_rate") and not 0 <= value < 1:
             raise ConfigError(f"{name} in {where}", found=value, expected="a share from 0 to below 1")
+    heads, width = conf.get("attention_heads"), conf.get("encoder_output_size")
+    if isinstance(heads, int) and isinstance(width, int) and width % heads:
+        raise ConfigError(
+            f"attention_heads in {where} do not divide the encoder's output_size",
+            found=f"{heads} heads for {width}",
+            expected="a divisor of output_size",
+            fix="Leave it out to take the encoder's.",
+        )
 
 
 def _is(value: object, kind: type) -> bool:

@@ -72,7 +72,7 @@ def build_checked(where: str, build: Callable, conf: Mapping | None, **given: An
                 fix=f"Set {option} in one place only, at the top level",
             )
     check_option_types(where, conf, build)
-    check_sizes_and_rates(where, conf)
+    check_sizes_and_rates(where, {**conf, **given})
     return build(**{**conf, **given})
 
 

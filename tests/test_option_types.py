@@ -71,3 +71,10 @@ def test_sizes_and_rates_that_no_layer_can_have(conf, message):
     with pytest.raises(ConfigError, match=message):
         check_sizes_and_rates("part_conf", conf)
     check_sizes_and_rates("part_conf", {"num_blocks": 1, "linear_units": 8, "dropout_rate": 0})
+
+
+def test_heads_must_divide_the_width_that_the_decoder_is_built_with():
+    check_sizes_and_rates("decoder_conf", {"attention_heads": 4, "encoder_output_size": 16})
+    check_sizes_and_rates("decoder_conf", {"attention_heads": 3})  # of how wide a model is not said
+    with pytest.raises(ConfigError, match=r"attention_heads in decoder_conf do not divide .*: found 3 heads for 16"):
+        check_sizes_and_rates("decoder_conf", {"attention_heads": 3, "encoder_output_size": 16})

@@ -66,11 +66,11 @@ def measure(model_file: Path, config: Path | None = None) -> dict:
     """`cost_of` the model in a checkpoint of ours; `config` is its config.yaml, else the one beside it."""
     from espnet_vivit.frontend.presets import trained_preset
     from espnet_vivit.tasks.avsr import AVSRTask
-    from espnet_vivit.tasks.streams import read_yaml
+    from espnet_vivit.tasks.config_file import read_config
     from espnet_vivit.training_facts import MOUTH_SIZES, training_facts
 
     config = config or Path(model_file).parent / "config.yaml"
-    options = read_yaml(config)
+    options = read_config(config)
     model, _ = AVSRTask.build_model_from_file(config, model_file, "cpu")
     size = None
     if model.vision_encoder is not None:

@@ -26,7 +26,8 @@ from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.corpora.data_dir import read_scp
 from espnet_vivit.errors import ConfigError, DataError, unknown_name
 from espnet_vivit.evaluation.decode_timing import TIMING, join_timings, write_timing
-from espnet_vivit.tasks.streams import STREAMS, data_option, modality_of, read_yaml
+from espnet_vivit.tasks.config_file import read_config
+from espnet_vivit.tasks.streams import STREAMS, data_option, modality_of
 from espnet_vivit.whole_file import write_lines
 
 JOBS = "jobs.tsv"
@@ -99,7 +100,7 @@ def plan(args: argparse.Namespace) -> None:
     digest = hashlib.sha256(args.model.read_bytes()).hexdigest()
     args.out.mkdir(parents=True, exist_ok=True)
     forget_other_models(args.out, f"{digest} {args.options}")
-    jobs = plan_jobs(modality_of(read_yaml(args.config)), args.sets, args.control_sets, modalities=args.modalities)
+    jobs = plan_jobs(modality_of(read_config(args.config)), args.sets, args.control_sets, modalities=args.modalities)
     for job in jobs:
         shutil.rmtree(args.out / job.name, ignore_errors=True)
     write_lines(args.out / JOBS, [job.line() for job in jobs])

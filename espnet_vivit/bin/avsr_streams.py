@@ -18,7 +18,8 @@ from pathlib import Path
 
 from espnet_vivit.bin.command import exit_status
 from espnet_vivit.command_parser import CommandParser
-from espnet_vivit.tasks.streams import feature_rate_of, modality_of, read_yaml, train_options, view_options
+from espnet_vivit.tasks.config_file import read_config
+from espnet_vivit.tasks.streams import feature_rate_of, modality_of, train_options, view_options
 
 OVERRIDES = ("modality", "feature_rate", "vision_encoder", "audio_encoder", "mouth_view")
 
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name in OVERRIDES:
         parser.add_argument(f"--{name}", help=f"wins over the YAML's {name}")
     args, _ = parser.parse_known_args(argv)  # the rest are other options of avsr_train
-    config = read_yaml(args.config)
+    config = read_config(args.config)
     config.update({name: value for name in OVERRIDES if (value := getattr(args, name)) is not None})
     if args.ask == "modality":
         print(modality_of(config))

@@ -11,7 +11,7 @@ from types import ModuleType
 import torch
 
 from espnet_vivit.adapters.config import read_tower_adapters
-from espnet_vivit.e2e_options import modality_of, weight_sources
+from espnet_vivit.e2e_options import check_loss_weights, modality_of, weight_sources
 from espnet_vivit.errors import ConfigError, DataError, WeightsError, unknown_name
 from espnet_vivit.espnet_compat import get_default_kwargs
 from espnet_vivit.init_parts import load_parts, weights_table
@@ -30,6 +30,8 @@ def check_model_options(args: argparse.Namespace) -> None:
         if option not in known:
             raise unknown_name("option in model_conf", option, known)
     check_option_types("model_conf", args.model_conf, model_module().E2E)
+    weights = ("frame_loss_weight", "ctc_weight", "interctc_weight", "lsm_weight")
+    check_loss_weights(**{name: args.model_conf.get(name, known[name]) for name in weights})
     if getattr(args, "use_adapter", False):
         raise refused("use_adapter", "in the configuration")
     args.modality = modality_of(args.modality, args.vision_encoder, args.audio_encoder)

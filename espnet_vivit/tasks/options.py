@@ -11,10 +11,10 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, NoReturn
 
-import yaml
-
 from espnet_vivit.errors import ConfigError, nearest_name, unknown_name
 from espnet_vivit.espnet_compat import ClassChoices, ConfigArgumentParser, NestedDictAction, str_or_none
+from espnet_vivit.tasks.config_file import read_config
+from espnet_vivit.tasks.yaml_values import check_value
 
 _PREPROCESSOR = "Noise is mixed at a chosen SNR by preprocessor_conf: {noise_scp: …, noise_snr_db: […], noise_prob: …}"
 _ADAPTER = "ESPnet's adapters do not fit our towers: name tower_adapters instead, as {vision_encoder: {type: lora}}"
@@ -106,34 +106,8 @@ def _withdraw(parser: argparse.ArgumentParser, name: str) -> None:
         parser.set_defaults(**{name: action.default})
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """YAML in which a key that occurs twice is an error instead of a silent choice of the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} occurs twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-def read_config(path: str | Path) -> dict:
-    """A YAML file as a dict. Raises ConfigError for a missing or malformed file, and for a key that occurs twice."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration {path} ({error.strerror})") from error
-    try:
-        config = yaml.load(text, Loader=_StrictLoader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
-    if not isinstance(config, dict):
-        raise ConfigError(f"{path} holds no options", found=type(config).__name__, expected="lines like `key: value`")
-    return config
-
-
 def check_config_file(path: str | Path, parser: argparse.ArgumentParser) -> None:
-    """Raise ConfigError for a key of the file that is no option of the parser, or a value that is no choice of it."""
+    """Raise ConfigError for a key of the file that is no option of the parser, or a value that it cannot have."""
     check_options(read_config(path), parser, where=f"in {path}")
 
 
@@ -152,6 +126,8 @@ def check_options(config: Mapping, parser: argparse.ArgumentParser, *, where: st
                 value = action.type(value)
             if value not in action.choices and not (value is None and action.default is None):
                 raise unknown_name(f"{key} {where}", value, [name for name in action.choices if name is not None])
+        else:
+            check_value(action, value, where=where)
 
 
 def refused(key: str, where: str) -> ConfigError:

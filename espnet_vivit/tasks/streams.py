@@ -10,8 +10,6 @@ that `batch_bins` is a number of video frames (length) or of pixels (numel), and
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
-
 from espnet_vivit.corpora.mouth_view import VIEW_NAME, read_mouth_view
 from espnet_vivit.errors import ConfigError, DataError, unknown_name
 from espnet_vivit.units import FEATURE_RATES
@@ -23,18 +21,6 @@ FILES = {  # data name -> (file of the data directory, ESPnet's type)
     "text": ("text", "text"),
     "word_times": ("word_times", "text"),
 }
-
-
-def read_yaml(path: Path) -> dict:
-    """The YAML's mapping; raises ConfigError, which names the file, where there is none."""
-    try:
-        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ConfigError(f"cannot read the configuration {path} ({reason})", fix="Check its name and text.") from error
-    if not isinstance(config, dict):
-        raise ConfigError(f"the configuration {path} holds no options", expected="lines like `key: value`")
-    return config
 
 
 def modality_of(config: Mapping) -> str:

@@ -94,6 +94,11 @@ def test_the_feature_rate_is_that_of_the_yaml(folders, capsys):
         assert capsys.readouterr().out == f"{rate}\n"
 
 
+def test_a_yaml_is_read_as_strictly_as_by_the_training(folders, capsys):
+    with pytest.raises(ConfigError, match="key 'modality' occurs twice"):
+        ask(folders, capsys, "vision_encoder: vivit\nmodality: video\nmodality: multimodal\n")
+
+
 def test_mouth_view_follows_the_prepared_pictures(folders, capsys):
     yaml, where = "vision_encoder: vivit\n", ("--prepared", str(folders))
     assert "--mouth_view" not in ask(folders, capsys, yaml, *where), "nothing is noted"

@@ -8,7 +8,7 @@ import yaml
 
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.tasks.avsr import AVSRTask
-from espnet_vivit.tasks.options import REFUSED
+from espnet_vivit.tasks.options import REFUSED, check_config_file
 
 
 def parse(*options):
@@ -63,11 +63,51 @@ def test_the_yaml_of_a_recipe_is_taken(tmp_path):
         ("- a", "holds no options: found list"),
         ("a: [", "is not valid YAML"),
         ("iterator_type: chunk", "found 'chunk'; expected one of sequence"),
+        ("max_epoch: 2.5", r"max_epoch in .*train.yaml: found 2.5; expected a whole number$"),
+        ("max_epoch: true", "max_epoch in .*: found True; expected a whole number"),
+        ("max_epoch:", "max_epoch in .*: found None; expected a whole number"),
+        ("patience: 1.5", "patience in .*: found 1.5; expected a whole number, or null"),
+        ("grad_clip: [5]", r"grad_clip in .*: found \[5\]; expected a number"),
+        ("use_wandb: 3", "use_wandb in .*: found 3; expected true or false"),
+        ("use_wandb: nope", "argument --use_wandb: invalid str2bool value: 'nope'"),
+        ("wandb_name: 2024", "wandb_name in .*: found 2024; expected text. Write it in quotes"),
+        ("token_list: [a]", r"token_list in .*: found \['a'\]; expected text, or null"),
+        ("freeze_param: encoder", r"freeze_param in .*: found 'encoder'; expected a list such as \[a, b\]"),
+        ("init_param: [3]", "init_param in .* holds: found 3; expected text"),
+        ("keep_nbest_models: [2, 1.5]", "keep_nbest_models in .* holds: found 1.5; expected a whole number"),
+        ("train_shape_file: shape", "train_shape_file in .*: found 'shape'; expected a list"),
+        (
+            "collect_stats: true",
+            "collect_stats in .*: it writes the shapes of the data and trains nothing.*--collect_st",
+        ),
+        ("dry_run: 'yes'", "dry_run in .*: it builds everything and trains nothing"),
     ],
 )
 def test_a_mistake_in_the_yaml_is_named(tmp_path, text, message):
     with pytest.raises(ConfigError, match=message):
         parse_yaml(tmp_path, text)
+
+
+def test_values_of_the_right_kind_are_taken(tmp_path):
+    args = parse_yaml(
+        tmp_path,
+        """
+        {max_epoch: '5', patience: null, grad_clip: 5, keep_nbest_models: 3, freeze_param: [encoder], seed: 0,
+         use_tensorboard: 'no', log_interval: 10, collect_stats: false, dry_run: 'no', num_iters_per_epoch: null,
+         wandb_name: 'a', init_param: [], best_model_criterion: [[valid, loss, min]], chunk_length: 500}
+        """,
+    )
+    assert (args.max_epoch, args.grad_clip, args.keep_nbest_models, args.use_tensorboard) == (5, 5, 3, False)
+    assert args.freeze_param == ["encoder"] and args.collect_stats is False
+
+
+def test_what_print_config_shows_is_taken_as_a_yaml(tmp_path):
+    """Every option's default is of the kind that a file may give."""
+    defaults = AVSRTask.get_default_config()
+    withdrawn = {"adapter", "use_adapter", "adapter_conf", "save_strategy", "multi_task_dataset"}
+    known = {name: value for name, value in defaults.items() if name not in {*REFUSED, *withdrawn, "required"}}
+    (tmp_path / "all.yaml").write_text(yaml.safe_dump(known))
+    check_config_file(tmp_path / "all.yaml", AVSRTask.get_parser())
 
 
 @pytest.mark.parametrize("key", REFUSED)
