@@ -41,6 +41,7 @@ EXAMPLES = {
     "av-hubert": "espnet-vivit prepare av-hubert ROOT out --list train=train.tsv --list dev=valid.tsv",
 }
 CROPS = {"auto-avsr", "av-hubert"}  # have been cropped: no face is looked for
+OF_CROPS = {"corpus", "root", "out", "size", "view", "nj", "write_av_hubert"}  # what `prepare grid` heeds for crops
 SHOWN_CAUSES = 5
 
 
@@ -90,6 +91,11 @@ def _add_common(parser: argparse.ArgumentParser, *, crops: bool) -> None:
     parser.add_argument(
         "--write_av_hubert", action="store_true", help="also write OUT/<set>.tsv and .wrd for AV-HuBERT"
     )
+    parser.add_argument(
+        "--write_auto_avsr", nargs=2, type=Path, metavar=("MODEL", "UNITS"),
+        help="also write OUT/<set>.csv for Auto-AVSR (its root: OUT), in the tokens of its sentencepiece MODEL, "
+        "unigram5000.model, numbered by UNITS, unigram5000_units.txt",
+    )  # fmt: skip
 
 
 def _folder_options(parser: argparse.ArgumentParser) -> None:
@@ -180,7 +186,11 @@ def prepare(options: argparse.Namespace) -> "Prepared":
     """Prepare what the options say."""
     from espnet_vivit.corpora.make_clip import CROP, ClipOptions
     from espnet_vivit.corpora.prepared import CLIPS_NAME, prepare_clips
+    from espnet_vivit.corpora.write_manifests import read_pieces, write_manifests
 
+    if options.write_av_hubert and options.modality == "video":
+        raise ConfigError("--write_av_hubert with --modality video", expected="sound, which AV-HuBERT's lists name")
+    pieces = read_pieces(*options.write_auto_avsr) if options.write_auto_avsr else None
     if not 0 < options.size <= options.view <= CROP or options.view % 2:
         found = f"size {options.size}, view {options.view}"
         raise ConfigError("bad picture sizes", found=found, expected=f"size <= view <= {CROP}, view even")
@@ -193,12 +203,10 @@ def prepare(options: argparse.Namespace) -> "Prepared":
         clips_of(options), options.out, options=how, nj=options.nj, dask_scheduler=options.dask_scheduler,
         retry_rejected=options.retry_rejected,
     )  # fmt: skip
-    if options.write_av_hubert:
-        from espnet_vivit.corpora.data_dir import read_data_dir
-        from espnet_vivit.corpora.manifests import write_av_hubert
-
-        for split, directory in prepared.directories.items():
-            write_av_hubert(options.out / split, read_data_dir(directory))
+    write_manifests(
+        options.out, prepared.directories, av_hubert=options.write_av_hubert, auto_avsr=pieces,
+        withdrawn=prepared.withdrawn,
+    )  # fmt: skip
     return prepared
 
 
@@ -211,11 +219,32 @@ def get_grid(options: argparse.Namespace) -> None:
 
 
 def prepare_grid_crops(options: argparse.Namespace) -> dict[str, Path]:
+    """Data directories of crops, which are neither looked for nor judged.
+
+    Raises ConfigError for options that would do nothing here. Those that say what they say by default are let pass:
+    a recipe gives them all.
+    """
     from espnet_vivit.corpora import grid
     from espnet_vivit.corpora.mouth_view import write_mouth_view
+    from espnet_vivit.corpora.write_manifests import write_manifests
 
+    usual = vars(build_parser().parse_args(["grid", "ROOT", "OUT"]))
+    unheard = [name for name, value in vars(options).items() if name not in OF_CROPS and value != usual[name]]
+    manifest = options.root / "manifest.tsv"
+    if unheard:
+        raise ConfigError(
+            f"{manifest} says that these are crops, and which sets they are in", expected="no other options than "
+            + ", ".join(f"--{name}" for name in sorted(OF_CROPS - {"corpus", "root", "out"})),
+            found=", ".join("--dask-scheduler" if name == "dask_scheduler" else f"--{name}" for name in unheard),
+        )  # fmt: skip
+    if options.write_av_hubert and (options.view, options.size) != (grid.CROP, grid.CROP):
+        raise ConfigError(
+            "--write_av_hubert", found=f"--view {options.view} --size {options.size}",
+            expected=f"crops as they are ({grid.CROP} pixels): shrunken ones are .npy files, which it does not read",
+        )  # fmt: skip
     directories = grid.prepare(options.root, options.out, size=options.size, view=options.view, nj=options.nj)
     write_mouth_view(options.out, options.view)
+    write_manifests(options.out, directories, av_hubert=options.write_av_hubert)
     return directories
 
 
@@ -228,6 +257,8 @@ def summary(prepared: "Prepared", out: Path) -> str:
         kept = prepared.counts.get((split, "ok"), 0), prepared.counts.get((split, "warn"), 0)
         rejected = prepared.counts.get((split, "reject"), 0)
         lines.append(f"{split}: {sum(kept)} clips in {directory} ({kept[1]} to look at), {rejected} left out")
+    for split in prepared.withdrawn:
+        lines.append(f"{split}: no longer in this corpus; {out / split} of an earlier run lost its `text`")
     causes = commonest_causes(out / REPORT_NAME, SHOWN_CAUSES)
     lines += ["left out because:"] if causes else []
     lines += [f"  {count} × {cause}" for cause, count in causes]
@@ -239,9 +270,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     options = build_parser().parse_args(argv)
     try:
-        if options.corpus == "grid" and options.download:
+        crops = options.corpus == "grid" and (options.root / "manifest.tsv").is_file()
+        if options.corpus == "grid" and options.download and not crops:
             get_grid(options)
-        if options.corpus == "grid" and (options.root / "manifest.tsv").is_file():
+        if crops:
             for split, directory in prepare_grid_crops(options).items():
                 print(f"{split}: {directory}")
             return 0

@@ -34,6 +34,11 @@ CREATE TABLE IF NOT EXISTS clips (
 );
 CREATE INDEX IF NOT EXISTS by_speaker ON clips (split, speaker, utt_id);
 """
+_SETS = """
+CREATE TABLE sets (name TEXT PRIMARY KEY);
+INSERT INTO sets SELECT DISTINCT split FROM clips
+    WHERE verdict != 'reject' AND NOT EXISTS (SELECT * FROM clips WHERE verdict IS NULL);
+"""  # in a journal that did not note its sets yet, those of the last run, if it came to its end
 
 
 class Row(NamedTuple):
@@ -51,6 +56,8 @@ class ClipStore:
             self._db = sqlite3.connect(self.path, isolation_level=None, timeout=1.0)
             self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._db.executescript(_TABLE)
+            if not self._db.execute("SELECT * FROM sqlite_master WHERE type = 'table' AND name = 'sets'").fetchall():
+                self._db.executescript(f"BEGIN EXCLUSIVE; {_SETS} COMMIT;")
             self._db.execute("BEGIN EXCLUSIVE")
         except sqlite3.Error as error:
             fix = "Is another run preparing the same folder? If not, delete this file: the clips are then made again."
@@ -146,6 +153,18 @@ class ClipStore:
         self._db.execute("COMMIT")
         self._db.execute("BEGIN EXCLUSIVE")
         self._committed = time.monotonic()
+
+    def written_sets(self) -> set[str]:
+        """The sets whose data directories this run and those before it have written."""
+        return {name for (name,) in self._db.execute("SELECT name FROM sets")}
+
+    def note_written(self, split: str) -> None:
+        """To be called before its data directory is touched: what is written is known, wherever the run ends."""
+        self._db.execute("INSERT OR IGNORE INTO sets VALUES (?)", (split,))
+        self.commit()
+
+    def forget_written(self, split: str) -> None:
+        self._db.execute("DELETE FROM sets WHERE name = ?", (split,))
 
     def counts(self) -> dict[tuple[str, str], int]:
         """(split, verdict) -> clips; the verdict of clips still to be made is ""."""

@@ -1,11 +1,11 @@
-"""The lists of Auto-AVSR and AV-HuBERT, read and written: mouth crops that others have prepared, or can go on with.
+"""The lists of Auto-AVSR and AV-HuBERT: mouth crops that others have prepared. Written by write_manifests.py.
 
 Auto-AVSR: `dataset,path,frames,token ids`, paths below ROOT/dataset; sound in the video or in a .wav beside it. Ids
 count the lines of its unit list (`unigram5000_units.txt`, `piece id`) from 1; 0 is blank.
 AV-HuBERT: first line the root, then `id<TAB>video<TAB>audio<TAB>frames<TAB>samples`; the words in a .wrd of the same
 name.
 
-Lines are read and written one at a time. Formats (no code) of github.com/mpc001/auto_avsr, Apache-2.0, and
+Lines are read one at a time. Formats (no code) of github.com/mpc001/auto_avsr, Apache-2.0, and
 github.com/facebookresearch/av_hubert.
 """
 
@@ -13,15 +13,13 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import zip_longest
 from pathlib import Path
 
-from espnet_vivit.corpora.data_dir import Utterance
 from espnet_vivit.corpora.folder_table import open_table
 from espnet_vivit.corpora.source_clip import SourceClip, make_id, one_line, read_text
 from espnet_vivit.errors import DataError
-from espnet_vivit.whole_file import replacing
 
 _WORD_START = "▁"  # of sentencepiece
 
@@ -106,48 +104,3 @@ def av_hubert_clips(
                     audio=str(base / audio), split=split, recording=video,
                     problem="" if text.strip() else f"{words}, line {number - 1} is empty",
                 )  # fmt: skip
-
-
-def write_av_hubert(path: str | os.PathLike, utterances: Iterable[Utterance], *, root: str | os.PathLike = "/") -> None:
-    """PATH.tsv and PATH.wrd of utterances with video and sound; files below `root` are written relative to it."""
-    path, root = Path(path), Path(root)
-    with replacing(path.with_suffix(".wrd")) as words, replacing(path.with_suffix(".tsv")) as table:
-        with open(table, "w", encoding="utf-8", newline="\n") as rows, open(words, "w", encoding="utf-8") as texts:
-            rows.write(f"{root}\n")
-            for each in utterances:
-                files = (_below(root, each.video, each.utt_id), _below(root, each.wav, each.utt_id))
-                rows.write("\t".join((each.utt_id, *files, str(each.num_frames), str(each.num_samples))) + "\n")
-                texts.write(each.text + "\n")
-
-
-def write_auto_avsr(
-    path: str | os.PathLike,
-    utterances: Iterable[Utterance],
-    *,
-    root: str | os.PathLike,
-    dataset: str,
-    pieces_of: Callable[[str], list[str]],
-    units: list[str],
-) -> None:
-    """The CSV of utterances whose videos are below ROOT/DATASET; `pieces_of` is sentencepiece's `encode_as_pieces`.
-
-    Pieces that the unit list does not have become <unk>. Raises DataError for a video that is elsewhere.
-    """
-    ids = {piece: number for number, piece in enumerate(units)}
-    with replacing(Path(path)) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        for each in utterances:
-            name = _below(Path(root) / dataset, each.video, each.utt_id)
-            tokens = [ids.get(piece, ids.get("<unk>")) for piece in pieces_of(each.text)]
-            if None in tokens:
-                raise DataError(f"the unit list has no <unk>, and lacks a piece of {each.text!r}")
-            writer.writerow([dataset, name, each.num_frames, " ".join(map(str, tokens))])
-
-
-def _below(root: Path, path: str | None, utt_id: str) -> str:
-    if path is None:
-        raise DataError(f"{utt_id} has no such stream", fix="These lists need video and sound.")
-    try:
-        return str(Path(path).relative_to(root))
-    except ValueError:
-        raise DataError(f"the file of {utt_id} is not below {root}", found=path) from None

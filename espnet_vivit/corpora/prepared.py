@@ -38,6 +38,7 @@ class Prepared:
     directories: dict[str, Path]
     counts: dict[tuple[str, str], int]  # (set, verdict) -> clips
     made: int  # by this run; the rest was there
+    withdrawn: tuple[str, ...] = ()  # sets of an earlier run that the corpus no longer has: their `text` is removed
 
 
 def prepare_clips(
@@ -68,6 +69,7 @@ def prepare_clips(
         write_mouth_view(out_dir, options.view)
         check_overlap(store, disjoint)
         directories = {split: out_dir / split for split in sorted({split for split, _ in store.counts()})}
+        withdrawn = _withdraw_sets(store, out_dir, directories.keys())
         empty = []
         for split, directory in directories.items():
             if next(store.rows(split, kept=True), None) is None:
@@ -75,8 +77,8 @@ def prepare_clips(
             else:
                 _write_set(store, split, directory)
         if empty:
-            raise _nothing_left(store, empty, sorted(directories.keys() - set(empty)), out_dir)
-        return Prepared(directories, store.counts(), made)
+            raise _nothing_left(store, empty, sorted(directories.keys() - set(empty)), out_dir, withdrawn)
+        return Prepared(directories, store.counts(), made, withdrawn)
 
 
 def _check_name(out_dir: Path) -> None:
@@ -124,8 +126,25 @@ def _make_all(store: ClipStore, options: ClipOptions, *, nj, dask_scheduler, pro
     return waiting
 
 
+def _withdraw_sets(store: ClipStore, out_dir: Path, listed: Collection[str]) -> tuple[str, ...]:
+    """Takes `text` from what earlier runs wrote; returns the sets that are not `listed` any more.
+
+    A set that stayed from another choice of sets, or another corpus, would be decoded, or trained on, although its
+    clips are in others by now. Where a run ends before all sets are new, none is left beside an old one either.
+    """
+    written = store.written_sets()
+    for split in written:
+        (out_dir / split / "text").unlink(missing_ok=True)
+    withdrawn = tuple(sorted(written - set(listed)))
+    for split in withdrawn:
+        store.forget_written(split)
+    store.commit()
+    return withdrawn
+
+
 def _write_set(store: ClipStore, split: str, directory: Path) -> None:
     """A data directory with shapes, row by row. `text` comes last, so that a torn one never passes for whole."""
+    store.note_written(split)
     make_folder(directory)
     (directory / "text").unlink(missing_ok=True)
     has_sound = next(store.rows(split, kept=True)).outcome.wav is not None
@@ -150,7 +169,9 @@ def _write_set(store: ClipStore, split: str, directory: Path) -> None:
                     files[name].write(f"{row.clip.utt_id} {value}\n")
 
 
-def _nothing_left(store: ClipStore, empty: list[str], ready: list[str], out_dir: Path) -> DataError:
+def _nothing_left(
+    store: ClipStore, empty: list[str], ready: list[str], out_dir: Path, withdrawn: Collection[str]
+) -> DataError:
     """The error about the sets in `empty`, whose lists of an earlier run it removes; those in `ready` are written."""
     counts, causes = store.counts(), []
     for split in empty:
@@ -159,7 +180,8 @@ def _nothing_left(store: ClipStore, empty: list[str], ready: list[str], out_dir:
         clips = f"all {total} clips of {split} are" if total > 1 else f"the only clip of {split} is"
         causes.append(f"{clips} rejected, the first because: {'; '.join(next(store.rows(split)).outcome.reasons)}")
     left = f"ready to be used: {', '.join(ready)}" if ready else "no set is left to be used"
-    return DataError(". ".join(causes), fix=f"See {out_dir / REPORT_NAME}; {left}.")
+    gone = f"; no longer in this corpus, and withdrawn: {', '.join(withdrawn)}" if withdrawn else ""
+    return DataError(". ".join(causes), fix=f"See {out_dir / REPORT_NAME}; {left}{gone}.")
 
 
 def _values(row: Row) -> dict[str, object]:

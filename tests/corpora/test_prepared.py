@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import io
 import shutil
+import sqlite3
 import threading
 
 import numpy as np
@@ -243,6 +244,60 @@ def test_of_sets_with_nothing_left_all_are_named_and_what_they_held_is_gone(clip
     for words in ("the only clip of test", "all 2 clips of train are rejected, the first because: anna-0 is lost"):
         assert words in str(both.value)
     assert str(both.value).endswith("report.tsv; no set is left to be used.") and "ready" not in str(both.value)
+    assert not list(out.glob("*/text"))
+
+
+def sets_of(out):
+    """Ids of each data directory that can be used."""
+    return {path.parent.name: [one.utt_id for one in validate_data_dir(path.parent)] for path in out.glob("*/text")}
+
+
+def test_a_set_that_the_corpus_no_longer_has_is_withdrawn_and_named(clips, out):
+    assert prepare(clips, out).withdrawn == ()
+    (out / "dev").mkdir()
+    (out / "dev/text").write_text("not ours\n")  # no run has listed a set of this name
+    joined = [dataclasses.replace(clip, split="train") for clip in clips]
+    again = prepare(joined, out)
+    assert again.withdrawn == ("test",) and again.made == 0 and list(again.directories) == ["train"]
+    assert not (out / "test/text").exists() and (out / "dev/text").read_text() == "not ours\n"
+    (out / "test/text").write_text("somebody's own by now\n")
+    assert prepare(joined, out).withdrawn == () and (out / "test/text").exists()  # forgotten: left alone from now on
+    (out / "dev/text").unlink()
+    assert prepare(clips, out).withdrawn == ()
+    assert sets_of(out) == {"train": ["anna-0", "anna-1"], "test": ["anna-2"]}
+
+
+def test_sets_that_an_older_journal_does_not_name_are_withdrawn_too(clips, out):
+    prepare(clips, out)
+    with sqlite3.connect(out / JOURNAL_NAME) as journal:
+        journal.execute("DROP TABLE sets")
+    journal.close()
+    joined = [dataclasses.replace(clip, split="train") for clip in clips]
+    assert prepare(joined, out).withdrawn == ("test",)
+    assert sets_of(out) == {"train": ["anna-0", "anna-1", "anna-2"]}
+
+
+def test_no_set_of_an_earlier_run_is_left_beside_one_of_a_run_that_was_stopped(clips, out, monkeypatch):
+    prepare(clips, out)
+    moved = [dataclasses.replace(clips[0], split="test"), clips[1], dataclasses.replace(clips[2], split="train")]
+
+    def write(store, split, directory, write_set=prepared_module._write_set):
+        if split == "train":
+            raise KeyboardInterrupt
+        write_set(store, split, directory)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prepared_module, "_write_set", write)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(moved, out)
+    assert sets_of(out) == {"test": ["anna-0"]}  # which the earlier train has
+
+
+def test_a_set_is_withdrawn_although_another_has_nothing_left(clips, out):
+    prepare(clips, out)
+    lost = [dataclasses.replace(clip, split="train", problem="lost") for clip in clips]
+    with pytest.raises(DataError, match=r"no set is left to be used; no longer in this corpus, and withdrawn: test\.$"):
+        prepare(lost, out)
     assert not list(out.glob("*/text"))
 
 
