@@ -128,6 +128,32 @@ def recorded(tmp_path):
     return start
 
 
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.parts[-3])
+def test_an_exported_cdpath_changes_nothing(recipe, tmp_path):
+    """With it, cd prints the folder and prefers those that it names: here one of the same name as the user's."""
+    corpus = recipe.parts[-3]
+    home, work, record = tmp_path / "home", tmp_path / "work", tmp_path / "record"
+    for folder in (home / "videos", work / "videos"):
+        folder.mkdir(parents=True)
+    stub = tmp_path / "python"
+    stub.write_text('#!/bin/sh\nprintf "%s\\n" "$@" "from $PWD" >> "$RECORD"\n')
+    stub.chmod(0o755)
+    relative = Path(os.path.relpath(recipe, recipe.parents[2]))  # as typed in egs/
+    (work / relative.parts[0]).symlink_to(recipe.parents[1])
+    root = [] if corpus == "mini_av" else [f"--{corpus}_root", "videos"]
+    folders = [word for name in ("datadir", "dumpdir", "expdir") for word in (f"--{name}", str(tmp_path / name))]
+    environment = {"PYTHON": str(stub), "RECORD": str(record), "CDPATH": f"{home}:{work}"}
+    done = subprocess.run(
+        ["bash", str(relative), *root, *folders, "--stop_stage", "1"],
+        cwd=work, env={**os.environ, **environment}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    words = record.read_text().splitlines()
+    assert f"from {work / relative.parent}" in words
+    if root:
+        assert str(work / "videos") in words and str(home / "videos") not in words
+
+
 DECODE = ("--stage", "12", "--stop_stage", "12", "--ngpu")
 
 

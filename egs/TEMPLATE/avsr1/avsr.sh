@@ -2,6 +2,7 @@
 # The recipe driver that all corpora share: ESPnet's stage numbers and option names, one log per stage.
 # A recipe's run.sh calls it with its own defaults and then with the user's options; see --help.
 set -euo pipefail
+unset CDPATH # with it, cd prints where it goes, and goes elsewhere
 
 template=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=options.sh

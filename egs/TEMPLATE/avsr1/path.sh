@@ -2,7 +2,7 @@
 # Sourced, not run. Says which Python runs the recipe and where the package is.
 # $PYTHON, when set, wins; then the repository's .venv; then python3.
 
-repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
+repository=$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
 if [ -z "${PYTHON:-}" ]; then
     PYTHON=python3
     [ -x "${repository}/.venv/bin/python" ] && PYTHON="${repository}/.venv/bin/python"

@@ -13,6 +13,7 @@
 #   --babble_snr_db "DB..."   make the first test set again under babble of training sentences, at each of these ratios
 # With --mouth_view 96 --mouth_size 96, set image_size in the YAML and leave mouth_view out of it.
 set -euo pipefail
+unset CDPATH # with it, cd prints where it goes, and goes elsewhere
 recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=../../TEMPLATE/avsr1/data_options.sh
 . "${recipe}/../../TEMPLATE/avsr1/data_options.sh"

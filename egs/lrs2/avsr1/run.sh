@@ -7,6 +7,7 @@
 #
 #   --lrs2_root DIR          folder of LRS2 as the BBC distributes it
 set -euo pipefail
+unset CDPATH # with it, cd prints where it goes, and goes elsewhere
 recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=../../TEMPLATE/avsr1/data_options.sh
 . "${recipe}/../../TEMPLATE/avsr1/data_options.sh"

@@ -5,6 +5,7 @@
 #   ./run.sh                                                             everything, with ViViT
 #   ./run.sh --stage 10 --asr_config conf/train_avsr_resnet.yaml         the same data, with ResNet
 set -euo pipefail
+unset CDPATH # with it, cd prints where it goes, and goes elsewhere
 recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=../../TEMPLATE/avsr1/data_options.sh
 . "${recipe}/../../TEMPLATE/avsr1/data_options.sh"

@@ -3,6 +3,7 @@
 # --babble_snr_db. See TEMPLATE/avsr1/prepare_data.sh, and
 #   espnet-vivit prepare grid --help
 set -euo pipefail
+unset CDPATH
 template="$(dirname "${BASH_SOURCE[0]}")/../../../TEMPLATE/avsr1"
 # shellcheck source-path=SCRIPTDIR source=../../../TEMPLATE/avsr1/data_options.sh
 . "${template}/data_options.sh"

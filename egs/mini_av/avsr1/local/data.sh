@@ -3,6 +3,7 @@
 # The driver calls it in the recipe's folder with --datadir and --nj and whatever --local_data_opts says, which goes to
 #   python -m espnet_vivit.corpora.mini_av --help        for example --local_data_opts "--num-train 200 --size 96"
 set -euo pipefail
+unset CDPATH
 # shellcheck source-path=SCRIPTDIR source=../../../TEMPLATE/avsr1/data_options.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../../TEMPLATE/avsr1/data_options.sh"
 
