@@ -4,7 +4,6 @@ VIDEO_RATE_HZ = 25  # frames per second: the rate of every lip-reading corpus an
 AUDIO_RATE_HZ = 16_000  # samples per second
 SAMPLES_PER_FRAME = AUDIO_RATE_HZ // VIDEO_RATE_HZ  # 640 audio samples last as long as one video frame
 TUBELET_FRAMES = 2  # video frames per ViViT tubelet ("16x2": 16 pixels by 2 frames)
-TUBELET_RATE_HZ = VIDEO_RATE_HZ / TUBELET_FRAMES  # 12.5 feature steps per second
 
 FEATURE_RATES = {"tubelet": TUBELET_FRAMES, "frame": 1}  # name -> video frames per feature step
 

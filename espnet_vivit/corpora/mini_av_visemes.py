@@ -33,7 +33,6 @@ class Viseme:
     reach_s: float
 
 
-_VOWEL = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
 _TONGUE = (0.8, 0.3, 0.25, 1.6, 2.5, 1.0)  # made behind the lips: their shape is the neighbours'
 
 #          targets: opening width rounding teeth tongue tuck

@@ -39,13 +39,6 @@ class NoFaceError(MediaError):
         return (type(self), (self.args[0], self.start_s, self.end_s))
 
 
-def smooth_landmarks(landmarks: np.ndarray) -> np.ndarray:
-    """(T, 4, 2) float64: the mean over 13 pictures, fewer towards the ends, of points without NaN."""
-    smoother: LandmarkStream[None] = LandmarkStream(max_gap_s=0.0, fallback=landmarks[0])
-    steps = [step for points in landmarks for step in smoother.push(None, points, track=0)]
-    return np.stack([points for _, points in (*steps, *smoother.finish())])
-
-
 @dataclass
 class _Held(Generic[Item]):
     item: Item

@@ -15,7 +15,6 @@ import numpy as np
 from espnet_vivit.units import VIDEO_RATE_HZ
 
 GOOD, BLACK, FLAT, FOREIGN, FROZEN = range(5)  # what `judge_pictures` says of each picture
-PICTURE_FAULTS = {BLACK: "black", FLAT: "gray", FOREIGN: "foreign", FROZEN: "frozen"}
 
 BLACK_LEVEL = 20  # gray levels of 255: a picture below it on average, and without contrast, is black
 FLAT_SHARE = 0.35  # of the contrast (standard deviation) that the clip's better pictures have; garbage has up to 0.25

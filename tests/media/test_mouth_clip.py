@@ -10,7 +10,7 @@ import pytest
 
 from espnet_vivit.errors import ConfigError, InputError, MediaError
 from espnet_vivit.media.detectors import Face, haar, mediapipe
-from espnet_vivit.media.landmarks import SMOOTHED_FRAMES, LandmarkStream, NoFaceError, smooth_landmarks
+from espnet_vivit.media.landmarks import SMOOTHED_FRAMES, LandmarkStream, NoFaceError
 from espnet_vivit.media.mouth_clip import read_mouth_clip, stream_mouth_clips
 from espnet_vivit.media.mouth_roi import REFERENCE, centre_points, crop_matrix, crop_mouth, similarity
 from espnet_vivit.media.quality import assess_clip
@@ -65,7 +65,10 @@ def test_crops_match_the_reference_within_a_gray_level(grid):
 @pytest.mark.parametrize("frames", [1, 2, 12, 13, 14, 40])
 def test_smoothing_is_the_mean_over_a_window_that_shrinks_on_both_sides(frames):
     landmarks = np.random.default_rng(0).normal(size=(frames, 4, 2))
-    np.testing.assert_allclose(smooth_landmarks(landmarks), mean_windows(landmarks), atol=1e-12)
+    stream = LandmarkStream(max_gap_s=0.0, fallback=landmarks[0])
+    steps = [step for points in landmarks for step in stream.push(None, points, track=0)]
+    smoothed = np.stack([points for _, points in (*steps, *stream.finish())])
+    np.testing.assert_allclose(smoothed, mean_windows(landmarks), atol=1e-12)
 
 
 def test_similarity_is_the_least_squares_one():
