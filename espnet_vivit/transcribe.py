@@ -160,7 +160,7 @@ class Transcriber:
                 if on_progress is not None:
                     on_progress(cut.end_s)
         seconds["total"] = time.perf_counter() - begun_s
-        return assembly.result(str(path), seconds)
+        return assembly.result(_shown_name(path), seconds)
 
     def _stretches(self, path: Path, seconds: dict[str, float]) -> Iterator:
         """What the modality asks for, of what the file has."""
@@ -197,30 +197,38 @@ def transcribe_files(
     formats: Sequence[str] = (),
     output_dir: Path | None = None,
     burn: bool = False,
+    font: Path | None = None,
 ) -> int:
     """Transcribe each file, write what is asked for beside it or into `output_dir`; returns how many failed.
 
-    What is not written to a file is printed: `path: text`. Errors go to standard error, and the next file is begun.
+    What is not written to a file is printed: `path: text`. Errors of any kind go to standard error, and the next file
+    is begun.
     """
     failed = 0
     for number, video in enumerate(videos, 1):
         with _bar(video, number, len(videos)) as bar:
             try:
                 result = transcriber.transcribe(video, on_progress=lambda done_s: bar.update(done_s - bar.n))
-                lines = _handed_out(result, video, formats, output_dir or video.parent, burn)
-            except EspnetVivitError as error:
+                lines = _handed_out(result, video, formats, output_dir or video.parent, burn, font)
+            except Exception as error:  # whatever else a file does to a decoder or a model is that file's failure, too
                 failed += 1
-                bar.write(f"error: {video}: {error}", file=sys.stderr)
+                what = error if isinstance(error, EspnetVivitError) else f"{type(error).__name__}: {error}"
+                bar.write(_shown_name(f"error: {video}: {what}"), file=sys.stderr)
                 continue
         for line in lines:
-            print(line)
+            print(_shown_name(line))
         for piece in result.unclear:
-            reasons = "; ".join(piece.reasons)
-            print(f"unclear: {video}, {piece.start_s:.1f} to {piece.end_s:.1f} s: {reasons}", file=sys.stderr)
+            reasons, span = "; ".join(piece.reasons), f"{piece.start_s:.1f} to {piece.end_s:.1f} s"
+            print(_shown_name(f"unclear: {video}, {span}: {reasons}"), file=sys.stderr)
     return failed
 
 
-def _handed_out(result, video: Path, formats: Sequence[str], folder: Path, burn: bool) -> list[str]:
+def _shown_name(line: str | Path) -> str:
+    """What can be printed and written as UTF-8: of a file's name that is no UTF-8, the odd bytes as escapes."""
+    return str(line).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _handed_out(result, video: Path, formats: Sequence[str], folder: Path, burn: bool, font: Path | None) -> list[str]:
     """Write the files; returns the lines to print."""
     from espnet_vivit.transcription.burn import burn_subtitles
     from espnet_vivit.transcription.subtitles import FORMATS, cues, write_subtitles
@@ -228,7 +236,7 @@ def _handed_out(result, video: Path, formats: Sequence[str], folder: Path, burn:
     lines = [str(path) for path in write_subtitles(result, folder, formats, name=video.stem)]
     if burn:
         burnt = folder / f"{video.stem}{BURNT_SUFFIX}"
-        burn_subtitles(video, cues(result), burnt)
+        burn_subtitles(video, cues(result), burnt, font=font)
         lines.append(str(burnt))
     return lines or [f"{video}: {FORMATS['txt'](result, video.stem).rstrip()}"]
 
@@ -240,7 +248,7 @@ def _bar(video: Path, number: int, count: int) -> tqdm:
     total = duration_s(video)
     return tqdm(
         total=total,
-        desc=name,
+        desc=_shown_name(name),
         unit="s",
         bar_format=seconds if total else None,
         disable=not sys.stderr.isatty(),
@@ -253,7 +261,7 @@ def duration_s(path: Path) -> float | None:
     import av
 
     try:
-        with av.open(f"file:{path}") as container:
+        with av.open(f"file:{path}", metadata_errors="replace") as container:
             return container.duration / av.time_base if container.duration else None
     except av.FFmpegError:  # reading it will say what is wrong
         return None
@@ -268,13 +276,16 @@ def check_is_file(path: Path) -> None:
 
 
 def streams_of(path: Path) -> set[str]:
-    """Which of "video" and "audio" the file has; an album's cover is no video. Raises MediaError: unreadable."""
-    from espnet_vivit.media.containers import open_container, video_stream
+    """Which of "video" and "audio" the file has and FFmpeg decodes; an album's cover is no video.
+
+    Raises MediaError: unreadable.
+    """
+    from espnet_vivit.media.containers import open_container, sound_stream, video_stream
 
     if path.suffix == ".npy":
         return {"video"}
     with open_container(path) as container:
-        found = {"video": video_stream(container) is not None, "audio": bool(container.streams.audio)}
+        found = {"video": video_stream(container) is not None, "audio": sound_stream(container) is not None}
     return {name for name, there in found.items() if there}
 
 
@@ -290,6 +301,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", default="", help=f"files to write, of {','.join(_FORMATS)}; none: print the text")
     parser.add_argument("--output_dir", type=Path, help="folder for them (default: beside each video)")
     parser.add_argument("--burn", action="store_true", help="also write NAME.subtitled.mp4")
+    parser.add_argument("--font", type=Path, help="of burnt subtitles, a file; default: one installed with the letters")
     parser.add_argument("--overwrite", action="store_true", help="replace files that are there, transcripts among them")
     parser.add_argument("--weights", help="which weights of the experiment folder")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, …")
@@ -317,11 +329,13 @@ def get_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     options = vars(get_parser().parse_args(argv))
     videos, formats = options.pop("videos"), [form for form in options.pop("output").split(",") if form]
-    output_dir, burn, overwrite = (options.pop(name) for name in ("output_dir", "burn", "overwrite"))
+    output_dir, burn, font, overwrite = (options.pop(name) for name in ("output_dir", "burn", "font", "overwrite"))
     for form in formats:
         if form not in _FORMATS:
             raise unknown_name("output format", form, _FORMATS)
     model, writing = options.pop("model"), bool(formats) or burn
+    if font is not None:
+        _check_font(font, burn=burn)
     _check_names(videos, output_dir, writing=writing)
     if not overwrite:
         _check_free(videos, output_dir, formats=formats, burn=burn)
@@ -331,7 +345,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     failed = len(videos) - len(there)
     if there:
         transcriber = Transcriber(model, **options)
-        failed += transcribe_files(transcriber, there, formats=formats, output_dir=output_dir, burn=burn)
+        failed += transcribe_files(transcriber, there, formats=formats, output_dir=output_dir, burn=burn, font=font)
     if failed:
         print(f"{len(videos) - failed} of {len(videos)} files transcribed", file=sys.stderr)
     return 1 if failed else 0
@@ -345,8 +359,16 @@ def _files_there(videos: Sequence[Path]) -> list[Path]:
             check_is_file(video)
             there.append(video)
         except MediaError as error:
-            print(f"error: {video}: {error}", file=sys.stderr)
+            print(_shown_name(f"error: {video}: {error}"), file=sys.stderr)
     return there
+
+
+def _check_font(font: Path, *, burn: bool) -> None:
+    from espnet_vivit.transcription.fonts import check_font
+
+    if not burn:
+        raise ConfigError("--font is of the subtitles in pictures", expected="--burn beside it")
+    check_font(font)
 
 
 def _check_names(videos: Sequence[Path], output_dir: Path | None, *, writing: bool) -> None:

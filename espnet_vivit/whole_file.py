@@ -39,8 +39,14 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
 def write_whole(path: str | os.PathLike, text: str) -> None:
     """Write `text` as UTF-8, all or nothing. Raises MediaError."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    try:
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except UnicodeEncodeError as error:
+        odd = text[max(0, error.start - 20) : error.end + 20]
+        raise MediaError(
+            f"cannot write {path}, which is UTF-8", found=ascii(odd), fix="Rename the file whose name is no UTF-8."
+        ) from error
 
 
 def write_lines(path: str | os.PathLike, lines: Iterable[str]) -> None:

@@ -1,11 +1,12 @@
 """A video and its subtitles in, the same video with the subtitles in its pictures out.
 
 The FFmpeg that PyAV's wheels carry has no `subtitles` filter (no libass), so Pillow draws each subtitle once, white
-with a dark edge, in DejaVu Sans, which matplotlib brings along. It is blended into the decoded YUV pictures: what no
-letter covers is not converted, only encoded again. Sound is copied where the kind of file takes it. Memory does not
-grow with the length.
+with a dark edge, in a font that has its letters (fonts.py). It is blended into the decoded YUV pictures: what no
+letter covers is not converted, only encoded again. Times are those that transcribing goes by (media/containers.py).
+Memory does not grow with the length.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,17 @@ import numpy as np
 from tqdm import tqdm
 
 from espnet_vivit.errors import ConfigError, MediaError
+from espnet_vivit.media.containers import (
+    TimedDecoder,
+    decode_timed,
+    open_container,
+    sound_stream,
+    steady_packets,
+    undecodable_sound,
+    video_stream,
+)
+from espnet_vivit.transcription.burnt_sound import copied_or_encoded
+from espnet_vivit.transcription.fonts import choose_font
 from espnet_vivit.transcription.subtitles import Cue
 from espnet_vivit.whole_file import replacing
 
@@ -24,7 +36,6 @@ if TYPE_CHECKING:
     from av import VideoFrame
 
 SUFFIXES = (".mp4", ".mkv")
-_COPIED = {".mp4": {"aac", "mp3", "ac3", "alac", "opus"}}  # codecs that players expect in it; .mkv holds any
 _TEXT_HEIGHT, _MARGIN = 1 / 16, 1 / 20  # shares of the picture's height
 _EDGE = 1 / 12  # share of the text's height
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
@@ -33,11 +44,18 @@ _CRF = "18"  # of x264: visually lossless
 
 
 def burn_subtitles(
-    video: str | os.PathLike, subtitles: Sequence[Cue], out: str | os.PathLike, *, progress: bool = False
+    video: str | os.PathLike,
+    subtitles: Sequence[Cue],
+    out: str | os.PathLike,
+    *,
+    font: str | os.PathLike | None = None,
+    progress: bool = False,
 ) -> None:
     """Write `out` (.mp4 or .mkv, H.264), complete or not at all.
 
-    Times of the subtitles count from the first picture. Raises ConfigError for another kind of file, MediaError.
+    Times of the subtitles count from the first picture. `font`: a font file; None: one that has the letters. Sound that
+    FFmpeg cannot decode is left out, with a warning.
+    Raises ConfigError for another kind of file, or where no font has the letters; MediaError.
     """
     import av  # late: loading FFmpeg's libraries takes a tenth of a second
 
@@ -46,52 +64,55 @@ def burn_subtitles(
         raise ConfigError("cannot burn subtitles into this file", found=out.name, expected=" or ".join(SUFFIXES))
     if out.exists() and out.samefile(video):
         raise ConfigError(f"{out} is the video itself", fix="Name another file")
+    font = choose_font((cue.text for cue in subtitles), font)
     try:
         with replacing(out) as temporary, ExitStack() as stack:
-            source = stack.enter_context(av.open(f"file:{video}"))
-            if not source.streams.video:
+            source = stack.enter_context(av.open(f"file:{video}", metadata_errors="replace"))
+            if video_stream(source) is None:
                 raise MediaError(f"{video} has no picture to burn subtitles into")
             target = stack.enter_context(av.open(f"file:{temporary}", "w"))
-            _copy_with_subtitles(source, target, subtitles, video, progress)
+            _copy_with_subtitles(source, target, subtitles, video, font, progress)
     except av.FFmpegError as error:
         raise MediaError(f"cannot burn subtitles into {video} ({error.strerror})", fix="Does it play?") from error
 
 
-def _copy_with_subtitles(source, target, subtitles: Sequence[Cue], video: Path, progress: bool) -> None:
-    seen, heard = source.streams.video[0], next(iter(source.streams.audio), None)
+def _copy_with_subtitles(source, target, subtitles: Sequence[Cue], video: Path, font: str, progress: bool) -> None:
+    seen, heard = video_stream(source), sound_stream(source)
     seen.thread_type = "AUTO"
-    first = _first_frame(video)
+    first_s, first = _first_frame(video)
     picture = _add_picture(target, seen, first)
-    suffix = Path(target.name).suffix
-    copied = heard is not None and heard.codec_context.name in _COPIED.get(suffix, {heard.codec_context.name})
     sound = None
     if heard is not None:
-        sound = target.add_stream_from_template(heard) if copied else target.add_stream("aac", heard.codec_context.rate)
-    painter = _Painter(subtitles, first)
+        sound = copied_or_encoded(target, heard)
+    elif undecodable_sound(source):
+        logging.warning("%s has sound, but in a codec that FFmpeg has no decoder for: it is left out", video)
+    painter, decoder = _Painter(subtitles, first_s, first.rotation, font), TimedDecoder(seen, _counts())
     with tqdm(desc="burn", unit="frame", file=sys.stderr, disable=not progress, total=seen.frames or None) as bar:
-        for packet in source.demux([stream for stream in (seen, heard) if stream is not None]):
-            if packet.stream is seen:
-                for frame in packet.decode():
-                    target.mux(picture.encode(painter.painted(frame)))
-                    bar.update()
-            elif sound is not None and not copied:
-                for frame in packet.decode():
-                    target.mux(sound.encode(frame))
-            elif packet.dts is not None:
-                packet.stream = sound
-                target.mux(packet)
+        for packet in steady_packets(source):
+            if packet.stream.index != seen.index:
+                assert sound is not None  # steady packets are of these two streams
+                sound.add(packet)
+                continue
+            for time_s, _, frame in decoder.decode(packet):
+                painted = painter.painted(frame, time_s)
+                painted.pts, painted.time_base = round(time_s / seen.time_base), seen.time_base
+                target.mux(picture.encode(painted))
+                bar.update()
     target.mux(picture.encode(None))
-    if sound is not None and not copied:
-        target.mux(sound.encode(None))
+    if sound is not None:
+        sound.end()
 
 
 def _first_frame(video: Path):
-    import av
-
-    with av.open(f"file:{video}") as container:
-        for frame in container.decode(container.streams.video[0]):
-            return frame
+    """(time_s, frame)"""
+    with open_container(video) as container:
+        for time_s, _, frame in decode_timed(container, video_stream(container), _counts()):
+            return time_s, frame
     raise MediaError(f"{video} holds no video frame")
+
+
+def _counts() -> dict[str, int]:
+    return {"frames": 0, "broken": 0}
 
 
 def _add_picture(target, seen, first):
@@ -117,12 +138,12 @@ def _even(pixels: int) -> int:
 class _Painter:
     """Decoded frames in, upright yuv420p frames with the subtitle of their time out."""
 
-    def __init__(self, subtitles: Sequence[Cue], first: "VideoFrame"):
+    def __init__(self, subtitles: Sequence[Cue], start_s: float, rotation: int, font: str):
         self.subtitles, self.next = sorted(subtitles, key=lambda cue: cue.start_s), 0
-        self.start_s, self.rotation = first.time or 0.0, first.rotation
+        self.start_s, self.rotation, self.font = start_s, rotation, font
         self.drawn: tuple[Cue, tuple[np.ndarray, np.ndarray]] | None = None  # the cue last shown, and its picture
 
-    def painted(self, frame: "VideoFrame") -> "VideoFrame":
+    def painted(self, frame: "VideoFrame", time_s: float) -> "VideoFrame":
         import av
 
         even = frame.reformat(_even(frame.width), _even(frame.height), format="yuv420p")
@@ -135,12 +156,11 @@ class _Painter:
         luma, chroma = np.rot90(luma, turns), np.rot90(chroma, turns, axes=(1, 2))
         if turns:
             luma, chroma = luma.copy(), chroma.copy()
-        cue = self._cue_at((frame.time or 0.0) - self.start_s)
+        cue = self._cue_at(time_s - self.start_s)
         if cue is not None:
             self._blend(luma, chroma, cue, full_range=frame.color_range == _FULL_RANGE)
         joined = np.concatenate([luma.reshape(-1), chroma.reshape(-1)]).reshape(-1, luma.shape[1])
         painted = av.VideoFrame.from_ndarray(joined, format="yuv420p")
-        painted.pts, painted.time_base = frame.pts, frame.time_base
         painted.color_range, painted.colorspace = frame.color_range, frame.colorspace
         return painted
 
@@ -153,7 +173,7 @@ class _Painter:
 
     def _blend(self, luma: np.ndarray, chroma: np.ndarray, cue: Cue, *, full_range: bool) -> None:
         if self.drawn is None or self.drawn[0] is not cue:
-            self.drawn = (cue, draw_text(cue.text, luma.shape[1], luma.shape[0]))
+            self.drawn = (cue, draw_text(cue.text, luma.shape[1], luma.shape[0], self.font))
         letters, opacity = self.drawn[1]
         top = int(opacity.any(axis=1).argmax()) // 2 * 2  # rows above it have no letter
         luma, letters, opacity, chroma = luma[top:], letters[top:], opacity[top:], chroma[:, top // 2 :]
@@ -163,15 +183,14 @@ class _Painter:
         chroma[:] = chroma + (_GRAY - chroma.astype(np.float32)) * thin + 0.5
 
 
-def draw_text(text: str, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+def draw_text(text: str, width: int, height: int, font_file: str) -> tuple[np.ndarray, np.ndarray]:
     """(brightness, opacity), each (H, W) float32 in 0..1: the lines centred at the bottom, smaller if too wide."""
-    from matplotlib.font_manager import findfont
     from PIL import Image, ImageDraw, ImageFont
 
     pen = ImageDraw.Draw(Image.new("L", (1, 1)))
     size = max(6, round(height * _TEXT_HEIGHT))
     while True:
-        font, edge = ImageFont.truetype(findfont("DejaVu Sans"), size), max(1, round(size * _EDGE))
+        font, edge = ImageFont.truetype(font_file, size), max(1, round(size * _EDGE))
         place = {"font": font, "anchor": "md", "align": "center", "stroke_width": edge}
         at = (width / 2, height - round(height * _MARGIN))
         box = pen.textbbox(at, text, **place)

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from espnet_vivit.errors import ConfigError, MediaError
+from espnet_vivit.media.source import read_speech
 from espnet_vivit.transcription.burn import burn_subtitles, draw_text
+from espnet_vivit.transcription.fonts import choose_font
 from espnet_vivit.transcription.subtitles import Cue
+from tests.media.videos import numbered, write_video
 
 WIDTH, HEIGHT, RATE_HZ, SECONDS = 320, 240, 25, 2
 CUES = [Cue(0.4, 1.0, "place blue at", ()), Cue(1.2, 1.6, "f two\nnow", ())]
@@ -140,7 +143,10 @@ def test_a_name_may_hold_a_colon(tmp_path, monkeypatch):
 
 def test_a_long_line_is_drawn_smaller_and_stays_inside():
     letters, opacity = draw_text(
-        "a line of forty-two characters, as long as\nthe longest one that a subtitle may have", 160, 120
+        "a line of forty-two characters, as long as\nthe longest one that a subtitle may have",
+        160,
+        120,
+        choose_font(["a"]),
     )
     assert letters.shape == opacity.shape == (120, 160)
     rows, columns = np.nonzero(opacity > 0.5)
@@ -158,3 +164,60 @@ def test_what_cannot_be_burnt_is_said(tmp_path):
     with pytest.raises(MediaError, match=r"cannot burn subtitles into .*text\.mp4"):
         burn_subtitles(tmp_path / "text.mp4", CUES, tmp_path / "out.mp4")
     assert not list(tmp_path.glob("*out*"))
+
+
+def flat(count):
+    return [np.full((64, 96, 3), 90, np.uint8)] * count
+
+
+def lettered(path):
+    """(times, whether letters are seen) of the pictures."""
+    with av.open(str(path)) as container:
+        frames = [(frame.time, frame.to_ndarray(format="gray").std() > 3) for frame in container.decode(video=0)]
+    times, letters = zip(*frames, strict=True)
+    return times, np.array(letters)
+
+
+def test_pictures_without_times_follow_each_other(tmp_path):
+    """A bare H.264 stream, as cameras write it."""
+    clip = tmp_path / "raw.h264"
+    write_video(clip, flat(50))
+    burn_subtitles(clip, [Cue(0.39, 0.99, "bin", ())], tmp_path / "burnt.mp4")
+    times, letters = lettered(tmp_path / "burnt.mp4")
+    np.testing.assert_allclose(times, np.arange(50) / 25, atol=1e-4)
+    assert np.flatnonzero(letters).tolist() == list(range(10, 25))
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".mpg"])
+@pytest.mark.parametrize("out", ["burnt.mp4", "burnt.mkv"])  # encodes mp2 again; copies it
+def test_joined_recordings_go_on_and_their_subtitles_with_them(tmp_path, suffix, out):
+    """The second one is stereo at another rate."""
+    parts = []
+    for layout, rate_hz in (("mono", 48_000), ("stereo", 44_100)):
+        sound = np.zeros((1 if layout == "mono" else 2, 2 * rate_hz), np.float32)
+        sound[:, rate_hz : rate_hz + 600] = 0.5
+        how = {"codec": {".mpg": "mpeg2video"}.get(suffix, "libx264"), "sound_codec": "mp2", "layout": layout}
+        parts.append(write_video(tmp_path / f"{layout}{suffix}", flat(50), speech=sound, speech_rate_hz=rate_hz, **how))
+    clip = tmp_path / f"both{suffix}"
+    clip.write_bytes(b"".join(part.read_bytes() for part in parts))
+    burn_subtitles(clip, [Cue(2.6, 3.2, "blue", ())], tmp_path / out)
+    times, letters = lettered(tmp_path / out)
+    counted = np.array(times) - times[0]
+    np.testing.assert_allclose(counted, np.arange(100) / 25, atol=0.06)  # a gap, where the sound is longer
+    assert counted[letters][0] == pytest.approx(2.6, abs=0.041) and 14 <= letters.sum() <= 16
+    heard, expected = np.abs(read_speech(tmp_path / out)), np.abs(read_speech(clip))
+    for first in (0, 32_000):
+        assert heard[first:][:32_000].argmax() == pytest.approx(expected[first:][:32_000].argmax(), abs=0.06 * 16_000)
+
+
+def test_sound_without_a_decoder_is_left_out_with_a_warning(tmp_path, caplog):
+    clip = write_video(tmp_path / "odd.mkv", map(numbered, range(5)), speech=np.zeros(3200, np.float32))
+    clip.write_bytes(clip.read_bytes().replace(b"A_PCM/INT/LIT", b"A_XYZ/INT/LIT"))
+    burn_subtitles(clip, CUES, tmp_path / "burnt.mp4")
+    assert len(read_clip(tmp_path / "burnt.mp4")[0]) == 5 and "odd.mkv has sound, but in a codec" in caplog.text
+
+
+def test_a_rate_that_aac_has_not_is_changed(tmp_path):
+    clip = write_video(tmp_path / "clip.mkv", flat(25), speech=np.zeros(30_000, np.float32), speech_rate_hz=30_000)
+    burn_subtitles(clip, [], tmp_path / "burnt.mp4")
+    assert read_speech(tmp_path / "burnt.mp4").shape == pytest.approx((16_000,), abs=1200)
