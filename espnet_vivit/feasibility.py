@@ -20,6 +20,7 @@ from espnet_vivit.errors import ConfigError, DataError, unknown_name
 from espnet_vivit.units import FEATURE_RATES, VIDEO_RATE_HZ, tubelet_steps
 
 SHOWN_IDS = 5
+MAX_EXCLUDED = 0.05  # share of utterances that may be left out, unless told otherwise
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from espnet_vivit.bin.command import exit_status
 from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.corpora.data_dir import parse_word_times
 from espnet_vivit.errors import DataError
-from espnet_vivit.feasibility import check_feasibility
+from espnet_vivit.feasibility import MAX_EXCLUDED, check_feasibility
 from espnet_vivit.score import read_transcripts
 from espnet_vivit.token_list import read_labels
 from espnet_vivit.whole_file import write_lines
@@ -54,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--bpemodel", type=Path, help="sentencepiece model, for token_type bpe")
     parser.add_argument("--feature_rate", default="frame", help="frame (25 Hz) or tubelet (12.5 Hz)")
     parser.add_argument("--word_times", type=Path, help="word times, `utterance start:end:word ...` in seconds")
-    parser.add_argument("--max_excluded", type=float, default=0.05, help="largest share that may be left out")
+    help_text = "largest share that may be left out"
+    parser.add_argument("--max_excluded", type=float, default=MAX_EXCLUDED, help=help_text)
     parser.add_argument("--out", type=Path, required=True, help="file for the ids that fit")
     args = parser.parse_args(argv)
     report = check_feasibility(

@@ -1,12 +1,14 @@
 """Before stage 11: may the training in this folder go on? An experiment and its origin in; yes, or why not, out.
 
     python -m espnet_vivit.bin.avsr_resume --exp exp/avsr_X --config conf/train.yaml --token_list tokens.txt \\
-        --data dump/raw/train --shapes exp/avsr_stats_word/train/text_shape.word --prepared data \\
-        --args "--max_epoch 5" [--resume_changed true]
+        --data dump/raw/train --shapes exp/avsr_stats_word/train/text_shape.word \\
+        --valid dump/raw/dev --valid_shapes exp/avsr_stats_word/valid/text_shape.word \\
+        --prepared data --args "--max_epoch 5" [--resume_changed true]
 
 ESPnet continues whatever `checkpoint.pth` it finds. That is what a run that was stopped wants, and a silent mixture of
 two experiments when the YAML, the tokens or the data have changed under the same name. What an experiment is made from
-is therefore noted in its folder as `made_from.json` and compared. A checkpoint that is damaged is recognised here,
+is therefore noted in its folder as `made_from.json` and compared; what an earlier version did not note is taken as it
+is, and noted from then on. A checkpoint that is damaged is recognised here,
 before anything is loaded; the training will go on from the one before it, or, without one, cannot go on.
 """
 
@@ -35,7 +37,7 @@ def content_hash(path: Path) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-def training_set(data: Path, shapes: Path) -> str:
+def data_set(data: Path, shapes: Path) -> str:
     """One hash of what the data directory says (texts, times, lengths) and of the utterances that `shapes` keeps."""
     return hashlib.sha256(f"{data_hash([data])} {content_hash(shapes)}".encode()).hexdigest()
 
@@ -62,7 +64,7 @@ def check_resume(experiment: Path, origin: Mapping[str, str], *, resume_changed:
         print(f"{path} is damaged ({reason}): going on from the one before it", file=sys.stderr)
     if continues:
         noted = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else dict(origin)
-        changed = sorted(name for name in origin.keys() | noted.keys() if origin.get(name) != noted.get(name))
+        changed = sorted(name for name, value in noted.items() if origin.get(name) != value)
         if changed and not resume_changed:
             raise ConfigError(
                 f"{experiment} was trained with another {', '.join(changed)}",
@@ -78,13 +80,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         description="Check that a training may begin, or go on, in an experiment's folder.",
         epilog="example: python -m espnet_vivit.bin.avsr_resume --exp exp/avsr_X --config conf/train.yaml "
         "--token_list data/token_list/word/tokens.txt --data dump/raw/train "
-        "--shapes exp/avsr_stats_word/train/text_shape.word --prepared data",
+        "--shapes exp/avsr_stats_word/train/text_shape.word --valid dump/raw/dev "
+        "--valid_shapes exp/avsr_stats_word/valid/text_shape.word --prepared data",
     )
     parser.add_argument("--exp", type=Path, required=True, help="the experiment's folder")
     parser.add_argument("--config", type=Path, required=True, help="training YAML")
     parser.add_argument("--token_list", type=Path, required=True, help="tokens.txt")
     parser.add_argument("--data", type=Path, required=True, help="data directory of the training set")
     parser.add_argument("--shapes", type=Path, required=True, help="a shape file of the training set")
+    parser.add_argument("--valid", type=Path, required=True, help="data directory of the validation set")
+    parser.add_argument("--valid_shapes", type=Path, required=True, help="a shape file of the validation set")
     parser.add_argument("--prepared", type=Path, required=True, help="the folder of the prepared data, with mouth_view")
     parser.add_argument("--args", default="", help="what else avsr_train is given")
     parser.add_argument("--resume_changed", choices=["true", "false"], default="false", help="continue regardless")
@@ -92,7 +97,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     origin = {
         "configuration": content_hash(args.config),
         "token list": content_hash(args.token_list),
-        "training set": training_set(args.data, args.shapes),
+        "training set": data_set(args.data, args.shapes),
+        "validation set": data_set(args.valid, args.valid_shapes),
         "size or view of the pictures": pictures(args.data, args.prepared),
         "option in --asr_args": args.args,
     }

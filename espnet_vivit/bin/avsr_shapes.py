@@ -21,7 +21,7 @@ from espnet_vivit.bin.command import exit_status
 from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.corpora.data_dir import read_scp
 from espnet_vivit.errors import DataError
-from espnet_vivit.feasibility import check_feasibility
+from espnet_vivit.feasibility import MAX_EXCLUDED, check_feasibility
 from espnet_vivit.token_list import UNKNOWN, read_labels
 from espnet_vivit.units import SAMPLES_PER_FRAME
 from espnet_vivit.whole_file import write_lines
@@ -99,7 +99,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--token_type", default="word", help="char, word or bpe")
     parser.add_argument("--bpemodel", type=Path, help="sentencepiece model, for token_type bpe")
     parser.add_argument("--feature_rate", default="frame", help="frame (25 Hz) or tubelet (12.5 Hz), as in the YAML")
-    parser.add_argument("--max_infeasible", type=float, default=0.05, help="largest share that CTC may not align")
+    help_text = "largest share that CTC may not align"
+    parser.add_argument("--max_infeasible", type=float, default=MAX_EXCLUDED, help=help_text)
     args = parser.parse_args(argv)
     conf = {name: getattr(args, name) for name in ("token_list", "token_type", "bpemodel", "feature_rate")}
     partial = args.out.with_name(f".{args.out.name}.partial{os.getpid()}")

@@ -29,6 +29,7 @@ from espnet_vivit.espnet_compat import (
 )
 from espnet_vivit.frontend.presets import trained_preset
 from espnet_vivit.precision import precision_for_inference
+from espnet_vivit.tasks.alignment_check import check_alignable
 from espnet_vivit.tasks.batches import frame_batches, log_padding
 from espnet_vivit.tasks.curriculum import EpochIterFactory, read_curriculum
 from espnet_vivit.tasks.data_check import check_training_data
@@ -121,6 +122,7 @@ class AVSRTask(ASRTask):
         if args.train_data_path_and_name_and_type or args.valid_data_path_and_name_and_type:
             check_training_data(args)  # else espnetez gives datasets of its own
             check_known_tokens(args)
+            check_alignable(args)
         # Nothing normalises by corpus statistics here, so collecting shapes needs no model unless it is asked for.
         args.model_conf.setdefault("extract_feats_in_collect_stats", False)
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from espnet2.tasks.abs_task import IteratorOptions
 
 MAX_PADDING = 0.2
+_LENGTHS = (("video", 1), ("speech", SAMPLES_PER_FRAME))  # how a shape file's name begins, its units in a video frame
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def read_frames(shape_files: Sequence[str]) -> dict[str, int]:
 
     Raises DataError if none of them holds lengths.
     """
-    for name, unit in (("video", 1), ("speech", SAMPLES_PER_FRAME)):
+    for name, unit in _LENGTHS:
         for path in shape_files:
             if Path(path).name.startswith(name):
                 return {utt_id: -(-_length(path, value) // unit) for utt_id, value in read_scp(path).items()}
@@ -64,6 +65,11 @@ def read_frames(shape_files: Sequence[str]) -> dict[str, int]:
         expected="video_shape or speech_shape",
         fix="Stage 10 of a recipe writes them",
     )
+
+
+def holds_lengths(path: str) -> bool:
+    """Whether a shape file is one of clips, by its name; others count tokens, or only list utterances."""
+    return Path(path).name.startswith(tuple(name for name, _ in _LENGTHS))
 
 
 def _length(path: str, value: str) -> int:

@@ -7,7 +7,7 @@ In: transcripts and the options that cut them. Out: how many tokens the list lac
 import argparse
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ def check_known_tokens(args: argparse.Namespace) -> None:
         for path, name, kind in getattr(args, f"{split}_data_path_and_name_and_type"):
             if (name, kind) != ("text", "text") or Path(path).is_dir():  # a folder of --multiple_iterator
                 continue
-            unknown = count_unknown(_some(read_scp(path)), tokenizer, token_list)
+            unknown = count_unknown(spread(list(read_scp(path).values())), tokenizer, token_list)
             if unknown.share <= MUCH_UNKNOWN:
                 continue
             which = args.token_list if isinstance(args.token_list, str | Path) else f"of {len(token_list)} tokens"
@@ -76,6 +76,6 @@ def check_known_tokens(args: argparse.Namespace) -> None:
             log.warning("%s: the token list %s: %s. %s", what, which, unknown, fix)
 
 
-def _some(transcripts: Mapping[str, str]) -> list[str]:
+def spread(values: Sequence[str]) -> Sequence[str]:
     """All of a small set, every n-th of a large one."""
-    return list(transcripts.values())[:: -(-len(transcripts) // LOOKED_AT)]
+    return values[:: -(-len(values) // LOOKED_AT) or 1]

@@ -47,6 +47,8 @@ def test_help_shows_the_recipes_own_defaults_from_any_folder(recipe, tmp_path):
         (["--skip_train=yes"], "option --skip_train: found 'yes'; expected true or false."),
         (["--stage"], "option --stage needs a value."),
         (["stage", "3"], "unexpected argument 'stage'"),
+        (["--stage", "12", "--stop_stage", "11"], "--stage 12 is after --stop_stage 11: nothing would run."),
+        (["--stage", "16"], "--stage 16 is after --stop_stage 15: nothing would run."),
     ],
 )
 def test_wrong_options_are_refused_with_one_sentence(arguments, message):
@@ -107,10 +109,12 @@ def test_every_script_is_valid_bash():
 def recorded(tmp_path):
     """`recorded(*options, **environment)`: (CUDA_VISIBLE_DEVICES, arguments) of each Python that lrs2's stages start.
 
-    A stub stands for Python, so what the stages would compute is not computed.
+    A stub stands for Python, so what the stages would compute is not computed; a model's feature rate is $RATE.
     """
     stub, record = tmp_path / "python", tmp_path / "record"
-    stub.write_text('#!/bin/sh\nprintf "%s|%s\\0" "${CUDA_VISIBLE_DEVICES-unset}" "$*" >> "$RECORD"\n')
+    write = 'printf "%s|%s\\0" "${CUDA_VISIBLE_DEVICES-unset}" "$*" >> "$RECORD"'
+    answer = 'case "$*" in *"--ask feature_rate"*) echo "${RATE-frame}" ;; esac'
+    stub.write_text(f"#!/bin/sh\n{write}\n{answer}\n")
     stub.chmod(0o755)
 
     def start(*options, **environment):
@@ -190,6 +194,26 @@ def test_more_gpus_than_are_visible_are_refused_before_decoding(recorded, visibl
     done, calls = recorded(*DECODE, "4", CUDA_VISIBLE_DEVICES=visible)
     named = f"--ngpu 4: CUDA_VISIBLE_DEVICES='{visible}' has {2 if visible else 0} devices."
     assert done.returncode == 1 and named in done.stdout and not any(" part " in words for _, words in calls)
+
+
+@pytest.mark.parametrize(
+    ("options", "rate", "named"),
+    [([], "frame", "expdir/avsr_stats_word"), ([], "tubelet", "expdir/avsr_stats_word_tubelet"),
+     (["--asr_stats_dir", "mine"], "tubelet", "mine")],
+)  # fmt: skip
+def test_each_feature_rate_has_shapes_of_its_own(recorded, options, rate, named):
+    """Stage 10 judges by the rate what CTC can align: what it wrote for one is no answer for another."""
+    options = ["--stage", "10", "--stop_stage", "11", "--token_type", "word", *options]
+    done, calls = recorded(*options, RATE=rate)
+    assert done.returncode == 0, done.stdout
+    (made,) = [
+        re.search(r" --out (\S+) .* --feature_rate (\w+)", words).groups() for _, words in calls if "shapes --" in words
+    ]
+    assert made[0].endswith(named) and made[1] == rate
+    (asked,) = [re.search(r" --stats (\S+) ", words).group(1) for _, words in calls if "train_options" in words]
+    (noted,) = [words for _, words in calls if "avsr_resume" in words]
+    assert asked == made[0] and f"--shapes {made[0]}/train/text_shape" in noted
+    assert f"--valid_shapes {made[0]}/valid/text_shape" in noted and "/dev --valid_shapes" in noted
 
 
 def test_the_perplexity_is_computed_on_one_device(recorded):

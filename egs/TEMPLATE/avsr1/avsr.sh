@@ -76,7 +76,7 @@ Model
     --asr_config           training YAML (${asr_config})
     --asr_args             more options for avsr_train, for example "--max_epoch 5"
     --asr_tag              the experiment is EXPDIR/avsr_TAG (from asr_config, token type and asr_args)
-    --asr_stats_dir        shapes of the utterances (EXPDIR/avsr_stats_<token type>)
+    --asr_stats_dir        shapes of the utterances (EXPDIR/avsr_stats_<token type>, and _tubelet at that feature_rate)
     --resume_changed       continue an experiment although its YAML or data have changed (${resume_changed})
 Decoding
     --inference_config     decoding YAML (${inference_config})
@@ -93,6 +93,7 @@ END
 }
 
 parse_options "$@"
+[ "${stage}" -le "${stop_stage}" ] || fail "--stage ${stage} is after --stop_stage ${stop_stage}: nothing would run."
 [ "${inference_nj}" -ne 0 ] || inference_nj=$([ "${ngpu}" -gt 0 ] && echo "${ngpu}" || nproc)
 for required in recipe_dir train_set valid_set asr_config; do
     [ -n "${!required}" ] || fail "--${required} is missing. Start a recipe's run.sh, which gives it."

@@ -14,7 +14,7 @@ name_folders() {
     fi
 
     asr_tag=${asr_tag:-$(basename "${asr_config}" .yaml)_${token_dir}$(tag_of_args "${asr_args}")}
-    asr_stats_dir=${asr_stats_dir:-${expdir}/avsr_stats_${token_dir}}
+    stats_of_frames="${expdir}/avsr_stats_${token_dir}"
     asr_exp="${expdir}/avsr_${asr_tag}"
     lm_tag=${lm_tag:-$(basename "${lm_config:-none}" .yaml)_${token_dir}$(tag_of_args "${lm_args}")}
     lm_exp="${expdir}/lm_${lm_tag}"
@@ -112,24 +112,35 @@ stage_ngram() {
         --token_list "${token_list}" --token_type "${token_type}" "${bpe_option[@]}"
 }
 
+# Set `rate`, the model's feature rate, and `stats`, the folder of the shapes. What CTC can align depends on the rate, and
+# what it cannot is left out of the shapes: each rate has its own.
+name_stats() {
+    rate=$("${PYTHON}" -m espnet_vivit.bin.avsr_streams --config "${asr_config}" --ask feature_rate "$@")
+    stats=${stats_of_frames}
+    [ "${rate}" = frame ] || stats+="_${rate}"
+    stats=${asr_stats_dir:-${stats}}
+}
+
 stage_shapes() {
-    local words rate
+    local words rate stats
     split_words "${asr_args}"
-    rate=$("${PYTHON}" -m espnet_vivit.bin.avsr_streams --config "${asr_config}" --ask feature_rate "${words[@]}")
+    name_stats "${words[@]}"
     "${PYTHON}" -m espnet_vivit.bin.avsr_shapes --train "${dumpdir}/raw/${train_set}" --valid "${dumpdir}/raw/${valid_set}" \
-        --out "${asr_stats_dir}" --token_list "${token_list}" --token_type "${token_type}" \
+        --out "${stats}" --token_list "${token_list}" --token_type "${token_type}" \
         "${bpe_option[@]}" --feature_rate "${rate}"
 }
 
 stage_train() {
-    local words data
+    local words data rate stats
     split_words "${asr_args}"
+    name_stats "${words[@]}"
     data=$("${PYTHON}" -m espnet_vivit.bin.avsr_streams --config "${asr_config}" --ask train_options \
-        --train "${dumpdir}/raw/${train_set}" --valid "${dumpdir}/raw/${valid_set}" --stats "${asr_stats_dir}" \
+        --train "${dumpdir}/raw/${train_set}" --valid "${dumpdir}/raw/${valid_set}" --stats "${stats}" \
         --prepared "${datadir}" "${words[@]}")
     mapfile -t data <<< "${data}"
     "${PYTHON}" -m espnet_vivit.bin.avsr_resume --exp "${asr_exp}" --config "${asr_config}" --token_list "${token_list}" \
-        --data "${dumpdir}/raw/${train_set}" --shapes "${asr_stats_dir}/train/text_shape.${token_type}" \
+        --data "${dumpdir}/raw/${train_set}" --shapes "${stats}/train/text_shape.${token_type}" \
+        --valid "${dumpdir}/raw/${valid_set}" --valid_shapes "${stats}/valid/text_shape.${token_type}" \
         --prepared "${datadir}" --args="${asr_args}" --resume_changed "${resume_changed}"
     # shellcheck disable=SC2086  # train_cmd is a list of words
     OMP_NUM_THREADS=${num_threads} ${train_cmd} "${PYTHON}" -m espnet_vivit.bin.avsr_train \
