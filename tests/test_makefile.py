@@ -114,14 +114,25 @@ def test_the_python_that_the_user_names_is_taken(machine):
     assert made_by(machine.set_up(PYTHON=str(machine.bin / "mine"))) == ["mine"]
 
 
-@pytest.mark.parametrize("version", [(3, 9, 18), (3, 13, 0)])
-def test_an_unsupported_python_alone_is_one_sentence(machine, version):
+@pytest.mark.parametrize("version", [(3, 9, 18), (3, 13, 5)])
+def test_an_unsupported_python_alone_is_named_with_another_way_than_the_systems_packages(machine, version):
+    """Its python3 is the one that apt-get gave: to install it once more would change nothing."""
     machine.add("python3", PYTHON)
     done = machine.set_up(FAKE_PATCH=f"sys.version_info = {version}")
     assert done.returncode == 1
-    assert done.stderr.startswith("setup: no Python 3.10, 3.11 or 3.12 runs here") and done.stderr.count("\n") == 1
-    assert "apt-get install python3 python3-venv python3-dev" in done.stderr
+    named = ".".join(map(str, version))
+    assert done.stderr.startswith(f"setup: no Python 3.10, 3.11 or 3.12 runs here (python3 is {named})")
+    assert "apt-get" not in done.stderr and done.stderr.count("\n") == 1
+    assert "uv python install 3.12" in done.stderr and "PYTHON=/path/to/python3.12 make demo" in done.stderr
     assert not (machine.root / ".venv").exists()
+    chosen = machine.set_up(FAKE_PATCH=f"sys.version_info = {version}", PYTHON=str(machine.bin / "python3"))
+    assert f"({machine.bin / 'python3'} is {named})" in chosen.stderr
+
+
+def test_without_any_python_the_systems_packages_are_named(machine):
+    done = machine.set_up()
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "(tried: python3.12 python3.11 python3.10 python3): apt-get install python3 python3-venv" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -50,17 +50,25 @@ lacks() {
     fi
 }
 
-# Sets `python`. A name on PATH proves nothing (pyenv's stand-ins exist and fail): each candidate is run.
+# Sets `python`. A name on PATH proves nothing (pyenv's stand-ins exist and fail): each candidate is run. 3.13 and later
+# do not fit: ESPnet 202511 asks for sentencepiece 0.2.0, and editdistance is another one without wheels for them.
 find_python() {
-    problem=
+    problem= others=
     for python in ${PYTHON:-python3.12 python3.11 python3.10 python3}; do
-        version_fits "$python" || continue
+        if ! version_fits "$python"; then
+            version=$(ask "$python" '"%d.%d.%d" % sys.version_info[:3]') && others="$others, $python is $version"
+            continue
+        fi
         lacking=$(lacks "$python")
         [ -n "$lacking" ] || return 0
         problem=${problem:-$lacking}
     done
-    fail "${problem:-"no Python 3.10, 3.11 or 3.12 runs here (tried: ${PYTHON:-python3.12 python3.11 python3.10 python3}):\
- apt-get install python3 python3-venv python3-dev gcc g++"}"
+    [ -z "$problem" ] || fail "$problem"
+    [ -z "$others" ] || fail "no Python 3.10, 3.11 or 3.12 runs here (${others#, }), and ESPnet's sentencepiece 0.2.0 has no\
+ wheels for later ones: get a 3.12 beside it (uv python install 3.12, or conda create -n py312 python=3.12), then say\
+ PYTHON=/path/to/python3.12 make demo"
+    fail "no Python 3.10, 3.11 or 3.12 runs here (tried: ${PYTHON:-python3.12 python3.11 python3.10 python3}):\
+ apt-get install python3 python3-venv python3-dev gcc g++"
 }
 
 # timed WHAT COMMAND...: output goes to the terminal if there is one, else to the log, whose end is shown on failure.
