@@ -102,8 +102,9 @@ def list_videos(
     texts = {path.with_suffix(""): path for path in files if path.suffix.lower() == ".txt"}
     if not any(video.with_suffix("") in texts for video in videos):
         raise DataError(f"{root} has {len(videos)} videos and no transcript", expected=_EXAMPLE)
-    for sentence in _left_over(files, videos, texts) if note else ():
-        note(sentence)
+    if note is not None:
+        for sentence in _left_over(files, videos, texts):
+            note(sentence)
     for video in videos:
         yield _video_clip(root, video, texts.get(video.with_suffix("")))
 
