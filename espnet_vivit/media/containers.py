@@ -87,7 +87,7 @@ def steady_packets(container: InputContainer) -> Iterator[Packet]:
     Whoever reads one of the two goes through both, so that all readers of a file have the same clock.
     """
     streams = [stream for stream in (_pictures(container), sound_stream(container)) if stream is not None]
-    return packets_on_one_clock(container.demux(streams), [stream.index for stream in streams])
+    return packets_on_one_clock(container.demux(streams), {stream.index: float(stream.time_base) for stream in streams})
 
 
 def decode_timed(
@@ -103,7 +103,9 @@ def decode_timed(
     """
     decoder = TimedDecoder(stream, counts)
     packets: Iterable[Packet] = (packet for packet in steady_packets(container) if packet.stream.index == stream.index)
-    for packet in packets if from_s is None else _from_key_frame(packets, from_s):
+    if from_s is not None:
+        packets = _from_key_frame(packets, from_s, tick_s=float(stream.time_base))
+    for packet in packets:
         yield from decoder.decode(packet)
 
 
@@ -139,12 +141,12 @@ class TimedDecoder:
                 yield time_s, self._length_s, frame
 
 
-def _from_key_frame(packets: Iterable[Packet], from_s: float) -> Iterator[Packet]:
-    """From the last key frame before `from_s` on."""
-    packets, held = iter(packets), []
+def _from_key_frame(packets: Iterable[Packet], from_s: float, *, tick_s: float) -> Iterator[Packet]:
+    """From the last key frame before `from_s` on; from the first packet whose time is not known, if that is earlier."""
+    packets, held, begin_s = iter(packets), [], None
     for packet in packets:
         ticks = packet.dts if packet.pts is None else packet.pts
-        time_s = None if ticks is None or packet.time_base is None else float(ticks * packet.time_base)
+        time_s = None if ticks is None else ticks * tick_s
         if packet.is_keyframe and time_s is not None and time_s <= from_s:
             held, begin_s = [], time_s
         elif not held:

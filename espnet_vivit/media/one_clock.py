@@ -14,7 +14,7 @@ pictures or for its sound, has the same clock.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from copy import copy
 from typing import TYPE_CHECKING
 
@@ -28,42 +28,64 @@ _HELD_BYTES = 32 << 20  # half a minute of good video
 class _Clock:
     """How far a stream is, in seconds: `last_s` by its own time, `end_s` moved by `shift_s`."""
 
-    def __init__(self):
+    def __init__(self, tick_s: float):
+        self.tick_s = tick_s
         self.last_s: float | None = None
         self.end_s = self.shift_s = 0.0
 
+    def begin_s(self, packet: Packet) -> float:
+        return (packet.dts if packet.pts is None else packet.pts) * self.tick_s
+
     def begins_anew(self, packet: Packet) -> bool:
-        decoded_s = _decoded_s(packet)
+        decoded_s = self._decoded_s(packet)
         return None not in (self.last_s, decoded_s) and decoded_s < self.last_s - _RESTART_S
 
     def pass_by(self, packet: Packet) -> None:
-        decoded_s = _decoded_s(packet)
+        decoded_s = self._decoded_s(packet)
         if decoded_s is not None:
             self.last_s = decoded_s
-            length_s = _seconds(packet, packet.duration or 0)
-            self.end_s = max(self.end_s, _begin_s(packet) + length_s + self.shift_s)
+            self.end_s = max(self.end_s, self.begin_s(packet) + (packet.duration or 0) * self.tick_s + self.shift_s)
+
+    def move(self, packet: Packet) -> None:
+        if self.shift_s:
+            ticks = round(self.shift_s / self.tick_s)
+            dts = packet.pts if self._has_old_dts(packet) else packet.dts
+            packet.pts = None if packet.pts is None else packet.pts + ticks
+            packet.dts = None if dts is None else dts + ticks
+
+    def _decoded_s(self, packet: Packet) -> float | None:
+        """When it is decoded; of a packet that does not say, when it is shown, if those can be compared."""
+        if packet.dts is None:
+            return self.begin_s(packet) if packet.is_keyframe and packet.pts is not None else None
+        return self.begin_s(packet) if self._has_old_dts(packet) else packet.dts * self.tick_s
+
+    def _has_old_dts(self, packet: Packet) -> bool:
+        """Whether it would be shown long before it is decoded: the first one after a joint, in MPEG."""
+        return None not in (packet.pts, packet.dts) and (packet.dts - packet.pts) * self.tick_s > _RESTART_S
 
 
-def packets_on_one_clock(packets: Iterable[Packet], streams: Sequence[int]) -> Iterator[Packet]:
-    """The packets of the streams of these indices; where times begin anew they are moved, the packets' own."""
+def packets_on_one_clock(packets: Iterable[Packet], streams: dict[int, float]) -> Iterator[Packet]:
+    """The packets of the streams; where times begin anew they are moved, the packets' own.
+
+    streams: index of each stream in the container, and the length of its clock's tick in seconds.
+    """
     ahead: deque[Packet] = deque()
-    packets, clocks, shift_s = iter(packets), {index: _Clock() for index in streams}, 0.0
+    packets, clocks, shift_s = iter(packets), {index: _Clock(tick_s) for index, tick_s in streams.items()}, 0.0
     while (packet := ahead.popleft() if ahead else next(packets, None)) is not None:
         clock = clocks[packet.stream.index]
         if clock.begins_anew(packet):
-            if _begin_s(packet) + shift_s < clock.end_s - _RESTART_S:  # not where another stream has begun anew before
+            if clock.begin_s(packet) + shift_s < clock.end_s - _RESTART_S:  # else another stream has begun anew before
                 shift_s = _shift(packet, ahead, packets, clocks)
             clock.shift_s = shift_s
         clock.pass_by(packet)
-        if clock.shift_s and packet.time_base:
-            _move(packet, round(clock.shift_s / packet.time_base))
+        clock.move(packet)
         yield packet
 
 
 def _shift(first: Packet, ahead: deque[Packet], packets: Iterator[Packet], clocks: dict[int, _Clock]) -> float:
     """What moves the recording that begins with `first` behind the one before; `ahead` is filled with what was read."""
     clocks = {index: copy(clock) for index, clock in clocks.items() if clock.last_s is not None}
-    begins_s = {first.stream.index: _begin_s(first)}
+    begins_s = {first.stream.index: clocks[first.stream.index].begin_s(first)}
     for packet in _looking_ahead(ahead, packets):
         if len(begins_s) == len(clocks):
             break
@@ -71,7 +93,7 @@ def _shift(first: Packet, ahead: deque[Packet], packets: Iterator[Packet], clock
         if index in begins_s or index not in clocks:
             continue
         if clocks[index].begins_anew(packet):
-            begins_s[index] = _begin_s(packet)
+            begins_s[index] = clocks[index].begin_s(packet)
         else:
             clocks[index].pass_by(packet)
     return max(clock.end_s for clock in clocks.values()) - min(begins_s.values())
@@ -84,31 +106,3 @@ def _looking_ahead(ahead: deque[Packet], packets: Iterator[Packet]) -> Iterator[
         ahead.append(packet)
         held += packet.size
         yield packet
-
-
-def _decoded_s(packet: Packet) -> float | None:
-    """When it is decoded; of a packet that does not say, when it is shown, if those can be compared."""
-    if packet.dts is None:
-        return _seconds(packet, packet.pts) if packet.is_keyframe and packet.pts is not None else None
-    return _begin_s(packet) if _is_first(packet) else _seconds(packet, packet.dts)
-
-
-def _is_first(packet: Packet) -> bool:
-    """Whether it seems to be shown long before it is decoded: a joint's first one, with the old clock's dts."""
-    if packet.pts is None or packet.dts is None:
-        return False
-    return _seconds(packet, packet.pts) < _seconds(packet, packet.dts) - _RESTART_S
-
-
-def _move(packet: Packet, ticks: int) -> None:
-    dts = packet.pts if _is_first(packet) else packet.dts
-    packet.pts = None if packet.pts is None else packet.pts + ticks
-    packet.dts = None if dts is None else dts + ticks
-
-
-def _begin_s(packet: Packet) -> float:
-    return _seconds(packet, packet.dts if packet.pts is None else packet.pts)
-
-
-def _seconds(packet: Packet, ticks: int) -> float:
-    return float(ticks * packet.time_base)

@@ -89,12 +89,12 @@ def test_sound_and_pictures_stay_together_over_many_joints(tmp_path, suffix, sou
 def packet(stream: int, ms: int, *, dts: int | None = -1, length: int = 40, size: int = 100):
     dts = ms if dts == -1 else dts
     owner = SimpleNamespace(index=stream)
-    fields = {"pts": ms, "dts": dts, "duration": length, "time_base": 0.001, "size": size, "is_keyframe": True}
+    fields = {"pts": ms, "dts": dts, "duration": length, "size": size, "is_keyframe": True}
     return SimpleNamespace(stream=owner, **fields)
 
 
 def times(packets, streams=(0, 1)):
-    done = list(packets_on_one_clock(packets, streams))
+    done = list(packets_on_one_clock(packets, dict.fromkeys(streams, 0.001)))
     return [[one.pts for one in done if one.stream.index == stream] for stream in streams]
 
 
@@ -123,7 +123,7 @@ def test_a_second_recording_without_sound_is_waited_for_so_long_and_no_longer(mo
             taken.append(one)
             yield one
 
-    done = packets_on_one_clock(counted(), (0, 1))
+    done = packets_on_one_clock(counted(), {0: 0.001, 1: 0.001})
     moved = [next(done) for _ in range(len(old) + 1)]
     assert moved[-1].pts == 4000 and len(taken) == len(old) + 11
 
@@ -198,7 +198,9 @@ def test_pictures_without_a_decoder_are_an_error(tmp_path):
 def test_where_the_clock_cannot_begin_anew_the_index_is_used(tmp_path, monkeypatch):
     """Hours of a film need not be read for its last minute."""
     walked, walk = [], containers._from_key_frame
-    monkeypatch.setattr(containers, "_from_key_frame", lambda *given: walked.append(given) or walk(*given))
+    monkeypatch.setattr(
+        containers, "_from_key_frame", lambda *given, **how: walked.append(given) or walk(*given, **how)
+    )
     for suffix in (".mp4", ".ts"):
         path = write_video(tmp_path / f"film{suffix}", (numbered(index % 256) for index in range(800)))
         assert numbers_of(path, start_s=30.0, end_s=30.4) == list(range(750 - 512, 760 - 512))
