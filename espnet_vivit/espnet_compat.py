@@ -269,7 +269,19 @@ class _AliasFinder(MetaPathFinder, Loader):
 
 
 def register_espnetez(name: str = "avsr") -> None:
-    """Let `espnetez.Trainer(task=name, …)` and `espnetez.from_yaml(name, …)` find AVSRTask."""
+    """Let ESPnet-EZ find AVSRTask under `name`.
+
+        register_espnetez()
+        config = espnetez.from_yaml("avsr", "train.yaml") | {"token_list": "tokens.txt"}
+        data = {"video": ("video.scp", "video"), "text": ("text", "text")}  # and "speech": ("wav.scp", "sound")
+        folders = {"train_dump_dir": "dump/raw/train", "valid_dump_dir": "dump/raw/dev"}
+        where = {"output_dir": "exp/ez", "stats_dir": "exp/ez_stats"}
+        trainer = espnetez.Trainer(task="avsr", train_config=config, data_info=data, ngpu=0, **folders, **where)
+        trainer.collect_stats()
+        trainer.train()
+
+    Raises MissingDependencyError where espnetez cannot be imported.
+    """
     try:
         with quiet_espnet_import():
             table = importlib.import_module("espnetez.task").TASK_CLASSES

@@ -1,7 +1,8 @@
 """Train a model: ESPnet's options, our errors.
 
-Stages 10 (`--collect_stats true`) and 11 of a recipe. `--help` lists several hundred options; those of a recipe stand
-in its `conf/*.yaml`, and `--print_config` shows every one with its default.
+Stage 11 of a recipe. `--help` lists several hundred options; those of a recipe stand in its `conf/*.yaml`, and
+`--print_config` shows every one with its default. `--collect_stats true` reads every clip and writes its shapes instead
+of training; a recipe's stage 10 (espnet_vivit.bin.avsr_shapes) does so without reading them.
 """
 
 import sys

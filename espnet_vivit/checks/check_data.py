@@ -9,13 +9,12 @@ from pathlib import Path
 
 from espnet_vivit.corpora.data_dir import Utterance, validate_data_dir
 from espnet_vivit.errors import DataError, EspnetVivitError
-from espnet_vivit.feasibility import check_feasibility
+from espnet_vivit.feasibility import MAX_EXCLUDED, check_feasibility
 from espnet_vivit.units import SAMPLES_PER_FRAME, VIDEO_RATE_HZ
 
 OK, WARN, FAIL = "ok", "warn", "FAIL"
 UNKNOWN = "<unk>"
 MAX_UNKNOWN = 0.05  # share of tokens that the list lacks: more, and it is the list of something else
-MAX_INFEASIBLE = 0.05  # share of utterances that CTC cannot align: the recipes' own limit
 CLIPS_READ = 20
 
 
@@ -134,7 +133,7 @@ def check_ctc(
         f"{len(report.kept_ids)} of {len(report.utterances)} utterances can be aligned at {feature_rate} rate; "
         f"the tightest needs {tightest.needed} of {tightest.steps} steps"
     )
-    if report.excluded_share > MAX_INFEASIBLE or not report.kept_ids:
+    if report.excluded_share > MAX_EXCLUDED or not report.kept_ids:
         return Row(FAIL, "CTC", found, report.way_out())
     if report.excluded:
         return Row(WARN, "CTC", found, f"stage 10 leaves the others out, as {report.excluded[0].utt_id}")
