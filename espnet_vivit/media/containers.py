@@ -77,8 +77,9 @@ def can_seek(container: InputContainer, to_s: float) -> bool:
     """
     import av
 
-    stated = bool(set(container.format.name.split(",")) & HEADERS_TO_TRUST) and container.duration is not None
-    return stated and to_s < container.duration / av.time_base
+    if container.duration is None or not set(container.format.name.split(",")) & HEADERS_TO_TRUST:
+        return False
+    return to_s < container.duration / av.time_base
 
 
 def steady_packets(container: InputContainer) -> Iterator[Packet]:
@@ -87,7 +88,7 @@ def steady_packets(container: InputContainer) -> Iterator[Packet]:
     Whoever reads one of the two goes through both, so that all readers of a file have the same clock.
     """
     streams = [stream for stream in (_pictures(container), sound_stream(container)) if stream is not None]
-    return packets_on_one_clock(container.demux(streams), {stream.index: float(stream.time_base) for stream in streams})
+    return packets_on_one_clock(container.demux(streams), {stream.index: _tick_s(stream) for stream in streams})
 
 
 def decode_timed(
@@ -104,9 +105,14 @@ def decode_timed(
     decoder = TimedDecoder(stream, counts)
     packets: Iterable[Packet] = (packet for packet in steady_packets(container) if packet.stream.index == stream.index)
     if from_s is not None:
-        packets = _from_key_frame(packets, from_s, tick_s=float(stream.time_base))
+        packets = _from_key_frame(packets, from_s, tick_s=_tick_s(stream))
     for packet in packets:
         yield from decoder.decode(packet)
+
+
+def _tick_s(stream: VideoStream | AudioStream) -> float:
+    assert stream.time_base is not None  # streams that are read have one
+    return float(stream.time_base)
 
 
 class TimedDecoder:

@@ -34,11 +34,14 @@ class _Clock:
         self.end_s = self.shift_s = 0.0
 
     def begin_s(self, packet: Packet) -> float:
-        return (packet.dts if packet.pts is None else packet.pts) * self.tick_s
+        """Of a packet that says when it is shown, or at least when it is decoded."""
+        ticks = packet.dts if packet.pts is None else packet.pts
+        assert ticks is not None
+        return ticks * self.tick_s
 
     def begins_anew(self, packet: Packet) -> bool:
         decoded_s = self._decoded_s(packet)
-        return None not in (self.last_s, decoded_s) and decoded_s < self.last_s - _RESTART_S
+        return self.last_s is not None and decoded_s is not None and decoded_s < self.last_s - _RESTART_S
 
     def pass_by(self, packet: Packet) -> None:
         decoded_s = self._decoded_s(packet)
@@ -61,7 +64,9 @@ class _Clock:
 
     def _has_old_dts(self, packet: Packet) -> bool:
         """Whether it would be shown long before it is decoded: the first one after a joint, in MPEG."""
-        return None not in (packet.pts, packet.dts) and (packet.dts - packet.pts) * self.tick_s > _RESTART_S
+        if packet.pts is None or packet.dts is None:
+            return False
+        return (packet.dts - packet.pts) * self.tick_s > _RESTART_S
 
 
 def packets_on_one_clock(packets: Iterable[Packet], streams: dict[int, float]) -> Iterator[Packet]:

@@ -68,16 +68,19 @@ def burn_subtitles(
     try:
         with replacing(out) as temporary, ExitStack() as stack:
             source = stack.enter_context(av.open(f"file:{video}", metadata_errors="replace"))
-            if video_stream(source) is None:
+            seen = video_stream(source)
+            if seen is None:
                 raise MediaError(f"{video} has no picture to burn subtitles into")
             target = stack.enter_context(av.open(f"file:{temporary}", "w"))
-            _copy_with_subtitles(source, target, subtitles, video, font, progress)
+            _copy_with_subtitles(source, seen, target, subtitles, video, font, progress)
     except av.FFmpegError as error:
         raise MediaError(f"cannot burn subtitles into {video} ({error.strerror})", fix="Does it play?") from error
 
 
-def _copy_with_subtitles(source, target, subtitles: Sequence[Cue], video: Path, font: str, progress: bool) -> None:
-    seen, heard = video_stream(source), sound_stream(source)
+def _copy_with_subtitles(
+    source, seen, target, subtitles: Sequence[Cue], video: Path, font: str, progress: bool
+) -> None:
+    heard = sound_stream(source)
     seen.thread_type = "AUTO"
     first_s, first = _first_frame(video)
     picture = _add_picture(target, seen, first)
@@ -106,7 +109,9 @@ def _copy_with_subtitles(source, target, subtitles: Sequence[Cue], video: Path, 
 def _first_frame(video: Path):
     """(time_s, frame)"""
     with open_container(video) as container:
-        for time_s, _, frame in decode_timed(container, video_stream(container), _counts()):
+        stream = video_stream(container)
+        assert stream is not None  # there was one a moment ago
+        for time_s, _, frame in decode_timed(container, stream, _counts()):
             return time_s, frame
     raise MediaError(f"{video} holds no video frame")
 

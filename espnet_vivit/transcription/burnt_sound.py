@@ -51,19 +51,23 @@ class EncodedSound:
         rate_hz, known = heard.codec_context.rate, Codec("aac", "w").audio_rates or ()
         self._target = target
         self._stream = target.add_stream("aac", rate_hz if rate_hz in known else _USUAL_RATE_HZ)
-        self._decoder, self._kind, self._resampler = TimedDecoder(heard, {"frames": 0, "broken": 0}), None, None
+        self._decoder = TimedDecoder(heard, {"frames": 0, "broken": 0})
+        self._kind: tuple | None = None
+        self._resampler = self._new_resampler()
 
     def add(self, packet: Packet) -> None:
         for time_s, _, frame in self._decoder.decode(packet):
             kind = (frame.format.name, frame.layout.name, frame.sample_rate)
             if kind != self._kind:
-                self._flush()
+                if self._kind is not None:
+                    self._encode(self._resampler.resample(None))
                 self._kind, self._resampler = kind, self._new_resampler()
             frame.pts, frame.time_base = round(time_s * frame.sample_rate), Fraction(1, frame.sample_rate)
             self._encode(self._resampler.resample(frame))
 
     def end(self) -> None:
-        self._flush()
+        if self._kind is not None:
+            self._encode(self._resampler.resample(None))
         self._target.mux(self._stream.encode(None))
 
     def _new_resampler(self):
@@ -71,10 +75,6 @@ class EncodedSound:
 
         codec = self._stream.codec_context
         return av.AudioResampler(format=codec.format, layout=codec.layout, rate=codec.sample_rate)
-
-    def _flush(self) -> None:
-        if self._resampler is not None:
-            self._encode(self._resampler.resample(None))
 
     def _encode(self, frames) -> None:
         for frame in frames:
