@@ -18,7 +18,7 @@ from espnet_vivit.package import CONFIG, RELIABILITY, WEIGHTS, Package, is_packa
 from espnet_vivit.package_decoding import Decoding
 from espnet_vivit.release.package_archive import extract, is_archive
 from espnet_vivit.tasks.options import read_config
-from espnet_vivit.training_facts import TrainingFacts, training_facts
+from espnet_vivit.training_facts import TrainingFacts, find_under, training_facts
 
 USUAL_WEIGHTS = ("valid.acc.ave.pth", "auto_avsr.pth")  # of stage 11, of `espnet-vivit import-auto-avsr`
 _ESPNET_META = "meta.yaml"
@@ -107,7 +107,7 @@ def _experiment(folder: Path, weights: str | None) -> ModelFiles:
     if not path.is_file():
         raise WeightsError(f"the model file {path} does not exist", fix="Has the training ended?")
     named = config.get("bpemodel")
-    bpemodel = None if named is None else _find(Path(named), [Path.cwd(), *folder.resolve().parents])
+    bpemodel = None if named is None else find_under(Path(named), [Path.cwd(), *folder.resolve().parents])
     if named is not None and bpemodel is None:
         raise DataError(
             f"the sentencepiece model {named} of {folder} is not there", fix="Run this where it was trained"
@@ -126,10 +126,6 @@ def _usual_weights(folder: Path) -> str:
     raise WeightsError(
         f"which weights of {folder}?", found=found, expected=USUAL_WEIGHTS[0], fix="Name one with --weights"
     )
-
-
-def _find(path: Path, roots: list[Path]) -> Path | None:
-    return next((root / path for root in roots if (root / path).is_file()), None)
 
 
 def _espnet_archive(archive: Path, folder: Path, extracted: tempfile.TemporaryDirectory) -> ModelFiles:

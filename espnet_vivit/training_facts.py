@@ -35,7 +35,7 @@ def training_facts(config: Mapping, experiment: Path) -> TrainingFacts:
     noted = config.get(NOTE) or {}
     lists = {name: Path(path) for path, name, _ in config.get("train_data_path_and_name_and_type") or ()}
     roots = [Path.cwd(), *experiment.resolve().parents]
-    found = {name: path for name, path in ((name, _find(path, roots)) for name, path in lists.items()) if path}
+    found = {name: path for name, path in ((name, find_under(path, roots)) for name, path in lists.items()) if path}
     return TrainingFacts(
         noted.get("mouth_size") or _mouth_size(config, found.get("video"), roots),
         noted.get("longest_clip_s") or _longest_clip_s(found),
@@ -47,7 +47,7 @@ def training_set(config: Mapping, experiment: Path) -> str | None:
     """How many clips of how many speakers, in words; None where the data directory is gone. Paths: as above."""
     folders = [Path(path).parent for path, *_ in config.get("train_data_path_and_name_and_type") or ()]
     roots = [Path.cwd(), *experiment.resolve().parents]
-    listed = next(filter(None, (_find(folder / "utt2spk", roots) for folder in folders)), None)
+    listed = next(filter(None, (find_under(folder / "utt2spk", roots) for folder in folders)), None)
     if listed is None:
         return None
     speakers = list(read_scp(listed).values())
@@ -61,14 +61,15 @@ def noted_facts(config: Mapping) -> dict:
     return asdict(training_facts({**config, NOTE: None}, Path.cwd()))
 
 
-def _find(path: Path, roots: list[Path]) -> Path | None:
+def find_under(path: Path, roots: list[Path]) -> Path | None:
+    """`path` as it lies under the first of the `roots` that has it."""
     return next((root / path for root in roots if (root / path).is_file()), None)
 
 
 def _mouth_size(config: Mapping, video_scp: Path | None, roots: list[Path]) -> int | None:
     if config.get("modality") == "audio" or config.get("vision_encoder") is None:
         return None
-    first = None if video_scp is None else _find(Path(next(iter(read_scp(video_scp).values()))), roots)
+    first = None if video_scp is None else find_under(Path(next(iter(read_scp(video_scp).values()))), roots)
     if first is not None:
         return probe_video(first).height
     crop = trained_preset(config).crop

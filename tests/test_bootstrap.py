@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from espnet_vivit.bootstrap import Interval, compare_error_rates, error_rate_interval
+from espnet_vivit.bootstrap import Interval, _percentile_interval, compare_error_rates, error_rate_interval
 from espnet_vivit.errors import InputError
 
 
@@ -51,6 +51,11 @@ def test_interval_agrees_with_all_draws_of_four_utterances():
     interval = error_rate_interval(errors, words, resamples=50_000, level=0.9)
     assert interval.low == pytest.approx(np.quantile(rates, 0.05, method="lower"), abs=0.02)
     assert interval.high == pytest.approx(np.quantile(rates, 0.95, method="higher"), abs=0.02)
+
+
+def test_limits_are_drawn_values_rounded_outwards():
+    assert _percentile_interval(np.arange(10.0), 0.5) == Interval(2.0, 7.0)  # the quantiles lie at 2.25 and 6.75
+    assert _percentile_interval(np.array([1.0] * 9 + [np.inf]), 0.9) == Interval(1.0, np.inf)
 
 
 def test_same_seed_same_interval_other_seed_another(counts):

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from espnet_vivit.corpora.data_dir import Utterance, read_data_dir
 from espnet_vivit.corpora.manifests import read_units
@@ -39,7 +39,8 @@ def read_pieces(model: str | os.PathLike, units: str | os.PathLike) -> Pieces:
     if not Path(model).is_file():
         raise DataError(f"there is no file {model}", expected="a sentencepiece model such as unigram5000.model")
     try:
-        processor = SentencePieceProcessor(model_file=os.fspath(model))
+        # the library gives its classes their methods' names while it is imported: type checkers do not know them
+        processor: Any = SentencePieceProcessor(**{"model_file": os.fspath(model)})
     except (OSError, RuntimeError) as error:
         raise DataError(f"{model} is no sentencepiece model ({error})", expected="such as unigram5000.model") from None
     return Pieces(processor.encode_as_pieces, read_units(units))

@@ -7,6 +7,7 @@ a length bonus and, if given, a language model; or the CTC branch's best path, w
 
 import logging
 import math
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -108,6 +109,7 @@ class Speech2Text(EspnetSpeech2Text):
             add_language_model(self.beam_search, model, weight=lm_weight, device=device)
         if ngram_file is not None and ngram_weight != 0:
             add_ngram(self.beam_search, read_arpa(ngram_file), weight=ngram_weight)
+        self._one_at_a_time = threading.Lock()  # ESPnet's search keeps the clip in itself
         self.modality = check_modality(modality, self.asr_model.modality)
         self.search = search
         self.attention_only = ctc_weight == 0
@@ -149,7 +151,8 @@ class Speech2Text(EspnetSpeech2Text):
     @torch.no_grad()
     def __call__(self, speech: np.ndarray | torch.Tensor | None = None, video: np.ndarray | torch.Tensor | None = None):
         """n-best list of (text, tokens, token ids, hypothesis); streams outside `modality` are left unused."""
-        return self._search(self._encode(speech, video))
+        with self._one_at_a_time:
+            return self._search(self._encode(speech, video))
 
     @torch.no_grad()
     def recognize(
@@ -168,7 +171,9 @@ class Speech2Text(EspnetSpeech2Text):
         """
         if word_times:
             self._require_ctc_for_times()
-        states = self._encode(speech, video)
+        with self._one_at_a_time:
+            states = self._encode(speech, video)
+            found = self._search(states)
         scores = self._step_scores(states) if word_times else None
         transcripts = [
             Transcript(
@@ -178,7 +183,7 @@ class Speech2Text(EspnetSpeech2Text):
                 score=float(hypothesis.score),
                 words=() if scores is None else self._words(tokens, ids, scores),
             )
-            for text, tokens, ids, hypothesis in self._search(states)
+            for text, tokens, ids, hypothesis in found
         ]
         return transcripts or [Transcript("", (), (), -math.inf, ())]
 
@@ -200,6 +205,8 @@ class Speech2Text(EspnetSpeech2Text):
             InputError: no words, or more tokens than the clip has steps.
         """
         self._require_ctc_for_times()
+        if not text.strip():
+            raise InputError("nothing to align", found="no words")
         tokens = self.tokenizer.text2tokens(text)
         ids = self.converter.tokens2ids(tokens)
         scores = self._step_scores(self._encode(speech, video))

@@ -4,6 +4,8 @@ Calls the layers of transformers' `VivitModel` directly, behind our own embeddin
 uint8 frames nor windows shorter than the one it was built for.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from transformers import VivitConfig, VivitModel
@@ -44,7 +46,7 @@ def tower_tokens(
     `patch_dropout`. own: (W, n / 2) bool, the steps
     that attention may look at; None: all. packed: takes the place of the layers in passes that it can take.
     """
-    embeddings = vivit.embeddings
+    embeddings: Any = vivit.embeddings  # beside its own layers VivitEncoder's patch_dropout
     if isinstance(embeddings.patch_embeddings, ConvStem):
         frames = normalise(windows, pixel_affine).to(vivit.dtype)
         if own is not None:  # the stem's convolution looks two frames ahead: behind the clip it pads with zeros

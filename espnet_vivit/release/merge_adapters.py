@@ -6,6 +6,7 @@ complete, and answer as the adapted model did (1e-5 on a float32 base; a 4-bit b
 they compute when decoding, is measured and said.
 """
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from espnet_vivit.adapters.merge import merge_adapters
 from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.errors import ConfigError, DataError
 from espnet_vivit.frontend.presets import trained_preset
+from espnet_vivit.package import RELIABILITY
 from espnet_vivit.units import SAMPLES_PER_FRAME
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ class Merged:
 
 
 def merge_experiment(experiment: Path, out: Path, *, weights: str = WEIGHTS) -> Merged:
-    """Write `out`/config.yaml and the merged `weights` beside it.
+    """Write `out`/config.yaml and the merged `weights` beside it; results and calibration, which hold for both, too.
 
     Raises ConfigError if the experiment has no adapters, DataError if `out` exists already.
     """
@@ -60,6 +62,9 @@ def merge_experiment(experiment: Path, out: Path, *, weights: str = WEIGHTS) -> 
     out.mkdir(parents=True)
     (out / "config.yaml").write_text(yaml.safe_dump(vars(args)), encoding="utf-8")
     torch.save(state, out / weights)
+    for name in ("RESULTS.md", RELIABILITY):
+        if (experiment / name).is_file():
+            shutil.copyfile(experiment / name, out / name)
     merged, _ = AVSRTask.build_model_from_file(out / "config.yaml", out / weights)  # WeightsError: it does not fit
     streams = drawn_clip(vars(args))
     pairs = list(zip(answers(adapted, streams), answers(merged, streams), strict=True))

@@ -40,7 +40,8 @@ class Progress:
     """Iterates over `batches`, (utterance ids, batch) each, and tells of it. `len` is theirs.
 
     `stats()` gives the numbers of the batch before, such as {"loss": 41.2}; `epoch_s` is what an epoch before took,
-    validation included, None in the first. Afterwards `frames` and `seconds` say what went through, and how long.
+    validation included, None in the first; `processes` train on batches of their own like this one, so that frames per
+    second are that many times as many. Afterwards `frames` and `seconds` say what went through here, and how long.
     """
 
     def __init__(
@@ -51,11 +52,13 @@ class Progress:
         max_epoch: int,
         stats: Callable[[], Mapping[str, float]],
         epoch_s: float | None,
+        processes: int = 1,
         show: bool = True,
         clock: Callable[[], float] = time.perf_counter,
     ):
         self.batches, self.epoch, self.max_epoch = batches, epoch, max_epoch
         self.stats, self.epoch_s, self.show, self.clock = stats, epoch_s, show, clock
+        self.processes = processes
         self.frames = self.done = 0
         self.begun_s = clock()
 
@@ -91,7 +94,8 @@ class Progress:
     def _numbers(self) -> list[str]:
         known = self.stats()
         numbers = [f"{name} {known[name]:.3g}" for name in SHOWN if name in known]
-        numbers += [f"{self.frames / self.seconds:.0f} frames/s", f"{peak_memory_bytes() / 2**30:.1f} GiB"]
+        frames_per_s = self.processes * self.frames / self.seconds
+        numbers += [f"{frames_per_s:.0f} frames/s", f"{peak_memory_bytes() / 2**30:.1f} GiB"]
         left_s = self.seconds / max(self.done, 1) * (len(self) - self.done)
         whole_s = self.epoch_s or self.seconds / max(self.done, 1) * len(self)
         numbers.append(f"{duration(left_s)} left")

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from espnet_vivit.espnet_compat import aggregate
 from espnet_vivit.tasks.collapse_watch import collapse_warnings
 from espnet_vivit.tasks.greedy_transcripts import GreedyTranscripts
@@ -43,7 +45,7 @@ class TrainingReport:
         self.first, self.distributed = first, distributed
         self.log = RunLog(folder, finished_epochs=finished_epochs) if first else None
         self.epoch_s: float | None = None  # how long the epoch before took
-        self._trained: tuple[dict, Progress, float] | None = None  # of this epoch, once `trained` was called
+        self._trained: tuple[dict, int, float] | None = None  # means, frames, seconds of this epoch, after `trained`
 
     def train_progress(self, batches: Batches, reporter: "SubReporter") -> Progress:
         """`batches` on their way to the trainer; `reporter` is ESPnet's for this epoch."""
@@ -53,12 +55,17 @@ class TrainingReport:
             max_epoch=self.max_epoch,
             stats=lambda: means(reporter, last=_RECENT, names=("loss", "acc")),
             epoch_s=self.epoch_s,
+            processes=torch.distributed.get_world_size() if self.distributed else 1,
             show=self.first,
         )
 
     def trained(self, progress: Progress, reporter: "SubReporter") -> None:
-        """An epoch's training is over."""
-        self._trained = means(reporter), progress, progress.seconds
+        """An epoch's training is over, in this process and the others, who all call this."""
+        shares = [progress.frames]
+        if self.distributed:
+            shares *= torch.distributed.get_world_size()
+            torch.distributed.all_gather_object(shares, progress.frames)
+        self._trained = means(reporter), sum(shares), progress.seconds
 
     @contextmanager
     def validating(self, model: "E2E", reporter: "SubReporter") -> Iterator[None]:
@@ -78,7 +85,7 @@ class TrainingReport:
 
     def _write(self, log: RunLog, transcripts: GreedyTranscripts, reporter, valid_s: float) -> None:
         assert self._trained is not None
-        train, progress, train_s = self._trained
+        train, frames, train_s = self._trained
         valid = means(reporter)
         warnings = []
         if WER in valid:
@@ -94,7 +101,7 @@ class TrainingReport:
             valid=valid,
             train_s=train_s,
             valid_s=valid_s,
-            frames=progress.frames,
+            frames=frames,
             warnings=warnings,
         )
 

@@ -6,6 +6,7 @@ rejected from the sound alone, and says so.
 """
 
 import dataclasses
+import threading
 from contextlib import suppress
 
 import numpy as np
@@ -57,6 +58,7 @@ class PieceRecogniser:
         mouth_size: int = MOUTH_SIZE,
         mouth_view: int | None = None,
     ):
+        self._one_at_a_time = threading.Lock()  # `seconds` below are those of one piece
         self.files = files  # an archive's temporary folder lives as long
         usual = SearchOptions(search="beam", beam_size=_BEAM_SIZE, ctc_weight=_ctc_weight(files))
         asked = SearchOptions(search=search, beam_size=beam_size, ctc_weight=ctc_weight)
@@ -80,8 +82,8 @@ class PieceRecogniser:
         modality = _MODALITY_OF.get(tuple(streams), "none")
         if not streams:
             return Piece(cut.start_s, cut.end_s, UNCLEAR, tuple(warnings), 0.0, modality, (), ())
-        self.speech2text.seconds = seconds
-        with stopwatch(seconds, "recognise"):
+        with self._one_at_a_time, stopwatch(seconds, "recognise"):
+            self.speech2text.seconds = seconds
             transcripts = self.speech2text.recognize(streams.get("speech"), streams.get("video"))
         offset_s = seconds_of_frames(cut.stretch.first)
         nbest = tuple(Hypothesis(found.text, found.score, _shifted(found, offset_s)) for found in transcripts)

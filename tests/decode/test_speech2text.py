@@ -1,5 +1,6 @@
 """Decoding with ESPnet2's beam search: any stream of the model, sane length bounds, and the best CTC path."""
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
@@ -55,6 +56,16 @@ def test_a_stream_that_is_not_used_does_not_matter(files):
     assert float(alone[0][3].score) == float(both[0][3].score)
     with pytest.raises(InputError, match="nothing to transcribe: found no stream; expected video"):
         seeing(speech=SPEECH)
+
+
+def test_threads_get_the_answers_to_their_own_clips(files):
+    """ESPnet's search keeps the clip in itself: two at once would read each other's."""
+    speech2text = Speech2Text(*files, modality="video", beam_size=3)
+    clips = [VIDEO[: 6 + number] for number in range(6)]
+    expected = [speech2text.recognize(video=clip) for clip in clips]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(3):
+            assert list(pool.map(lambda clip: speech2text.recognize(video=clip), clips)) == expected
 
 
 def test_mirrored_numpy_clips_are_taken(files):
@@ -201,6 +212,11 @@ def test_word_times_of_a_model_without_ctc_are_an_error(tmp_path):
     with pytest.raises(ConfigError, match="word times need a model with CTC"):
         speech2text.recognize(video=VIDEO)
     assert speech2text.recognize(video=VIDEO, word_times=False)[0].words == ()
+
+
+def test_no_text_cannot_be_aligned(files):
+    with pytest.raises(InputError, match="nothing to align: found no words"):
+        Speech2Text(*files, modality="video").align(" ", video=VIDEO)
 
 
 @pytest.mark.parametrize(("feature_rate", "weight"), [("frame", 0.0), ("tubelet", 0.0), ("tubelet", 1.0)])

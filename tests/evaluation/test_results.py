@@ -175,27 +175,29 @@ def test_experiments_that_differ_in_their_seed_are_compared_as_means(recipe):
     lines = (recipe / "dump/raw/test_seen/text").read_text().splitlines()
     references = {line.split()[0]: line.split()[1:] for line in lines}
     rates = {}
-    for name, encoder, seed, rate in (("vivit1", "vivit", 1, 0.3), ("resnet", "resnet", 2024, 0.5)):
+    trainings = (("vivit1", "vivit", 1, 0.3), ("resnet", "resnet", 2024, 0.5), ("resnet1", "resnet", 1, 0.4))
+    for name, encoder, seed, rate in trainings:
         exp = recipe / f"exp/avsr_{name}"
         wrong = {utt: [f"{w}x" if rng.random() < rate else w for w in words] for utt, words in references.items()}
         write_text(exp / "decode_beam/test_seen_video/1best_recog/text", wrong)
         write_training(exp, encoder, seed=seed)
-    assert run("--exp", "exp/avsr_vivit", "exp/avsr_vivit1", "exp/avsr_resnet") == 0
-    for name in ("vivit", "vivit1", "resnet"):
+    names = ("vivit", "vivit1", "resnet", "resnet1")
+    assert run("--exp", *(f"exp/avsr_{name}" for name in names)) == 0
+    for name in names:
         found = (recipe / f"exp/avsr_{name}/decode_beam/test_seen_video/1best_recog/text").read_text().splitlines()
         said = {line.split()[0]: " ".join(line.split()[1:]) for line in found}
         rates[name] = 100 * jiwer.wer([" ".join(w) for w in references.values()], [said[utt] for utt in references])
     markdown = (recipe / "RESULTS.md").read_text()
     compared = markdown[markdown.index("## Comparison") :]
     both = [rates["vivit"], rates["vivit1"]]
-    mean = sum(both) / 2
+    mean, mean_resnet = sum(both) / 2, (rates["resnet"] + rates["resnet1"]) / 2
     table = compared[compared.index("mean over seeds") :]
     row = cells(table, "avsr_vivit", "2024, 1")
     assert row[3] == f"{mean:.1f}, {min(both):.1f} – {max(both):.1f}"
-    assert cells(table, "avsr_resnet", "2024")[3] == f"{rates['resnet']:.1f}"
+    assert cells(table, "avsr_resnet", "2024, 1")[3].startswith(f"{mean_resnet:.1f}, ")
     (line,) = [line for line in compared.splitlines() if line.startswith("- ")]
-    start = "- test_seen, video, clean: avsr_vivit (2 seeds) against avsr_resnet: "
-    assert line.startswith(f"{start}WER {mean:.2f} % vs {rates['resnet']:.2f} %")
+    start = "- test_seen, video, clean: avsr_vivit (2 seeds) against avsr_resnet (2 seeds): "
+    assert line.startswith(f"{start}WER {mean:.2f} % vs {mean_resnet:.2f} %")
 
 
 def test_two_decodings_of_one_training_are_no_two_seeds(recipe):

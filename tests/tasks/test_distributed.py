@@ -84,6 +84,12 @@ def test_the_transcripts_of_all_processes_make_one_error_rate(trained):
     assert entries[0]["valid"]["wer_ctc"] == entries[1]["valid"]["wer_ctc"] > 0
 
 
+def test_frames_are_those_of_all_processes(trained):
+    logs = [(trained / name / "log.jsonl").read_text().splitlines() for name in ("one", "two")]
+    one, two = ([json.loads(line)["frames"] for line in lines] for lines in logs)
+    assert one == two and min(one) > 0
+
+
 def test_with_live_batch_norm_the_difference_is_there_and_small(trained, record_property):
     one, two = losses(trained / "one_live"), losses(trained / "two_live")
     difference = float(((two - one) / one).abs().max())

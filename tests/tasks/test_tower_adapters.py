@@ -103,9 +103,11 @@ def test_a_base_that_is_gone_or_another_is_an_error(trained):
 def test_the_merged_model_answers_as_the_adapted_one_and_needs_no_base(trained, tmp_path, capsys):
     _, tower, exp = trained
     adapted, _ = AVSRTask.build_model_from_file(exp / "config.yaml", exp / "2epoch.pth")
+    (exp / "reliability.json").write_text('{"multimodal": {"min_confidence": 0.9}}')
     assert merge_command([str(exp), str(tmp_path / "merged"), "--weights", "2epoch.pth"]) == 0
     said, path = capsys.readouterr().out.strip().splitlines()
     assert path.endswith("merged/2epoch.pth")
+    assert (tmp_path / "merged/reliability.json").read_text() == (exp / "reliability.json").read_text()
     difference = re.fullmatch(r"on a drawn clip the answers differ by (\S+) at most, of \S+", said)
     assert 0 < float(difference[1]) < 0.1  # bfloat16 rounds the sum of two products, here two products
     moved = tower.rename(tower.parent / "moved")

@@ -76,6 +76,9 @@ def test_progress_counts_frames_and_tells_the_time_left():
     assert len(progress) == 4 and progress.frames == 300 and progress.seconds == 20
     assert lines[2].startswith("epoch 3/5, batch 2/4, loss 41.2, acc 0.312, 15 frames/s, ")
     assert lines[2].endswith("GiB, 10 s left, 4 min in all")
+    of_two = Progress(batches, **options, processes=2)
+    of_two.frames, of_two.done, now_s = 150, 2, now_s + 10.0
+    assert ", 30 frames/s, " in of_two.line()
 
 
 def test_the_log_file_gets_the_line_that_the_bar_is_made_of(caplog):

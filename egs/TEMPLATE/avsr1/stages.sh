@@ -235,7 +235,7 @@ stage_score() {
 }
 
 stage_pack() {
-    local modality decoded file options model=${asr_exp} stated=(--licence "not stated")
+    local modality decoded options model=${asr_exp} stated=(--licence "not stated")
     [ ! -f "${pack_card}" ] || stated=(--card "${pack_card}")
     decode_options
     for modality in video audio multimodal; do # confidences are there after --inference_args "--word_times true"
@@ -247,9 +247,6 @@ stage_pack() {
     if grep -q '^tower_adapters:$' "${asr_exp}/config.yaml"; then # a package is whole: adapters go into their bases
         model=${asr_exp}/merged
         "${PYTHON}" -m espnet_vivit.cli merge-adapters "${asr_exp}" "${model}" --weights "${inference_asr_model}"
-        for file in RESULTS.md reliability.json; do # the second only where confidences were judged
-            [ ! -f "${asr_exp}/${file}" ] || cp "${asr_exp}/${file}" "${model}"
-        done
     fi
     "${PYTHON}" -m espnet_vivit.cli pack "${model}" "${asr_exp}/partial.zip" --weights "${inference_asr_model}" \
         "${stated[@]}" --decoded_with="${options[*]@Q}" > /dev/null # how it was decoded goes along, with the language models of stages 6 to 9
