@@ -11,7 +11,7 @@ import inspect
 import logging
 import zlib
 from bisect import bisect_left
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -104,6 +104,7 @@ class AVSRPreprocessor(AbsPreprocessor):
         self.utt_ids: list[str] = []
         self.load: Callable[[str], Mapping] | None = None
         self.noises = read_scp(noise_scp) if train and noise_scp is not None else {}
+        self.noise_ids = list(self.noises)  # to draw from by number, once for all clips
         _check("noise_talkers", noise_talkers, noise_talkers >= 1, "1 or more sounds at once")
         self.noise_talkers = noise_talkers
         most = max(1, len(self.noises) - 1)  # a clip's own sound is no noise to it
@@ -224,19 +225,26 @@ class AVSRPreprocessor(AbsPreprocessor):
             video = mask_time(video, masks_per_s=self.time_masks_per_s, max_s=self.time_mask_max_s, rng=rng)
         return np.ascontiguousarray(video)
 
-    def _mix_noise(self, uids: Container[str], speech: np.ndarray, rng) -> np.ndarray:
+    def _mix_noise(self, uids: Collection[str], speech: np.ndarray, rng) -> np.ndarray:
         if rng is None or not self.noises or rng.random() >= self.noise_prob:
             return speech
         snr_db = self.noise_snr_db[rng.integers(len(self.noise_snr_db))]
         if snr_db is None:  # not `if not snr_db`: 0 dB is a ratio like any other
             return speech
-        others = [path for key, path in self.noises.items() if key not in uids]
-        chosen = rng.permutation(len(others))[: self.noise_talkers]
-        voices = [voice for voice in (read_wav(others[index]) for index in chosen) if voice.any()]
+        voices = [voice for voice in map(read_wav, self._others(uids, rng)) if voice.any()]
         if not voices or not speech.any():  # nobody babbles under their own voice; silence has no ratio to anything
             return speech
         noise = make_babble(voices, len(speech), rng)
         return mix_at_snr(speech, noise, float(snr_db)) if noise.any() else speech
+
+    def _others(self, uids: Collection[str], rng: np.random.Generator) -> list[str]:
+        """Paths of `noise_talkers` different sounds, or as many as there are, each but those of `uids` equally likely.
+
+        As many more are drawn as may turn out to be the clip's own: no list of all the others is made for a clip.
+        """
+        most = min(len(self.noise_ids), self.noise_talkers + len(uids))
+        drawn = [self.noise_ids[index] for index in rng.choice(len(self.noise_ids), most, replace=False)]
+        return [self.noises[key] for key in drawn if key not in uids][: self.noise_talkers]
 
 
 def check_preprocessor_conf(conf: Mapping) -> None:

@@ -1,10 +1,14 @@
 """What one utterance becomes: noise at its ratio, crops per frontend, labels, and augmentation drawn anew."""
 
 import logging
+import time
+from collections import Counter
+from itertools import combinations
 
 import numpy as np
 import pytest
 import soundfile
+from scipy.stats import chisquare
 
 from espnet_vivit.errors import ConfigError, DataError
 from espnet_vivit.frontend.presets import visual_preset
@@ -116,6 +120,41 @@ def test_nobody_babbles_under_their_own_utterance(noise_scp, monkeypatch):
     for _ in range(20):
         preprocessor("n2", sample())
     assert read and not any("n2" in path for path in read)
+
+
+def chooser(tmp_path, sounds, talkers):
+    """A preprocessor over a list of `sounds` paths that nobody reads: u0.wav of u0 and so on."""
+    (tmp_path / "many.scp").write_text("".join(f"u{number} u{number}.wav\n" for number in range(sounds)))
+    return build(noise_scp=str(tmp_path / "many.scp"), noise_talkers=talkers, noise_snr_db=[0], **PLAIN)
+
+
+@pytest.mark.parametrize("own", [{"u3"}, {"u3", "u5"}, {"elsewhere"}])
+def test_every_other_sound_is_chosen_equally_often_and_none_twice(tmp_path, own):
+    preprocessor, rng = chooser(tmp_path, 8, 3), np.random.default_rng(5)
+    chosen = [preprocessor._others(own, rng) for _ in range(3000)]
+    assert all(len(set(paths)) == 3 for paths in chosen)
+    others = {f"u{number}.wav" for number in range(8)} - {f"{uid}.wav" for uid in own}
+    for place in range(3):  # also at each place: the first is as any other
+        counts = Counter(paths[place] for paths in chosen)
+        assert set(counts) == others and chisquare(list(counts.values())).pvalue > 1e-3
+    pairs = Counter(frozenset(pair) for paths in chosen for pair in combinations(paths, 2))
+    assert len(pairs) == len(others) * (len(others) - 1) / 2 and max(pairs.values()) < 1.5 * min(pairs.values())
+
+
+def test_choosing_noise_costs_no_more_with_a_whole_corpus_to_choose_from(tmp_path, monkeypatch):
+    monkeypatch.setattr("espnet_vivit.tasks.preprocess.read_wav", lambda path: np.ones(100))
+    few, many = chooser(tmp_path, 100, 6), chooser(tmp_path, 100_000, 6)
+
+    def cost_s(preprocessor):
+        def once():
+            begun_s = time.process_time()
+            for _ in range(5):
+                preprocessor._mix_noise({"u7"}, np.ones(100, dtype=np.float32), np.random.default_rng(1))
+            return time.process_time() - begun_s
+
+        return min(once() for _ in range(5))
+
+    assert cost_s(many) < 5 * cost_s(few), "lists of all sounds for each clip make it some 50 times"
 
 
 @pytest.mark.parametrize("silent", ["speech", "noise"])
