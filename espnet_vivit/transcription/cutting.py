@@ -1,9 +1,9 @@
 """A recording of any length, in stretches as they are read; pieces of bounded length, cut where nothing is said, out.
 
-A piece ends where another shot begins, or in the quietest spot of its last two thirds. Where that is a pause, the next
-piece shares only the pause; where there is none, the two share `FORCED_OVERLAP_S`, and joining.py finds the word at
-which to change over. At most one piece and one stretch are held at a time, so memory does not depend on the length of
-the recording.
+A piece ends where another shot begins, where the picture freezes or moves again, or in the quietest spot of its last
+two thirds. Where that is a pause, the next piece shares only the pause; where there is none, the two share
+`FORCED_OVERLAP_S`, and joining.py finds the word at which to change over. At most one piece and one stretch are held at
+a time, so memory does not depend on the length of the recording.
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from espnet_vivit.errors import ConfigError
+from espnet_vivit.media.quality_pictures import FROZEN_CHANGE, as_gray, measure_change, runs
 from espnet_vivit.transcription.activity import activity, shot_changes
 from espnet_vivit.units import SAMPLES_PER_FRAME, VIDEO_RATE_HZ, seconds_of_frames
 
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
 SHORTEST_LIMIT_S = 2.0  # pieces shorter than this hold no word with its surroundings
 FORCED_OVERLAP_S = 1.2  # where speech has to be cut: a long word and some of its neighbours
 QUIET = 0.3  # activity below it is a pause
+FREEZE_S = 1.0  # the picture stands still for so long: media/quality.py rejects pieces that hold that much of it
 _FORCED_FRAMES = round(FORCED_OVERLAP_S * VIDEO_RATE_HZ / 2)  # on either side of the cut
 _PAUSE_FRAMES = 4  # a pause lasts at least 0.16 s
 _MARGIN_FRAMES = 6  # of a pause, at most 0.24 s on either side of the cut are kept
 _LATE_BONUS = 0.1  # among equally quiet spots the later one is taken
 _REST_FRAMES = 12  # no piece shorter than 0.48 s is left over at the end
+_FREEZE_FRAMES = round(FREEZE_S * VIDEO_RATE_HZ)
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ def cut_into_pieces(stretches: Iterable[Stretch], *, longest_s: float) -> Iterat
     longest = round(longest_s * VIDEO_RATE_HZ)
     held: Stretch | None = None
     own: int | None = None
+    in_freeze = False  # `held` begins in the middle of one
     source = iter(stretches)
     ended = False
     while True:
@@ -104,26 +108,52 @@ def cut_into_pieces(stretches: Iterable[Stretch], *, longest_s: float) -> Iterat
         if held is None:
             return
         own = held.first if own is None else own
-        at = _shot_change(held, own - held.first, longest)
+        freezes = _freezes(held[: longest + _FREEZE_FRAMES].clip, in_freeze)
+        at = _boundary(held, own - held.first, longest, freezes)
         if at is None and len(held) <= longest:
             yield Cut(held, seconds_of_frames(own), seconds_of_frames(held.first + len(held)))
             return
-        at, before, after = _place(held, longest, at)
+        at, before, after = _place(held, longest, at, freezes)
         yield Cut(held[: at + after], seconds_of_frames(own), seconds_of_frames(held.first + at))
         own = held.first + at
+        in_freeze = any(first <= at - before < end for first, end in freezes)
         held = held[at - before :]
 
 
-def _shot_change(held: Stretch, own: int, longest: int) -> int | None:
-    """The first frame of another shot, a piece's least length from either end."""
+def _freezes(clip: "MouthClip | None", in_freeze: bool) -> list[tuple[int, int]]:
+    """(first, one past the last) of the repeated pictures of each freeze; two with next to nothing between are one.
+
+    in_freeze: the first picture repeats one before the clip, in a freeze that is as long as it has to be.
+    """
+    found: list[tuple[int, int]] = []
+    for first, end in [] if clip is None else runs(_repeated(clip)):
+        if end - first < _FREEZE_FRAMES and not (in_freeze and first == 0):
+            continue
+        if found and first - found[-1][1] < _REST_FRAMES:  # a picture every few seconds: no pieces of its sound
+            first, _ = found.pop()
+        found.append((first, end))
+    return found
+
+
+def _repeated(clip: "MouthClip") -> np.ndarray:
+    """(T,) bool: pictures that are the ones before again, as media/quality_pictures.py tells them."""
+    change = clip.source_change
+    if np.isnan(change).all():
+        change = measure_change(as_gray(clip.frames))
+        change = np.concatenate([change[:1], change])  # what was before the first is not known: it is like the second
+    return change < FROZEN_CHANGE  # not where it is NaN
+
+
+def _boundary(held: Stretch, own: int, longest: int, freezes: list[tuple[int, int]]) -> int | None:
+    """The first frame of another shot, or where a freeze begins or ends; a piece's least length from either end."""
     if held.clip is None:
         return None
     last = min(longest - _FORCED_FRAMES, len(held) - _REST_FRAMES)
-    places = (at for at in shot_changes(held.clip.frames) if max(own, 0) + _REST_FRAMES <= at <= last)
-    return next(places, None)
+    places = [*shot_changes(held.clip.frames), *(edge for freeze in freezes for edge in freeze)]
+    return min((at for at in places if max(own, 0) + _REST_FRAMES <= at <= last), default=None)
 
 
-def _place(held: Stretch, longest: int, at: int | None) -> tuple[int, int, int]:
+def _place(held: Stretch, longest: int, at: int | None, freezes: list[tuple[int, int]]) -> tuple[int, int, int]:
     """Where to cut (`at`, or where it is quietest), and how many frames around it both pieces get."""
     moving = activity(
         None if held.clip is None else held.clip.frames[: longest + 1],
@@ -131,6 +161,8 @@ def _place(held: Stretch, longest: int, at: int | None) -> tuple[int, int, int]:
     )
     if at is None:
         last = min(longest - _FORCED_FRAMES, len(held) - _REST_FRAMES)
+        ahead = [edge - _REST_FRAMES for freeze in freezes for edge in freeze if edge > last]
+        last = min([last, *ahead])  # what is left before a boundary is a piece of its own
         first = max(longest // 3, _FORCED_FRAMES + 1)
         cost = moving[first : last + 1] - np.linspace(0, _LATE_BONUS, last + 1 - first)
         at = first + int(cost.argmin())

@@ -1,5 +1,6 @@
 """Cutting: pieces are bounded, every frame is decoded, and cuts lie in pauses where there are any."""
 
+import dataclasses
 import tracemalloc
 from dataclasses import dataclass
 
@@ -7,8 +8,9 @@ import numpy as np
 import pytest
 
 from espnet_vivit.errors import ConfigError
+from espnet_vivit.media.quality import LIMITS
 from espnet_vivit.transcription.activity import activity, mouth_motion
-from espnet_vivit.transcription.cutting import FORCED_OVERLAP_S, Stretch, cut_into_pieces
+from espnet_vivit.transcription.cutting import FORCED_OVERLAP_S, FREEZE_S, Stretch, cut_into_pieces
 
 RATE_HZ, SAMPLES = 25, 640
 
@@ -108,6 +110,59 @@ def test_a_piece_ends_where_another_face_begins():
     garbage = np.concatenate([mouth(spoken), mouth(spoken[:5], face=120), mouth(spoken)])  # no piece of its own
     pieces = list(cut_into_pieces([Stretch(0, clip_of(garbage), None)], longest_s=8.0))
     assert min(piece.end_s - piece.start_s for piece in pieces) >= 12 / RATE_HZ
+
+
+def frozen_between(spoken, still, *, known, step=1000):
+    """Stretches of `spoken`, its last picture `still` times more, and `spoken` again; `frozen` marks the repetitions.
+
+    known: whether the source's changes were measured; else they are those of the pictures.
+    """
+    frames = mouth(spoken)
+    frames = np.concatenate([frames, frames[-1:].repeat(still, axis=0), frames])
+    frozen = np.repeat([False, True, False], [len(spoken), still, len(spoken)])
+    change = np.where(frozen, 0.0, 0.05) if known else np.full(len(frames), np.nan)
+    clip = dataclasses.replace(clip_of(frames), source_change=change.astype(np.float32))
+    return [Stretch(0, clip, None)[begin : begin + step] for begin in range(0, len(frames), step)], frozen
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("step", [40, 1000])
+def test_a_frozen_picture_takes_no_sentence_along(known, step):
+    for length, still in [*((55, still) for still in range(25, 330, 13)), (55, 25), (30, 26), (97, 60)]:
+        made, frozen = frozen_between(sentences(length), still, known=known, step=step)
+        pieces = list(cut_into_pieces(made, longest_s=4.8))
+        ends = [round(piece.end_s * RATE_HZ) for piece in pieces]
+        assert {length + 20, length + 20 + still} < set(ends), (length, still)
+        for piece, end in zip(pieces, ends, strict=True):
+            own = frozen[round(piece.start_s * RATE_HZ) : end]
+            assert own.all() or not own.any()
+            assert len(own) >= 12 and len(piece.stretch) <= 120
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_moment_without_change_is_no_boundary(known):
+    made, _ = frozen_between(sentences(50), 23, known=known)
+    moving = [dataclasses.replace(part, clip=clip_of(part.clip.frames)) for part in made]
+    pieces, before = (list(cut_into_pieces(parts, longest_s=4.0)) for parts in (made, moving))
+    assert [(p.start_s, p.end_s, len(p.stretch)) for p in pieces] == [
+        (p.start_s, p.end_s, len(p.stretch)) for p in before
+    ]
+
+
+def test_a_slide_show_is_one_long_freeze():
+    shown = np.random.default_rng(2).integers(80, 100, (20, 24, 24), dtype=np.uint8).repeat(50, axis=0)
+    spoken = np.resize(sentences(60, 45), 1000)
+    change = np.where(np.arange(1000) % 50, 0.0, 0.05).astype(np.float32)
+    clip = clip_of(shown)
+    slides, film = (
+        list(cut_into_pieces([Stretch(0, each, sound(spoken))], longest_s=6.0))
+        for each in (dataclasses.replace(clip, source_change=change), clip)
+    )
+    assert [piece.end_s for piece in slides] == [piece.end_s for piece in film]
+
+
+def test_what_counts_as_a_freeze_is_what_would_be_rejected():
+    assert [limit.reject for limit in LIMITS if limit.measure == "frozen_s"] == [FREEZE_S]
 
 
 def test_speech_without_a_pause_is_cut_with_an_overlap():
