@@ -235,6 +235,8 @@ class E2E(HybridLoss):
         with self.precision.exact(text.device):
             loss, stats = self._losses(states, lengths, text, text_lengths, frame_labels)
         stats["loss"] = loss.detach()
+        if (cache := getattr(self.vision_encoder, "feature_cache", None)) is not None and video is not None:
+            stats["cache_hits"] = cache.last_hits
         if self.training:
             loss = self.non_finite.check(loss, utt_id)
         return force_gatherable((loss, stats, text.size(0)), loss.device)  # pyright: ignore[reportReturnType] same type

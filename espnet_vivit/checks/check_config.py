@@ -94,6 +94,8 @@ def training_arguments(
         ours |= {f"{split}_data_path_and_name_and_type" for split in ("train", "valid")}
         ours |= {"train_shape_file", "valid_shape_file"} | ({"bpemodel"} if bpemodel is not None else set())
         vars(args).update((name, value) for name, value in config.items() if name not in ours)
+        conf = args.vision_encoder_conf.items()  # the folder was its training's, whose preprocessor_conf is not taken
+        args.vision_encoder_conf = {name: value for name, value in conf if name != "feature_cache"}
     AVSRTask.check_required_command_args(args)
     return args
 

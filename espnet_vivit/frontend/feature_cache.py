@@ -1,8 +1,9 @@
-"""Features of a frozen tower kept on disk, so that epochs after the first cost nothing.
+"""Features of a frozen tower kept on disk: a clip that comes again with the same pixels is not computed again.
 
 An entry's name is a hash of all that decides its content: the tower's weights, configuration and dtype, how frames
 become steps, and the pixels of the clip. So an entry is never stale; it can only be unused, and the least recently
 used go when the folder outgrows its bound. Each file carries a checksum of its bytes: a damaged one is computed anew.
+Clips that are cropped, mirrored or masked at random hardly ever come again: see `espnet_vivit.tasks.cache_check`.
 """
 
 import contextlib
@@ -24,18 +25,24 @@ DEFAULT_MAX_BYTES = 20 * 2**30
 
 
 class FeatureCache:
-    """Pooled steps (S, D) float32 of single clips, in `folder`; `fingerprint()` names the tower that computes them."""
+    """Pooled steps (S, D) float32 of single clips, in `folder`; `fingerprint()` names the tower that computes them.
+
+    `max_bytes` is the bound of the whole folder. The processes of a distributed training keep it together, each by the
+    supposition that the others have written as much as itself since it last looked through the folder.
+    """
 
     def __init__(self, folder: str, fingerprint: Callable[[], str], *, max_bytes: int = DEFAULT_MAX_BYTES):
         self.folder = Path(folder)
         self.fingerprint = fingerprint
         self.max_bytes = max_bytes
         self.hits = self.misses = self.damaged = 0
+        self.last_hits = 0.0  # share of the clips of the last batch that were known
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"feature_cache is not a folder that can be written: {error}") from error
-        self._bytes = sum(size for _, size, _ in self._entries())
+        self._seen = sum(size for _, size, _ in self._entries())  # bytes, when the folder was last looked through
+        self._written = 0  # bytes since then, by this process
 
     def lookup(self, clips: torch.Tensor, frames: list[int], counts: list[int], compute: Compute) -> list[torch.Tensor]:
         """The steps of each clip of a batch (B, C, T, H, W): read where known, else computed together and kept."""
@@ -51,6 +58,7 @@ class FeatureCache:
             self._evict()
         self.hits += len(frames) - len(absent)
         self.misses += len(absent)
+        self.last_hits = 1 - len(absent) / len(frames)
         return [known.to(clips.device) for known in steps if known is not None]  # by now none is
 
     def _path(self, tower: str, clip: torch.Tensor, count: int) -> Path:
@@ -78,8 +86,8 @@ class FeatureCache:
         data = steps.cpu().contiguous().numpy().tobytes()
         make_folder(path.parent)
         with contextlib.suppress(FileNotFoundError):  # a damaged entry, if no other worker has dropped it meanwhile
-            self._bytes -= path.stat().st_size
-        self._bytes += len(data) + _CHECKSUM_BYTES
+            self._written -= path.stat().st_size
+        self._written += len(data) + _CHECKSUM_BYTES
         with replacing(path) as temporary:  # workers that write the same entry write the same bytes
             temporary.write_bytes(hashlib.sha256(data).digest() + data)
 
@@ -93,15 +101,23 @@ class FeatureCache:
         return entries
 
     def _evict(self) -> None:
-        if self._bytes <= self.max_bytes:
+        if self._seen + self._written * _processes() <= self.max_bytes:
             return
         entries = sorted(self._entries())
-        self._bytes = sum(size for _, size, _ in entries)
+        self._seen, self._written = sum(size for _, size, _ in entries), 0
+        if self._seen <= self.max_bytes:  # the others have written less than was supposed
+            return
         for _, size, entry in entries:
-            if self._bytes <= self.max_bytes * 0.9:  # room for a while, so that not each batch looks through the folder
+            if self._seen <= self.max_bytes * 0.9:  # room for a while, so that not each batch looks through the folder
                 break
             entry.unlink(missing_ok=True)
-            self._bytes -= size
+            self._seen -= size
+
+
+def _processes() -> int:
+    """That share the folder, each with a cache of its own: those of a distributed training; else this one alone."""
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_world_size() if distributed else 1
 
 
 class Fingerprint:

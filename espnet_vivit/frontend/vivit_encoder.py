@@ -63,7 +63,8 @@ def vivit_encoder(
         pretrained: False builds random weights from `config` (VivitConfig fields) or the size in `model_name`.
         dtype: of the tower's weights; features come out in float32.
         revision, cache_dir, local_files_only: as in Hugging Face's `from_pretrained`.
-        feature_cache: folder that keeps a frozen tower's features between epochs.
+        feature_cache: folder that keeps a frozen tower's features of clips, for when they come again with the same
+            pixels. Random crops, flips and masks hardly ever give the same: a training is to leave them out.
         attn_implementation: transformers' name: "sdpa", "eager", "flash_attention_2", …
         gradient_checkpointing: recompute the tower's layers in the backward pass, to save memory.
         stem: how tubelets become tokens: "tubelet" is the checkpoint's linear projection, "conv" a convolutional stem

@@ -31,6 +31,7 @@ from espnet_vivit.frontend.presets import trained_preset
 from espnet_vivit.precision import precision_for_inference
 from espnet_vivit.tasks.alignment_check import check_alignable
 from espnet_vivit.tasks.batches import frame_batches, log_padding
+from espnet_vivit.tasks.cache_check import check_feature_cache
 from espnet_vivit.tasks.curriculum import EpochIterFactory, read_curriculum
 from espnet_vivit.tasks.data_check import check_training_data
 from espnet_vivit.tasks.dataset import AVSRDataset, AVSRIterableDataset
@@ -120,6 +121,7 @@ class AVSRTask(ASRTask):
                 fix="Leave it out",
             )
         if args.train_data_path_and_name_and_type or args.valid_data_path_and_name_and_type:
+            check_feature_cache(args)
             check_training_data(args)  # else espnetez gives datasets of its own
             check_known_tokens(args)
             check_alignable(args)

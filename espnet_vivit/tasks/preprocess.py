@@ -41,6 +41,7 @@ class AVSRPreprocessor(AbsPreprocessor):
     `preset`, `modality` and `feature_rate` come from the model's configuration, the rest from `preprocessor_conf`. Each
     `*_prob` and `noise_snr_db` may be a schedule by epoch, such as {1: 0.0, 10: 0.8}; see `espnet_vivit.by_epoch`.
 
+        random_crop: whether the crop's place is drawn for each clip; off, it is the centre, as in evaluation.
         flip_prob: how often a clip is mirrored.
         time_masks_per_s, time_mask_max_s: masks per second of video, longest mask in seconds; 0 switches them off.
         speed_prob, speed_range: how often a clip is played faster or slower, and between which speeds.
@@ -64,6 +65,7 @@ class AVSRPreprocessor(AbsPreprocessor):
         preset: VisualPreset | None,
         feature_rate: str,
         bpemodel: str | None = None,
+        random_crop: bool = True,
         flip_prob: float | Mapping[int, float] = 0.5,
         time_masks_per_s: float = 1.0,
         time_mask_max_s: float = 0.4,
@@ -98,6 +100,7 @@ class AVSRPreprocessor(AbsPreprocessor):
         spaced = token_type != "char" or "<space>" in self.token_ids.token2id
         self.blank = " " if spaced else ""  # between utterances: some languages know none
         self.preset, self.feature_rate = preset, feature_rate
+        self.random_crop = random_crop
         self.time_masks_per_s, self.time_mask_max_s = time_masks_per_s, time_mask_max_s
         self.speed_range, self.word_crop_min = tuple(speed_range), word_crop_min
         self.join_max_s = join_max_s
@@ -125,7 +128,8 @@ class AVSRPreprocessor(AbsPreprocessor):
 
     def __repr__(self) -> str:
         augmentation = {name: str(schedule) for name, schedule in self.schedules.items()}
-        augmentation |= {name: value for name, value in vars(self).items() if "time_mask" in name}
+        fixed = {name: value for name, value in vars(self).items() if "time_mask" in name}
+        augmentation |= {"random_crop": self.random_crop, **fixed}
         return f"AVSRPreprocessor(train={self.train}, preset={self.preset}, noises={len(self.noises)}, {augmentation})"
 
     def __call__(self, uid: str, data: Mapping[str, np.ndarray | str]) -> dict[str, np.ndarray]:
@@ -218,7 +222,7 @@ class AVSRPreprocessor(AbsPreprocessor):
 
     def _look(self, video: np.ndarray, rng) -> np.ndarray:
         if self.preset is not None:
-            video = crop(video, self.preset, rng=rng)
+            video = crop(video, self.preset, rng=rng if self.random_crop else None)
         if rng is not None:
             if rng.random() < self.flip_prob:
                 video = flip(video)

@@ -81,6 +81,9 @@ def test_hits_and_misses_are_counted(tmp_path, video):
     encoder(video, LENGTHS)
     encoder(video[1:], LENGTHS[1:])
     assert (encoder.feature_cache.hits, encoder.feature_cache.misses) == (2, 3)
+    assert encoder.feature_cache.last_hits == 1
+    encoder(video.flip(0), LENGTHS.flip(0) - torch.tensor([0, 0, 1]))
+    assert encoder.feature_cache.last_hits == pytest.approx(2 / 3)
 
 
 def test_only_what_is_unknown_is_computed(tmp_path, computed, video):
@@ -308,6 +311,35 @@ def test_what_lies_in_the_folder_already_counts(tmp_path):
     assert sum(path.stat().st_size for path in entries(tmp_path)) <= 5 * CLIP_BYTES
     look_up(second, 99)
     assert second.hits == 1, "the newest entry was dropped"
+
+
+def processes(monkeypatch, count):
+    """As many as a distributed training would have, all in this one."""
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: count)
+
+
+def test_the_processes_of_a_training_keep_the_bound_together(tmp_path, monkeypatch):
+    processes(monkeypatch, 8)
+    bound = 40 * CLIP_BYTES
+    caches = [FeatureCache(str(tmp_path), lambda: "tower", max_bytes=bound) for _ in range(8)]
+    sizes = []
+    for step in range(20):
+        for rank, cache in enumerate(caches):
+            look_up(cache, step * 8 + rank)
+        sizes.append(sum(path.stat().st_size for path in entries(tmp_path)))
+    assert max(sizes) <= bound and min(sizes[5:]) > bound / 2, "room was left unused"
+
+
+def test_what_an_earlier_training_left_is_kept_whatever_the_number_of_processes(tmp_path, monkeypatch):
+    alone = FeatureCache(str(tmp_path), lambda: "tower", max_bytes=40 * CLIP_BYTES)
+    for number in range(30):
+        look_up(alone, number)
+    processes(monkeypatch, 8)
+    resumed = FeatureCache(str(tmp_path), lambda: "tower", max_bytes=40 * CLIP_BYTES)
+    for number in range(40):
+        look_up(resumed, number)
+    assert (resumed.hits, resumed.misses) == (30, 10) and len(entries(tmp_path)) == 40
 
 
 def test_what_is_just_being_written_is_not_dropped(tmp_path):
