@@ -26,6 +26,7 @@ from espnet_vivit.corpora.data_dir import read_data_dir
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.tasks.avsr import AVSRTask
 from espnet_vivit.tasks.training_batches import training_batches
+from tests import tiny
 from tests.tiny_corpus import TOKENS, write_config, write_tiny_corpus
 
 VIDEO_ALONE = {"audio_encoder": ..., "audio_encoder_conf": ...}  # sound costs most of a step
@@ -81,6 +82,19 @@ def test_an_experiment_stands_for_its_configuration_and_tokens(corpus, tmp_path)
     rows = rows_of(tmp_path / "exp", corpus / "train", seconds=0.0)
     assert rows["tokens"].found.endswith(f"the list has {len(TOKENS)}, 0 are not in it")
     assert rows["one batch"].state in (WARN, FAIL) and rows["largest batch"].state == OK  # a step cannot be enough
+
+
+def test_the_cache_of_a_finished_training_is_left_alone(corpus, tmp_path):
+    """Its preprocessor_conf is not taken, so nothing is known of what the cache was used with."""
+    conf = {**tiny.WINDOWED_VIVIT, "frozen": True, "feature_cache": str(tmp_path / "features")}
+    with pytest.raises(ConfigError, match=r"feature_cache keeps .* found random_crop: true"):
+        training(corpus, tmp_path, vision_encoder="vivit", vision_encoder_conf=conf)
+    given = yaml.safe_load((tmp_path / "train.yaml").read_text())
+    sources = (given, tmp_path / "train.yaml", corpus / "train", read_data_dir(corpus / "train"), tmp_path)
+    text = {"token_list": corpus / "tokens.txt", "token_type": "word", "bpemodel": None}
+    args = training_arguments(*sources, trained=True, on_gpu=False, **text)
+    assert args.vision_encoder_conf == {**tiny.WINDOWED_VIVIT, "frozen": True}
+    assert not (tmp_path / "features").exists()
 
 
 def test_without_a_token_list_one_is_made_for_the_check(corpus, tmp_path):
