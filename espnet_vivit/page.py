@@ -3,8 +3,9 @@
     espnet-vivit page --model exp/avsr_train          then open http://127.0.0.1:7860
 
 Only this machine can reach it. Uploads are bounded in bytes and in seconds, and live in a temporary folder that goes
-with the program; while it runs, files older than an hour are deleted. Synthetic clips to try it with are rendered at
-the start (they need espeak-ng's loader). The page is Gradio's; nothing is loaded from the network.
+with the program. While it runs, uploads older than an hour are deleted, and with the next reading results of that age.
+Synthetic clips to try it with are rendered at the start (they need espeak-ng's loader). The page is Gradio's; nothing
+is loaded from the network.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import html
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,9 +22,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from espnet_vivit.command_parser import CommandParser
-from espnet_vivit.errors import ConfigError, EspnetVivitError, MissingDependencyError
-from espnet_vivit.transcribe import MODALITIES, Transcriber, duration_s
+from espnet_vivit.errors import EspnetVivitError, MissingDependencyError
+from espnet_vivit.transcribe import MODALITIES, Transcriber
 from espnet_vivit.transcription.page_clips import render_examples, write_spoken_video
+from espnet_vivit.transcription.page_uploads import check_read, check_upload
 from espnet_vivit.transcription.result import Transcription
 from espnet_vivit.units import VIDEO_RATE_HZ
 
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from gradio import Blocks
 
     from espnet_vivit.parts import VisualFrontend
+    from espnet_vivit.transcription.cutting import Stretch
 
 ADDRESS, PORT = "127.0.0.1", 7860
 MAX_MB, MAX_S = 200, 180.0
@@ -41,7 +45,8 @@ _CLEAN_EVERY_S, _KEEP_S = 600, 3600
 class PageReader:
     """What the page does with a video, without the page: `read(path, modality)` gives what its fields show.
 
-    folder: where results are written. max_mb, max_s: of a video; larger ones are refused with a ConfigError.
+    folder: where results are written, each into a folder of its own; `read` deletes those that are an hour old.
+    max_mb, max_s: of a video; larger ones are refused with a ConfigError.
     """
 
     def __init__(
@@ -50,6 +55,7 @@ class PageReader:
         self._model, self._detector = model, detector
         self._transcribers = {"auto": Transcriber(model, detector=detector)}
         self._folder, self._max_mb, self._max_s = folder, max_mb, max_s
+        self._results: dict[Path, float] = {}  # folders and when they were made, in seconds
         trained = self._transcribers["auto"].recogniser.modality
         self.modalities = MODALITIES if trained == "multimodal" else ("auto",)
         self._sees = trained != "audio"
@@ -59,30 +65,28 @@ class PageReader:
         from espnet_vivit.transcription.subtitles import write_subtitles
 
         path = Path(path)
-        self._check_size(path)
+        self._delete_old_results()
+        check_upload(path, max_mb=self._max_mb, max_s=self._max_s)
         if modality not in self._transcribers:  # each holds the model for one choice of streams
             self._transcribers[modality] = Transcriber(self._model, modality=modality, detector=self._detector)
         seen: list[np.ndarray] = []
-        result = self._transcribers[modality].transcribe(path, on_stretch=lambda stretch: _keep(seen, stretch))
+
+        def look(stretch: "Stretch") -> None:
+            check_read(stretch, max_s=self._max_s)
+            _keep(seen, stretch)
+
+        result = self._transcribers[modality].transcribe(path, on_stretch=look)
         folder = Path(tempfile.mkdtemp(dir=self._folder))
+        self._results[folder] = time.time()
         files = [str(file) for file in write_subtitles(result, folder, DOWNLOADS, name=path.stem)]
         mouth = self._mouth_video(np.concatenate(seen), folder) if self._sees and seen else None
         return words_html(result), mouth, files, {name: round(spent, 2) for name, spent in result.seconds.items()}
 
-    def _check_size(self, path: Path) -> None:
-        megabytes = path.stat().st_size / 1e6
-        if megabytes > self._max_mb:
-            raise ConfigError(
-                "the file is too large", found=f"{megabytes:.0f} MB", expected=f"at most {self._max_mb} MB"
-            )
-        length_s = duration_s(path)
-        if length_s is not None and length_s > self._max_s:
-            raise ConfigError(
-                "the video is too long for this page",
-                found=f"{length_s:.0f} s",
-                expected=f"at most {self._max_s:.0f} s",
-                fix="espnet-vivit transcribe takes any length.",
-            )
+    def _delete_old_results(self) -> None:
+        old = [folder for folder, made_s in self._results.items() if time.time() - made_s > _KEEP_S]
+        for folder in old:
+            shutil.rmtree(folder, ignore_errors=True)  # on Windows, what is being downloaded stays: it goes at the end
+            del self._results[folder]
 
     def _mouth_video(self, frames: np.ndarray, folder: Path) -> str:
         """What the model saw and, for ViViT, beside it where it looked; `frames` as they were read."""
@@ -95,7 +99,7 @@ class PageReader:
         return str(target)
 
 
-def _keep(seen: list[np.ndarray], stretch) -> None:
+def _keep(seen: list[np.ndarray], stretch: "Stretch") -> None:
     """Add the stretch's mouth pictures, until there are those of `SHOWN_S`."""
     missing = round(SHOWN_S * VIDEO_RATE_HZ) - sum(map(len, seen))
     if stretch.clip is not None and missing > 0:

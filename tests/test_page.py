@@ -4,18 +4,22 @@ import importlib.util
 import os
 import shutil
 import socket
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from espnet_vivit import page
 from espnet_vivit.decode.word_times import Word
 from espnet_vivit.errors import ConfigError, MediaError
 from espnet_vivit.frontend.linear import LinearFrontend
 from espnet_vivit.frontend.vivit_encoder import vivit_encoder
 from espnet_vivit.media.video_file import probe_video, read_video
 from espnet_vivit.page import ADDRESS, PageReader, seen_and_looked_at, served_page, words_html
+from espnet_vivit.transcription.cutting import Stretch
 from espnet_vivit.transcription.page_clips import render_examples, write_spoken_video
 from espnet_vivit.transcription.result import OK, UNCLEAR, Piece, Transcription
 from tests.reader import write_reader
@@ -72,6 +76,62 @@ def test_gray_levels_survive_the_clip(tmp_path):
     ramp = np.tile(np.linspace(0, 255, 32).astype(np.uint8), (3, 32, 1))
     write_spoken_video(tmp_path / "ramp.mp4", ramp)
     assert np.abs(read_video(tmp_path / "ramp.mp4").astype(int) - ramp).mean() < 2
+
+
+class SaysNothing:
+    """A transcriber, as far as PageReader asks, that finds `frames` pictures in any file, 20 s at a time."""
+
+    frames = 50
+
+    def __init__(self, model, **options):
+        self.recogniser = SimpleNamespace(modality="audio")
+        self.read = 0
+
+    def transcribe(self, path, *, on_stretch):
+        for first in range(0, self.frames, 500):
+            self.read = min(first + 500, self.frames)
+            on_stretch(Stretch(first, None, np.zeros((self.read - first) * 640, np.float32)))
+        return Transcription(str(path), self.read / 25, (piece(Word("bin", 0.5, 0.75, 1.0)),), {"total": 0.1})
+
+
+@pytest.fixture
+def silent_reader(tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "Transcriber", SaysNothing)
+    np.save(tmp_path / "clip.npy", np.zeros((50, 8, 8), np.uint8))
+    (tmp_path / "results").mkdir()
+    return PageReader("no model", tmp_path / "results", max_s=30.0)
+
+
+def test_results_older_than_an_hour_are_deleted_and_nothing_else(silent_reader, tmp_path, monkeypatch):
+    (tmp_path / "results/uploads").mkdir()
+    now_s = time.time()
+    folders = []
+    for minutes in (0, 50, 61):
+        monkeypatch.setattr(time, "time", lambda at_s=now_s + 60 * minutes: at_s)
+        _, _, files, _ = silent_reader.read(tmp_path / "clip.npy")
+        assert [Path(file).suffix for file in files] == [".srt", ".vtt", ".txt", ".json"]
+        folders.append(Path(files[0]).parent)
+        assert all(Path(file).is_file() for file in files)
+    assert [folder.exists() for folder in folders] == [False, True, True]
+    assert sorted((tmp_path / "results").iterdir()) == sorted([*folders[1:], tmp_path / "results/uploads"])
+
+
+def test_what_lasts_longer_than_allowed_is_not_read_to_its_end(silent_reader, tmp_path, monkeypatch):
+    """Neither where the file can be measured before, nor where it turns out in reading."""
+    np.save(tmp_path / "long.npy", np.zeros((25 * 40, 8, 8), np.uint8))
+    transcriber = silent_reader._transcribers["auto"]
+    with pytest.raises(ConfigError, match="too long for this page: found 40 s; expected at most 30 s"):
+        silent_reader.read(tmp_path / "long.npy")
+    assert transcriber.read == 0
+    monkeypatch.setattr(SaysNothing, "frames", 25 * 600)
+    with pytest.raises(ConfigError, match="too long for this page: found more than 30 s"):
+        silent_reader.read(tmp_path / "clip.npy")
+    assert transcriber.read == 1000  # 40 s: the second time that it looked
+
+
+def test_a_file_that_is_gone_is_our_error(silent_reader, tmp_path):
+    with pytest.raises(MediaError, match=r"there is no file .*gone\.mp4"):
+        silent_reader.read(tmp_path / "gone.mp4")
 
 
 @pytest.mark.slow
