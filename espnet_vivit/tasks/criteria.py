@@ -29,7 +29,10 @@ def measured(model_conf: Mapping, phase: str = "valid") -> tuple[str, ...]:
     names += ["loss_interctc"] if ctc_weight > 0 and model_conf.get("interctc_weight", 0) > 0 else []
     names += _OF_ATTENTION if ctc_weight < 1 else ()
     names += _OF_FRAMES if model_conf.get("frame_loss_weight", 0) > 0 else ()
-    return tuple(name for name in names if phase == "valid" or name not in _OF_TRANSCRIPTS)
+    reports = {kind: model_conf.get(f"report_{kind}", True) for kind in ("cer", "wer")}
+    unknown = [kind for kind, reported in reports.items() if not reported]
+    unknown += [] if any(reports.values()) else ["cer_ctc"]
+    return tuple(name for name in names if name not in (unknown if phase == "valid" else _OF_TRANSCRIPTS))
 
 
 def check_criteria(args: argparse.Namespace) -> None:

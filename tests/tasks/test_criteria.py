@@ -41,6 +41,11 @@ def test_a_misspelt_number_is_an_error_with_a_suggestion():
 def test_criteria_that_this_model_never_measures_are_refused():
     with pytest.raises(ConfigError, match="would choose no model: found acc; expected one of loss, loss_ctc"):
         check(("valid", "acc", "max"), ctc_weight=1.0)
+    with pytest.raises(ConfigError, match="would choose no model: found cer"):
+        check(("valid", "cer", "min"), report_cer=False)
+    check(("valid", "cer_ctc", "min"), report_cer=False)
+    with pytest.raises(ConfigError, match="would choose no model: found cer_ctc"):  # ESPnet then counts no errors
+        check(("valid", "cer_ctc", "min"), report_cer=False, report_wer=False)
 
 
 @pytest.mark.parametrize(
