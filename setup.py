@@ -10,7 +10,7 @@ HERE = Path(__file__).resolve().parent
 
 def read_version() -> str:
     """The version, read from the package without importing it: its dependencies may not be installed yet."""
-    source = (HERE / "espnet_vivit" / "__init__.py").read_text(encoding="utf-8")
+    source = (HERE / "espnet_vivit" / "version.py").read_text(encoding="utf-8")
     return re.search(r'^__version__ = "(.+)"$', source, flags=re.MULTILINE).group(1)
 
 

@@ -6,22 +6,22 @@ The public names load on first use: importing this package loads neither torch, 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from espnet_vivit.version import __version__
 
 _PUBLIC = {  # public name -> module that defines it
     "vivit_encoder": "espnet_vivit.frontend.vivit_encoder",
     "E2E": "espnet_vivit.e2e_asr_conformer",
     "AVSRTask": "espnet_vivit.tasks.avsr",
     "Transcriber": "espnet_vivit.transcribe",
-    "register": "espnet_vivit.espnet_compat",
+    "register": "espnet_vivit.register",
 }
 
 __all__ = ["__version__", *_PUBLIC]  # pyright: ignore[reportUnsupportedDunderAll]  it sees the imports below
 
 if TYPE_CHECKING:
     from espnet_vivit.e2e_asr_conformer import E2E
-    from espnet_vivit.espnet_compat import register
     from espnet_vivit.frontend.vivit_encoder import vivit_encoder
+    from espnet_vivit.register import register
     from espnet_vivit.tasks.avsr import AVSRTask
     from espnet_vivit.transcribe import Transcriber
 

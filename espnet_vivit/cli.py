@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from espnet_vivit import __version__
 from espnet_vivit.errors import EspnetVivitError, unknown_name
+from espnet_vivit.version import __version__
 
 STOPPED, UNREAD = 130, 141  # 128 + the signal's number: SIGINT, SIGPIPE
 # command -> (module whose main(argv) it is, what it does); imported when called, so that --help answers at once. The

@@ -15,13 +15,9 @@ import io
 import sys
 import types
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
 from typing import Any
-
-from espnet_vivit.errors import MissingDependencyError
 
 _WHERE = {  # name -> ESPnet's module that defines it
     "ASRTask": "espnet2.tasks.asr",
@@ -60,12 +56,6 @@ _DATA_TYPE_TABLES = ("espnet2.train.dataset", "espnet2.train.iterable_dataset")
 _TRAINER = "espnet2.train.trainer"
 _TABLES = "espnet2.tasks.abs_task"  # of optimisers and schedulers
 _INFERENCE = "espnet2.bin.asr_inference"
-
-_ALIASES = {  # the names under which scripts written for an ESPnet fork import our modules -> ours
-    "espnet.nets.pytorch_backend.frontend.vivit_encoder": "espnet_vivit.frontend.vivit_encoder",
-    "espnet.nets.pytorch_backend.e2e_asr_conformer": "espnet_vivit.e2e_asr_conformer",
-}
-_ALIAS_PACKAGES = ("espnet.nets.pytorch_backend.frontend",)  # a package that the release does not have
 
 
 def __getattr__(name: str):
@@ -218,75 +208,3 @@ def _espnet_module(name: str) -> Any:  # a module of which names are replaced
 
 
 # --- our modules under ESPnet's names ---
-
-
-def register() -> None:
-    """Make the two import lines of existing scripts work; calling it again changes nothing.
-
-        from espnet.nets.pytorch_backend.frontend.vivit_encoder import vivit_encoder
-        from espnet.nets.pytorch_backend.e2e_asr_conformer import E2E
-
-    The modules are the very same objects as `espnet_vivit.frontend.vivit_encoder` and `espnet_vivit.e2e_asr_conformer`,
-    loaded when such a line runs. The released ESPnet has no module of the first name, and its own of the second needs
-    Chainer.
-    """
-    for alias in _ALIASES:
-        loaded = sys.modules.get(alias)
-        if loaded is not None and loaded.__name__ == alias:  # ESPnet's own module: the next import shall be ours
-            del sys.modules[alias]
-    if not any(isinstance(finder, _AliasFinder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _AliasFinder())
-
-
-class _AliasFinder(MetaPathFinder, Loader):
-    """Finds our modules under the names in `_ALIASES`; importlib then puts them into `sys.modules`."""
-
-    def __init__(self):
-        self.own_specs = {}  # alias -> the spec of the module it stands for
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if fullname in _ALIASES:
-            return ModuleSpec(fullname, self)
-        if fullname in _ALIAS_PACKAGES and PathFinder.find_spec(fullname, path) is None:
-            return ModuleSpec(fullname, self, is_package=True)
-        return None
-
-    def create_module(self, spec: ModuleSpec) -> types.ModuleType | None:
-        if spec.name not in _ALIASES:
-            return None  # an ordinary empty package
-        with quiet_espnet_import():
-            module = importlib.import_module(_ALIASES[spec.name])
-        self.own_specs[spec.name] = module.__spec__
-        return module
-
-    def exec_module(self, module: types.ModuleType) -> None:
-        assert module.__spec__ is not None
-        alias = module.__spec__.name
-        if alias in self.own_specs:
-            module.__spec__ = self.own_specs[alias]  # importlib has just replaced it with the alias's
-
-
-def register_espnetez(name: str = "avsr") -> None:
-    """Let ESPnet-EZ find AVSRTask under `name`.
-
-        register_espnetez()
-        config = espnetez.from_yaml("avsr", "train.yaml") | {"token_list": "tokens.txt"}
-        data = {"video": ("video.scp", "video"), "text": ("text", "text")}  # and "speech": ("wav.scp", "sound")
-        folders = {"train_dump_dir": "dump/raw/train", "valid_dump_dir": "dump/raw/dev"}
-        where = {"output_dir": "exp/ez", "stats_dir": "exp/ez_stats"}
-        trainer = espnetez.Trainer(task="avsr", train_config=config, data_info=data, ngpu=0, **folders, **where)
-        trainer.collect_stats()
-        trainer.train()
-
-    Raises MissingDependencyError where espnetez cannot be imported.
-    """
-    try:
-        with quiet_espnet_import():
-            table = importlib.import_module("espnetez.task").TASK_CLASSES
-    except (
-        ModuleNotFoundError
-    ) as error:  # it imports all of ESPnet's tasks, among them some whose needs it does not state
-        raise MissingDependencyError(f"espnetez needs {error.name}", fix=f"pip install {error.name}") from error
-    table[name] = importlib.import_module("espnet_vivit.tasks.avsr").AVSRTask

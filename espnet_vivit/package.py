@@ -200,7 +200,7 @@ def sha256(path: Path) -> str:
 
 def _check_config(folder: Path) -> None:
     """Raise unless the model can be built from the package alone, and as this version normalises its input."""
-    from espnet_vivit.tasks.options import read_config
+    from espnet_vivit.tasks.config_file import read_config
 
     config = read_config(folder / CONFIG)
     vision = config.get("vision_encoder_conf") or {}

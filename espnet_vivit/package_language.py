@@ -42,7 +42,7 @@ def write_language(folder: Path, models: LanguageModels, token_list: Sequence[st
         from safetensors.torch import save_file
 
         from espnet_vivit.decode.language_model import BUILT_FROM, load_language_model
-        from espnet_vivit.tasks.options import read_config
+        from espnet_vivit.tasks.config_file import read_config
 
         state = load_language_model(models.lm_config, models.lm_file, token_list).state_dict()
         save_file({name: value.clone().contiguous() for name, value in state.items()}, folder / LM_WEIGHTS)

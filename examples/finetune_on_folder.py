@@ -19,8 +19,8 @@ from espnet_vivit import AVSRTask, prepare
 from espnet_vivit.errors import DataError
 from espnet_vivit.model_files import open_model
 from espnet_vivit.release.pack import packed_config
+from espnet_vivit.tasks.config_file import read_config
 from espnet_vivit.tasks.model_config import read_weights
-from espnet_vivit.tasks.options import read_config
 from espnet_vivit.training_facts import TrainingFacts
 
 FILES = {"speech": "wav.scp,speech,sound", "video": "video.scp,video,video", "text": "text,text,text"}

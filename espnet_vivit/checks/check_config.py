@@ -17,7 +17,7 @@ from espnet_vivit.whole_file import write_lines
 
 def read_subject(path: Path) -> tuple[dict, bool]:
     """(options, whether they are an experiment's own) of a YAML, or of the folder of an experiment."""
-    from espnet_vivit.tasks.options import read_config
+    from espnet_vivit.tasks.config_file import read_config
 
     if path.is_dir():
         if not (path / "config.yaml").is_file():

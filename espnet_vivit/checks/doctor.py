@@ -15,9 +15,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 
-from espnet_vivit import __version__
 from espnet_vivit.checks.doctor_trials import ABSENT, BROKEN, OK, TRIALS, Finding, installed_version
 from espnet_vivit.command_parser import CommandParser
+from espnet_vivit.version import __version__
 
 DISTRIBUTION = "espnet-vivit"
 PYTHONS = ((3, 10), (3, 12))  # first and last that are supported

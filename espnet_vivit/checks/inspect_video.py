@@ -21,9 +21,10 @@ from pathlib import Path
 
 from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.errors import EspnetVivitError
+from espnet_vivit.media.clip_report import ClipReport
 from espnet_vivit.media.quality import MEASURES, MODALITIES
 from espnet_vivit.media.quality_folder import SHEETS, How, Video, describe, find_videos, inspect_files
-from espnet_vivit.media.quality_report import PAGE_NAME, TABLE_NAME, ClipReport
+from espnet_vivit.media.quality_report import PAGE_NAME, TABLE_NAME
 
 SOME_REJECTED = 3
 FEW = 3  # videos that are described; of more, only what is wrong

@@ -90,7 +90,7 @@ def lost_clip(clip: SourceClip, reason: str) -> Outcome:
 
 
 def _make(clip: SourceClip, options: ClipOptions, started: float) -> Outcome:
-    from espnet_vivit.media.quality_report import facts_of
+    from espnet_vivit.media.clip_report import facts_of
     from espnet_vivit.media.quality_sheet import draw_strip
 
     mouth = read_clip(clip, options)

@@ -13,8 +13,8 @@ import torch
 
 from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.espnet_compat import quiet_espnet_import
+from espnet_vivit.tasks.config_file import read_config
 from espnet_vivit.tasks.model_config import load_strictly
-from espnet_vivit.tasks.options import read_config
 
 LOCAL = ("seq_rnn", "transformer")  # ESPnet's names of those that are whole without a network
 BUILT_FROM = ("lm", "lm_conf", "model", "model_conf", "token_list")  # the keys of its configuration that say what it is

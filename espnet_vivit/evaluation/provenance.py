@@ -17,9 +17,9 @@ from pathlib import Path
 
 import yaml
 
-from espnet_vivit import __version__
 from espnet_vivit.errors import DataError
 from espnet_vivit.evaluation.training_log import TrainingHistory
+from espnet_vivit.version import __version__
 
 LIBRARIES = ("espnet", "torch", "transformers", "numpy", "jiwer")
 HASHED_FILES = ("text", "utt2spk", "utt2num_frames", "utt2num_samples", "word_times")  # none holds a path

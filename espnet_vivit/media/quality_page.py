@@ -13,28 +13,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from espnet_vivit.media.quality import MEASURES, SURE_NATS, VERDICTS
+from espnet_vivit.media.clip_report import COLUMNS
+from espnet_vivit.media.quality import SURE_NATS, VERDICTS
 
 if TYPE_CHECKING:
-    from espnet_vivit.media.quality_report import ClipReport
+    from espnet_vivit.media.clip_report import ClipReport
 
-FACTS = {
-    "detector": "what found the faces",
-    "width": "pixels of the file's pictures",
-    "height": "pixels of the file's pictures",
-    "codec": "of the pictures",
-    "rotation": "degrees counter-clockwise by which pictures were turned to stand upright",
-    "num_source_frames": "pictures in the file, up to here",
-    "audio_codec": "of the sound",
-    "audio_rate_hz": "samples per second in the file",
-}
-COLUMNS = {
-    "path": "the file, relative to the folder that was inspected",
-    "verdict": "ok, warn (look at it) or reject (leave it out)",
-    "reasons": "why, separated by '; ', the worst first",
-    **FACTS,
-    **MEASURES,
-}
 SHOWN_MEASURES = {  # measure -> its short name and format on the page; the table has all
     "pictures": ("pictures", "{:.0f}"),
     "faces_found": ("faces found", "{:.0f} %"),

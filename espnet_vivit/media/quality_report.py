@@ -11,59 +11,24 @@ page shows up to PAGE_ROWS of each verdict, the table has all.
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
 from espnet_vivit.errors import DataError
-from espnet_vivit.media.quality import VERDICTS, Quality
-from espnet_vivit.media.quality_page import COLUMNS, FACTS, render_page
+from espnet_vivit.media.clip_report import COLUMNS, ClipReport
+from espnet_vivit.media.quality import VERDICTS
+from espnet_vivit.media.quality_page import render_page
 from espnet_vivit.whole_file import make_folder, replacing
 
 if TYPE_CHECKING:
-    from espnet_vivit.media.mouth_clip import MouthClip
+    pass
 
 TABLE_NAME, PAGE_NAME = "report.tsv", "index.html"
 PAGE_ROWS = 300  # of each verdict on the page; some 2.5 MB of pictures for each such number
-
-
-@dataclass(frozen=True)
-class ClipReport:
-    """One row: the file as it is called, its quality, FACTS about it, and for the page a small JPEG and a link."""
-
-    path: str
-    quality: Quality
-    facts: dict[str, object] = field(default_factory=dict)
-    strip: bytes = b""  # JPEG
-    sheet: str = ""  # path of the contact sheet relative to the report's folder
-
-    def cells(self) -> list[str]:
-        """The row of report.tsv, in the order of COLUMNS."""
-        reasons = "; ".join(self.quality.reasons)
-        known = {"path": self.path, "verdict": self.quality.verdict, "reasons": reasons}
-        known |= self.facts | self.quality.measures
-        return [format_cell(known.get(column)) for column in COLUMNS]
-
-
-def facts_of(clip: MouthClip) -> dict[str, object]:
-    """FACTS of a clip that was read."""
-    source = clip.source
-    return {"detector": clip.detector, **{name: getattr(source, name) for name in list(FACTS)[1:]}}
-
-
-def format_cell(value: object) -> str:
-    """A field without tabs and newlines: numbers with 4 digits, NaN and None empty, control characters escaped."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 10_000 else f"{value:.0f}"
-    text = str(value).replace("\\", "\\\\")
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 class ReportWriter:

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import yaml
 
-from espnet_vivit import __version__, package
+from espnet_vivit import package
 from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.decode.options import check_branches
 from espnet_vivit.errors import ConfigError, DataError
@@ -35,6 +35,7 @@ from espnet_vivit.package_decoding import DECODING, Decoding, decoded_with
 from espnet_vivit.package_language import write_language
 from espnet_vivit.release.model_card import NOT_STATED, CardText, model_card, read_card, results_of
 from espnet_vivit.training_facts import training_set
+from espnet_vivit.version import __version__
 
 _BUILT_FROM = (  # the keys of a training's configuration that building and decoding read
     *("modality", "fusion", "feature_rate", "modality_dropout", "init", "amp_dtype", "tower_adapters"),
@@ -146,8 +147,8 @@ def _write_model(folder: Path, files) -> dict:
     """Weights, configuration, tokens and sentencepiece model; returns the configuration."""
     from safetensors.torch import save_file
 
+    from espnet_vivit.tasks.config_file import read_config
     from espnet_vivit.tasks.model_config import read_token_list, read_weights
-    from espnet_vivit.tasks.options import read_config
 
     config = packed_config(read_config(files.config))
     config["token_list"] = read_token_list(config["token_list"])
@@ -166,7 +167,7 @@ def _provenance(files) -> dict:
     """Where the weights are from; of a package, what it says itself."""
     if files.provenance is not None:
         return files.provenance
-    from espnet_vivit.tasks.options import read_config
+    from espnet_vivit.tasks.config_file import read_config
 
     config = read_config(files.config)
     try:

@@ -32,6 +32,7 @@ from espnet_vivit.precision import precision_for_inference
 from espnet_vivit.tasks.alignment_check import check_alignable
 from espnet_vivit.tasks.batches import frame_batches, log_padding
 from espnet_vivit.tasks.cache_check import check_feature_cache
+from espnet_vivit.tasks.config_file import read_config
 from espnet_vivit.tasks.curriculum import EpochIterFactory, read_curriculum
 from espnet_vivit.tasks.data_check import check_training_data
 from espnet_vivit.tasks.dataset import AVSRDataset, AVSRIterableDataset
@@ -50,7 +51,7 @@ from espnet_vivit.tasks.muon import NAME as MUON
 from espnet_vivit.tasks.muon import mark_hidden_matrices
 from espnet_vivit.tasks.optimiser import build_optimizer, read_rates
 from espnet_vivit.tasks.optimiser_options import check_optimiser_options
-from espnet_vivit.tasks.options import PartChoices, adapt_parser, read_config
+from espnet_vivit.tasks.options import PartChoices, adapt_parser
 from espnet_vivit.tasks.preprocess import AVSRPreprocessor, check_preprocessor_conf
 from espnet_vivit.tasks.recompute import checkpoint_towers
 from espnet_vivit.tasks.schedule_length import with_planned_schedule

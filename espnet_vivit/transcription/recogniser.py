@@ -26,7 +26,7 @@ from espnet_vivit.media.quality import Quality, assess_clip
 from espnet_vivit.model_files import ModelFiles
 from espnet_vivit.precision import check_amp_dtype
 from espnet_vivit.tasks.augment import crop
-from espnet_vivit.tasks.options import read_config
+from espnet_vivit.tasks.config_file import read_config
 from espnet_vivit.transcription.cutting import Cut, slice_clip
 from espnet_vivit.transcription.reading import is_silent
 from espnet_vivit.transcription.result import OK, UNCLEAR, WARN, Hypothesis, Piece

@@ -11,8 +11,9 @@ from PIL import Image
 
 from espnet_vivit.errors import DataError, MediaError
 from espnet_vivit.media import quality_report
+from espnet_vivit.media.clip_report import ClipReport, facts_of
 from espnet_vivit.media.quality import assess_clip, refused_clip
-from espnet_vivit.media.quality_report import COLUMNS, ClipReport, cause, facts_of, open_report, read_report
+from espnet_vivit.media.quality_report import COLUMNS, cause, open_report, read_report
 from espnet_vivit.media.quality_sheet import NO_FACE, draw_sheet, draw_strip, evenly, picture_states, write_sheet
 from espnet_vivit.media.quality_views import View
 from tests.media.talking_mouth import talking

@@ -1,0 +1,3 @@
+"""The version of the package: the one place, read by setup.py without importing anything."""
+
+__version__ = "0.1.0"
