@@ -81,6 +81,6 @@ setup(
     python_requires=">=3.10,<3.13",
     install_requires=REQUIRED,
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["espnet-vivit = espnet_vivit.cli:main"]},
+    entry_points={"console_scripts": ["espnet-vivit = espnet_vivit.bin.cli:main"]},
     zip_safe=False,
 )

@@ -14,8 +14,11 @@ told. The command is `python -m espnet_vivit.bin.avsr_feasibility`.
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from statistics import median
 
+from espnet_vivit.corpora.data_dir import parse_word_times
+from espnet_vivit.data.transcripts import read_transcripts
 from espnet_vivit.errors import ConfigError, DataError, unknown_name
 from espnet_vivit.units import FEATURE_RATES, VIDEO_RATE_HZ, tubelet_steps
 
@@ -191,3 +194,19 @@ def _fit(
 def _some(utt_ids: Sequence[str]) -> str:
     more = f" and {len(utt_ids) - SHOWN_IDS} more" if len(utt_ids) > SHOWN_IDS else ""
     return f"{len(utt_ids)} ({', '.join(utt_ids[:SHOWN_IDS])}{more})"
+
+
+def read_num_frames(path: Path) -> dict[str, int]:
+    """`utterance number` per line."""
+    numbers = {}
+    for utt, number in read_transcripts(path).items():
+        if not number.isdecimal():
+            raise DataError(f"{path}: number of frames of {utt}", found=repr(number), expected="a whole number")
+        numbers[utt] = int(number)
+    return numbers
+
+
+def read_spans(path: Path) -> dict[str, tuple[float, float]]:
+    """`utterance -> (start of the first word, end of the last)` in seconds, of the utterances that have word times."""
+    times = {utt: parse_word_times(line) for utt, line in read_transcripts(path).items() if line}
+    return {utt: (words[0].start_s, words[-1].end_s) for utt, words in times.items()}

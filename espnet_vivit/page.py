@@ -8,7 +8,6 @@ Synthetic clips to try it with are rendered at the start (they need espeak-ng's 
 is loaded from the network.
 """
 
-import argparse
 import html
 import os
 import shutil
@@ -21,7 +20,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.errors import EspnetVivitError, MissingDependencyError
 from espnet_vivit.transcribe import MODALITIES, Transcriber
 from espnet_vivit.transcription.page_clips import render_examples, write_spoken_video
@@ -232,35 +230,3 @@ def _gradio():
     except ImportError as error:
         raise MissingDependencyError("Gradio is not installed", fix="Type: pip install 'espnet-vivit[page]'") from error
     return gradio
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = CommandParser(
-        prog="espnet-vivit page",
-        description="Serve a local web page to try a model on.",
-        epilog="example: espnet-vivit page --model exp/avsr_train",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument("--model", required=True, help="experiment folder, weights file in one, or package")
-    parser.add_argument("--port", type=int, default=PORT)
-    parser.add_argument("--detector", default="auto", help="of faces; centre: the videos are mouth crops already")
-    parser.add_argument("--max_mb", type=int, default=MAX_MB, help="largest upload")
-    parser.add_argument("--max_s", type=float, default=MAX_S, help="longest video in seconds")
-    options = vars(parser.parse_args(argv))
-    with served_page(options.pop("model"), **options) as address:
-        print(f"serving {address}  (Ctrl-C ends it)")
-        try:
-            _wait()
-        except KeyboardInterrupt:
-            print("bye")
-    return 0
-
-
-def _wait() -> None:
-    import threading
-
-    threading.Event().wait()
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -12,40 +12,16 @@ Exit code 0: scored; 1: an error, which names the utterances or the file.
 """
 
 import json
-import sys
 import unicodedata
 from dataclasses import asdict
 from pathlib import Path
 
 import jiwer
 
-from espnet_vivit.bootstrap import LEVEL, RESAMPLES, Interval
-from espnet_vivit.command_parser import CommandParser
-from espnet_vivit.error_rates import MISSING_POLICIES, Counts, Score, score
-from espnet_vivit.errors import DataError, EspnetVivitError
+from espnet_vivit.bootstrap import LEVEL, Interval
+from espnet_vivit.data.transcripts import format_trn
+from espnet_vivit.error_rates import Counts, Score
 from espnet_vivit.whole_file import make_folder, write_whole
-
-
-def read_transcripts(path: str | Path) -> dict[str, str]:
-    """`utterance-id words...` per line; an id alone has an empty transcript. White space becomes single spaces."""
-    path = Path(path)
-    if not path.is_file():
-        raise DataError("no transcript file", found=str(path), fix="Check the path, or run the decoding stage first.")
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 ({error})", fix="Convert the file, for example with iconv.") from error
-    transcripts: dict[str, str] = {}
-    for number, line in enumerate(lines, start=1):
-        fields = line.split()
-        if not fields:
-            continue
-        if fields[0] in transcripts:
-            raise DataError(f"{path}:{number}: utterance id {fields[0]!r} occurs twice")
-        transcripts[fields[0]] = " ".join(fields[1:])
-    if not transcripts:
-        raise DataError("empty transcript file", found=str(path), expected="lines of `utterance-id words...`")
-    return transcripts
 
 
 def write_report(scored: Score, folder: str | Path, *, interval: Interval, resamples: int, seed: int) -> None:
@@ -105,11 +81,6 @@ def align_words(
     return columns
 
 
-def format_trn(transcripts: dict[str, str]) -> str:
-    """sclite's trn format: the words, then the utterance id in parentheses (sclite takes `{a / b}` as alternatives)."""
-    return "".join(f"{text} ({utt})\n" for utt, text in transcripts.items())
-
-
 def _with_rate(counts: Counts) -> dict[str, int | float]:
     return {"reference": counts.reference, **asdict(counts), "errors": counts.errors, "rate": counts.rate}
 
@@ -119,39 +90,3 @@ def _width(text: str) -> int:
     return sum(
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
     )
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = CommandParser(
-        prog="espnet-vivit score",
-        description="Word and character error rate with alignments, a bootstrap interval and sclite files.",
-        epilog="example: espnet-vivit score --ref data/test/text --hyp 1best_recog/text --out score",
-    )
-    parser.add_argument("--ref", required=True, help="reference file, `utterance-id words...` per line")
-    parser.add_argument("--hyp", required=True, help="hypothesis file, same form")
-    parser.add_argument("--out", required=True, help="folder for result.txt, wer.json, ref.trn, hyp.trn")
-    parser.add_argument("--compare", help="another hypothesis file: paired bootstrap of the WER against it")
-    parser.add_argument("--missing", default="error", choices=MISSING_POLICIES, help="utterances without hypothesis")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
-    parser.add_argument("--resamples", type=int, default=RESAMPLES)
-    options = parser.parse_args(argv)
-    try:
-        references = read_transcripts(options.ref)
-        scored = score(references, read_transcripts(options.hyp), missing=options.missing)
-        drawing = {"resamples": options.resamples, "seed": options.seed}
-        interval = scored.interval(**drawing)
-        write_report(scored, options.out, interval=interval, **drawing)
-        print(scored.summary(interval))
-        if scored.collapse:
-            print(f"warning: {scored.collapse}", file=sys.stderr)
-        if options.compare:
-            other = score(references, read_transcripts(options.compare), missing=options.missing)
-            print(f"against {options.compare}: {scored.compare(other, **drawing)}")
-    except EspnetVivitError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

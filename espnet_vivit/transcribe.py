@@ -13,20 +13,15 @@ data. A file that fails is reported and the others go on; what is missing (files
 written) is said before anything is loaded. Exit code 0: all done; 1: a file failed, or nothing could begin.
 """
 
-import argparse
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
-from espnet_vivit.command_parser import CommandParser
-from espnet_vivit.decode.options import SEARCHES
-from espnet_vivit.errors import ConfigError, EspnetVivitError, MediaError, no_model, unknown_name
-from espnet_vivit.whole_file import check_writable, make_folder
+from espnet_vivit.decode.calibration import MIN_CONFIDENCE
+from espnet_vivit.errors import ConfigError, MediaError, no_model, unknown_name
+from espnet_vivit.media.containers import check_is_file, streams_of
 
 if TYPE_CHECKING:
     from espnet_vivit.transcription.cutting import Stretch
@@ -36,10 +31,6 @@ LONGEST_PIECE_S = 12.0  # whatever the training clips were
 UNKNOWN_PIECE_S = 5.0  # where nobody knows: too long a piece loses half of the words, too short a one a few at its ends
 ROOM = 1.6  # times the longest training clip: models read somewhat longer ones, and cuts need pauses to choose from
 SHORTEST_PIECE_S = 4.0  # whatever the training clips were
-MIN_CONFIDENCE = 0.5  # where nobody has calibrated the model
-VISION_DTYPES = ("float32", "bfloat16")
-BURNT_SUFFIX = ".subtitled.mp4"
-_FORMATS = ("txt", "srt", "vtt", "ctm", "json", "trn")
 
 
 class Transcriber:
@@ -190,208 +181,6 @@ def _longest_piece_s(longest_clip_s: float | None) -> float:
     return min(max(ROOM * longest_clip_s, SHORTEST_PIECE_S), LONGEST_PIECE_S)
 
 
-def transcribe_files(
-    transcriber: Transcriber,
-    videos: Sequence[Path],
-    *,
-    formats: Sequence[str] = (),
-    output_dir: Path | None = None,
-    burn: bool = False,
-    font: Path | None = None,
-) -> int:
-    """Transcribe each file, write what is asked for beside it or into `output_dir`; returns how many failed.
-
-    What is not written to a file is printed: `path: text`. Errors of any kind go to standard error, and the next file
-    is begun.
-    """
-    failed = 0
-    for number, video in enumerate(videos, 1):
-        with _bar(video, number, len(videos)) as bar:
-            try:
-                result = transcriber.transcribe(video, on_progress=lambda done_s: bar.update(done_s - bar.n))
-                lines = _handed_out(result, video, formats, output_dir or video.parent, burn, font)
-            except Exception as error:  # whatever else a file does to a decoder or a model is that file's failure, too
-                failed += 1
-                what = error if isinstance(error, EspnetVivitError) else f"{type(error).__name__}: {error}"
-                bar.write(_shown_name(f"error: {video}: {what}"), file=sys.stderr)
-                continue
-        for line in lines:
-            print(_shown_name(line))
-        for piece in result.unclear:
-            reasons, span = "; ".join(piece.reasons), f"{piece.start_s:.1f} to {piece.end_s:.1f} s"
-            print(_shown_name(f"unclear: {video}, {span}: {reasons}"), file=sys.stderr)
-    return failed
-
-
 def _shown_name(line: str | Path) -> str:
     """What can be printed and written as UTF-8: of a file's name that is no UTF-8, the odd bytes as escapes."""
     return str(line).encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _handed_out(result, video: Path, formats: Sequence[str], folder: Path, burn: bool, font: Path | None) -> list[str]:
-    """Write the files; returns the lines to print."""
-    from espnet_vivit.transcription.burn import burn_subtitles
-    from espnet_vivit.transcription.subtitles import FORMATS, cues, write_subtitles
-
-    lines = [str(path) for path in write_subtitles(result, folder, formats, name=video.stem)]
-    if burn:
-        burnt = folder / f"{video.stem}{BURNT_SUFFIX}"
-        burn_subtitles(video, cues(result), burnt, font=font)
-        lines.append(str(burnt))
-    return lines or [f"{video}: {FORMATS['txt'](result, video.stem).rstrip()}"]
-
-
-def _bar(video: Path, number: int, count: int) -> tqdm:
-    """Seconds of a file that are done, on standard error; only errors pass it in a log."""
-    name = video.name if count == 1 else f"{number}/{count} {video.name}"
-    seconds = "{l_bar}{bar}| {n:.0f}/{total:.0f} s [{elapsed}<{remaining}]"
-    total = duration_s(video)
-    return tqdm(
-        total=total,
-        desc=_shown_name(name),
-        unit="s",
-        bar_format=seconds if total else None,
-        disable=not sys.stderr.isatty(),
-        leave=count > 1,
-    )
-
-
-def duration_s(path: Path) -> float | None:
-    """What the file's header says; None where it says nothing."""
-    import av
-
-    try:
-        with av.open(f"file:{path}", metadata_errors="replace") as container:
-            return container.duration / av.time_base if container.duration else None
-    except av.FFmpegError:  # reading it will say what is wrong
-        return None
-
-
-def check_is_file(path: Path) -> None:
-    """Raises MediaError."""
-    if path.is_dir():
-        raise MediaError(f"{path} is a folder", fix=f"Name the files: {path}/*")
-    if not path.is_file():
-        raise MediaError(f"there is no file {path}", fix="Check the path")
-
-
-def streams_of(path: Path) -> set[str]:
-    """Which of "video" and "audio" the file has and FFmpeg decodes; an album's cover is no video.
-
-    Raises MediaError: unreadable.
-    """
-    from espnet_vivit.media.containers import open_container, sound_stream, video_stream
-
-    if path.suffix == ".npy":
-        return {"video"}
-    with open_container(path) as container:
-        found = {"video": video_stream(container) is not None, "audio": sound_stream(container) is not None}
-    return {name for name, there in found.items() if there}
-
-
-def get_parser() -> argparse.ArgumentParser:
-    parser = CommandParser(
-        prog="espnet-vivit transcribe",
-        description="Read speech from video files, their sound, or both.",
-        epilog="example: espnet-vivit transcribe talk.mp4 --model exp/avsr_train --output txt,srt",
-    )
-    parser.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="any media file that FFmpeg reads")
-    parser.add_argument("--model", required=True, help="experiment folder, weights file in one, or package")
-    parser.add_argument("--modality", default="auto", choices=MODALITIES, help="streams to use; default: all there are")
-    parser.add_argument("--output", default="", help=f"files to write, of {','.join(_FORMATS)}; none: print the text")
-    parser.add_argument("--output_dir", type=Path, help="folder for them (default: beside each video)")
-    parser.add_argument("--burn", action="store_true", help="also write NAME.subtitled.mp4")
-    parser.add_argument("--font", type=Path, help="of burnt subtitles, a file; default: one installed with the letters")
-    parser.add_argument("--overwrite", action="store_true", help="replace files that are there, transcripts among them")
-    parser.add_argument("--weights", help="which weights of the experiment folder")
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, …")
-    parser.add_argument(
-        "--vision_dtype", default="float32", choices=VISION_DTYPES, help="of a ViViT; bfloat16 is faster on new CPUs"
-    )
-    parser.add_argument(
-        "--detector", default="auto", help="of faces (default: auto); centre: the files are mouth crops"
-    )
-    parser.add_argument("--mouth_size", type=int, help="pixels; default: what the model was trained on")
-    parser.add_argument(
-        "--mouth_view", type=int, help="pixels of the 96-pixel mouth that were kept; default: as trained"
-    )
-    parser.add_argument("--longest_piece_s", type=float, help="default: 1.6 times the longest training clip, or 5")
-    parser.add_argument("--min_confidence", type=float, help="below it a piece is unclear; default: as calibrated")
-    parser.add_argument("--search", choices=SEARCHES, help="ctc_greedy is faster; default: as packed, or beam")
-    parser.add_argument("--beam_size", type=int, help="hypotheses that are followed; default: as packed, or 10")
-    parser.add_argument("--ctc_weight", type=float, help="0 to 1; default: as packed, or 0.3")
-    for name in ("lm", "ngram"):
-        parser.add_argument(f"--{name}_weight", type=float, help="of the package's; 0: without; default: as packed")
-    parser.add_argument("--nbest", type=int, default=3, help="hypotheses kept in json; default: 3")
-    return parser
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    options = vars(get_parser().parse_args(argv))
-    videos, formats = options.pop("videos"), [form for form in options.pop("output").split(",") if form]
-    output_dir, burn, font, overwrite = (options.pop(name) for name in ("output_dir", "burn", "font", "overwrite"))
-    for form in formats:
-        if form not in _FORMATS:
-            raise unknown_name("output format", form, _FORMATS)
-    model, writing = options.pop("model"), bool(formats) or burn
-    if font is not None:
-        _check_font(font, burn=burn)
-    _check_names(videos, output_dir, writing=writing)
-    if not overwrite:
-        _check_free(videos, output_dir, formats=formats, burn=burn)
-    there = _files_there(videos)  # all that can be known at once is said before ESPnet is imported
-    for folder in sorted({output_dir or video.parent for video in there}) if writing else ():
-        check_writable(make_folder(folder))
-    failed = len(videos) - len(there)
-    if there:
-        transcriber = Transcriber(model, **options)
-        failed += transcribe_files(transcriber, there, formats=formats, output_dir=output_dir, burn=burn, font=font)
-    if failed:
-        print(f"{len(videos) - failed} of {len(videos)} files transcribed", file=sys.stderr)
-    return 1 if failed else 0
-
-
-def _files_there(videos: Sequence[Path]) -> list[Path]:
-    """Those that are files; about the others, errors are printed."""
-    there = []
-    for video in videos:
-        try:
-            check_is_file(video)
-            there.append(video)
-        except MediaError as error:
-            print(_shown_name(f"error: {video}: {error}"), file=sys.stderr)
-    return there
-
-
-def _check_font(font: Path, *, burn: bool) -> None:
-    from espnet_vivit.transcription.fonts import check_font
-
-    if not burn:
-        raise ConfigError("--font is of the subtitles in pictures", expected="--burn beside it")
-    check_font(font)
-
-
-def _check_names(videos: Sequence[Path], output_dir: Path | None, *, writing: bool) -> None:
-    """Raise ConfigError if two files' transcripts would have the same name."""
-    owners: dict[Path, Path] = {}
-    for video in videos if writing else ():
-        name = (output_dir or video.parent) / video.stem
-        if owners.setdefault(name, video) != video:
-            raise ConfigError(f"{owners[name]} and {video} would be written to the same {name}.*", fix="Rename one")
-
-
-def _check_free(videos: Sequence[Path], output_dir: Path | None, *, formats: Sequence[str], burn: bool) -> None:
-    """Raise ConfigError if a file would be replaced, which may be the transcript that a corpus is made from."""
-    suffixes = [f".{form}" for form in formats] + [BURNT_SUFFIX] * burn
-    targets = ((output_dir or video.parent) / f"{video.stem}{suffix}" for video in videos for suffix in suffixes)
-    there = [str(target) for target in targets if target.exists()]
-    if there:
-        raise ConfigError(
-            "there are files already where the results would be written",
-            found=", ".join(there[:3]) + (f" and {len(there) - 3} more" if there[3:] else ""),
-            fix="Give --output_dir, or --overwrite to replace them",
-        )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 import yaml
 
-from espnet_vivit import AVSRTask, prepare
+from espnet_vivit import AVSRTask
+from espnet_vivit.bin.commands import prepare
 from espnet_vivit.errors import DataError
 from espnet_vivit.model_files import open_model
 from espnet_vivit.release.pack import packed_config

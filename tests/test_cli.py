@@ -9,7 +9,8 @@ from pathlib import Path
 import jiwer
 import pytest
 
-from espnet_vivit import __version__, cli
+from espnet_vivit import __version__
+from espnet_vivit.bin import cli
 from espnet_vivit.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -96,7 +97,7 @@ def test_an_error_that_a_command_lets_through_is_caught_here(monkeypatch, capsys
     def fails(argv):
         raise DataError("no clips", fix="Prepare some.")
 
-    monkeypatch.setattr(import_module("espnet_vivit.checks.doctor"), "main", fails)
+    monkeypatch.setattr(import_module("espnet_vivit.bin.commands.doctor"), "main", fails)
     assert cli.main(["doctor"]) == 1
     assert capsys.readouterr().err == "error: no clips. Prepare some.\n"
 
@@ -106,7 +107,7 @@ def test_ctrl_c_is_one_line_and_130(monkeypatch, capsys):
         print("something")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(import_module("espnet_vivit.checks.doctor"), "main", stopped)
+    monkeypatch.setattr(import_module("espnet_vivit.bin.commands.doctor"), "main", stopped)
     assert cli.main(["doctor"]) == 130
     assert capsys.readouterr() == ("something\n", "stopped\n")
 
@@ -137,6 +138,6 @@ def test_a_broken_pipe_of_our_own_is_not_hidden(monkeypatch):
     def broken(argv):
         raise BrokenPipeError
 
-    monkeypatch.setattr(import_module("espnet_vivit.checks.doctor"), "main", broken)
+    monkeypatch.setattr(import_module("espnet_vivit.bin.commands.doctor"), "main", broken)
     with pytest.raises(BrokenPipeError):
         cli.main(["doctor"])

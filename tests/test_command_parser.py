@@ -2,8 +2,8 @@
 
 import pytest
 
-from espnet_vivit.command_parser import CommandParser
-from espnet_vivit.prepare import build_parser
+from espnet_vivit.bin.command_parser import CommandParser
+from espnet_vivit.bin.commands.prepare import build_parser
 
 
 @pytest.fixture

@@ -177,7 +177,7 @@ def test_modules_import_only_what_their_layer_may():
         ("fusion.py", "from espnet_vivit.frontend.masking import length_mask"),
         ("corpora/planted.py", "from espnet_vivit import tasks"),
         ("tasks/planted.py", "from espnet_vivit.bin import command"),
-        ("score.py", "from espnet_vivit.cli import main"),
+        ("score.py", "from espnet_vivit.bin.cli import main"),
         ("checks/planted.py", "def f():\n    from espnet_vivit.bin.avsr_tokens import main"),
         ("score.py", "import espnet2.tasks.asr"),
         ("frontend/planted.py", "from espnet.nets import beam_search"),
@@ -238,9 +238,9 @@ def test_the_wheel_holds_every_module_and_nothing_else(tmp_path):
 
 
 def test_the_console_script_leads_to_the_command_line(metadata):
-    from espnet_vivit import cli
+    from espnet_vivit.bin import cli
 
-    assert metadata["entry_points"]["console_scripts"] == ["espnet-vivit = espnet_vivit.cli:main"]
+    assert metadata["entry_points"]["console_scripts"] == ["espnet-vivit = espnet_vivit.bin.cli:main"]
     assert callable(cli.main)
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 
-from espnet_vivit import cli
+from espnet_vivit.bin import cli
 from espnet_vivit.decode.language_model import load_language_model
 from espnet_vivit.decode.speech2text import Speech2Text
 from espnet_vivit.errors import ConfigError, DataError, WeightsError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from espnet_vivit import cli
+from espnet_vivit.bin import cli
 from espnet_vivit.corpora.data_dir import check_disjoint, validate_data_dir
 from tests.talking_files import write_talking
 
@@ -138,7 +138,7 @@ def test_crops_of_grid_refuse_what_would_do_nothing(crops, tmp_path, capsys, arg
 
 
 def test_it_runs_in_processes_and_the_second_time_does_nothing(videos, tmp_path):
-    command = [sys.executable, "-m", "espnet_vivit.cli", "prepare", "folder", str(videos), str(tmp_path / "out")]
+    command = [sys.executable, "-m", "espnet_vivit.bin.cli", "prepare", "folder", str(videos), str(tmp_path / "out")]
     command += ["--detector", "centre", "--nj", "2"]
     first = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert "6/6" in first.stderr, "a progress bar"

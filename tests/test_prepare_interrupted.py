@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from espnet_vivit import cli
+from espnet_vivit.bin import cli
 from espnet_vivit.corpora.clip_store import ClipStore
 from espnet_vivit.errors import MediaError
 from tests.talking_files import write_talking
@@ -57,7 +57,7 @@ def test_kill_9_costs_what_was_under_way_and_the_same_command_goes_on(videos, tm
     shutil.rmtree(out)
 
     mark = f"TEST_MARK={tmp_path}"
-    command = [sys.executable, "-m", "espnet_vivit.cli", *prepare(videos, out, "--nj", "1")]
+    command = [sys.executable, "-m", "espnet_vivit.bin.cli", *prepare(videos, out, "--nj", "1")]
     environment = dict(os.environ, TEST_MARK=str(tmp_path))
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
         until = time.monotonic() + 120

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from espnet_vivit import parts
-from espnet_vivit.cli import COMMANDS
+from espnet_vivit.bin.cli import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

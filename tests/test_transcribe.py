@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from espnet_vivit import cli
+from espnet_vivit.bin import cli
 from espnet_vivit.errors import ConfigError, MediaError
 from espnet_vivit.media import mouth_clip
 from espnet_vivit.media.audio_file import read_wav
@@ -277,7 +277,7 @@ def test_a_transcript_that_is_there_is_not_replaced_unless_that_is_wanted(reader
 
 def test_two_files_of_one_name_are_not_written_over_each_other(tmp_path):
     with pytest.raises(ConfigError, match="would be written to the same"):
-        from espnet_vivit.transcribe import main
+        from espnet_vivit.bin.commands.transcribe import main
 
         main(["a/x.mp4", "b/x.mp4", "--model", "m", "--output", "txt", "--output_dir", str(tmp_path)])
 

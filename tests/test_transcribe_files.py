@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from espnet_vivit.bin.commands.transcribe import main, transcribe_files
 from espnet_vivit.errors import ConfigError, MediaError
-from espnet_vivit.transcribe import _shown_name, duration_s, main, streams_of, transcribe_files
+from espnet_vivit.media.containers import duration_s, streams_of
+from espnet_vivit.transcribe import _shown_name
 from espnet_vivit.transcription.result import Transcription
 from espnet_vivit.whole_file import write_whole
 from tests.media.videos import numbered, write_video

@@ -12,10 +12,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_vivit.bin.command import exit_status
-from espnet_vivit.command_parser import CommandParser
+from espnet_vivit.bin.command_parser import CommandParser, exit_status
+from espnet_vivit.data.transcripts import read_transcripts
 from espnet_vivit.decode.calibration import judged_words, read_confidences, reliability
-from espnet_vivit.score import read_transcripts
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_vivit.bin.command import exit_status
-from espnet_vivit.command_parser import CommandParser
+from espnet_vivit.bin.command_parser import CommandParser, exit_status
 from espnet_vivit.whole_file import make_folder, write_whole
 
 if TYPE_CHECKING:

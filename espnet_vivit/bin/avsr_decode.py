@@ -21,8 +21,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet_vivit.bin.command import exit_status
-from espnet_vivit.command_parser import CommandParser
+from espnet_vivit.bin.command_parser import CommandParser, exit_status
 from espnet_vivit.corpora.data_dir import read_scp
 from espnet_vivit.errors import ConfigError, DataError, unknown_name
 from espnet_vivit.evaluation.decode_timing import TIMING, join_timings, write_timing

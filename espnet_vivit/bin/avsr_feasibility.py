@@ -14,30 +14,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_vivit.bin.command import exit_status
-from espnet_vivit.command_parser import CommandParser
-from espnet_vivit.corpora.data_dir import parse_word_times
-from espnet_vivit.errors import DataError
-from espnet_vivit.feasibility import MAX_EXCLUDED, check_feasibility
-from espnet_vivit.score import read_transcripts
+from espnet_vivit.bin.command_parser import CommandParser, exit_status
+from espnet_vivit.feasibility import MAX_EXCLUDED, check_feasibility, read_num_frames, read_spans
 from espnet_vivit.token_list import read_labels
 from espnet_vivit.whole_file import write_lines
-
-
-def read_num_frames(path: Path) -> dict[str, int]:
-    """`utterance number` per line."""
-    numbers = {}
-    for utt, number in read_transcripts(path).items():
-        if not number.isdecimal():
-            raise DataError(f"{path}: number of frames of {utt}", found=repr(number), expected="a whole number")
-        numbers[utt] = int(number)
-    return numbers
-
-
-def read_spans(path: Path) -> dict[str, tuple[float, float]]:
-    """`utterance -> (start of the first word, end of the last)` in seconds, of the utterances that have word times."""
-    times = {utt: parse_word_times(line) for utt, line in read_transcripts(path).items() if line}
-    return {utt: (words[0].start_s, words[-1].end_s) for utt, words in times.items()}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

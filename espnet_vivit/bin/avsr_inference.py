@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_vivit.bin.command import exit_status
+from espnet_vivit.bin.command_parser import exit_status
 from espnet_vivit.decode.options import decoding_parser
 from espnet_vivit.errors import ConfigError
 

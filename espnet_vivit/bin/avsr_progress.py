@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from espnet_vivit.command_parser import CommandParser
+from espnet_vivit.bin.command_parser import CommandParser
 from espnet_vivit.units import duration
 
 STARTED = re.compile(r"(\d+)/(\d+)epoch started")

@@ -18,9 +18,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from espnet_vivit.bin.command import exit_status
+from espnet_vivit.bin.command_parser import CommandParser, exit_status
 from espnet_vivit.checkpoints import find_checkpoint
-from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.corpora.mouth_view import read_mouth_view
 from espnet_vivit.corpora.scp import read_scp
 from espnet_vivit.errors import ConfigError, DataError

@@ -15,13 +15,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_vivit.bin.avsr_feasibility import read_num_frames, read_spans
-from espnet_vivit.bin.avsr_format import SHAPE_FILES
-from espnet_vivit.bin.command import exit_status
-from espnet_vivit.command_parser import CommandParser
-from espnet_vivit.corpora.data_dir import read_scp
+from espnet_vivit.bin.command_parser import CommandParser, exit_status
+from espnet_vivit.corpora.data_dir import SHAPE_FILES, read_scp
 from espnet_vivit.errors import DataError
-from espnet_vivit.feasibility import MAX_EXCLUDED, check_feasibility
+from espnet_vivit.feasibility import MAX_EXCLUDED, check_feasibility, read_num_frames, read_spans
 from espnet_vivit.token_list import UNKNOWN, read_labels
 from espnet_vivit.units import SAMPLES_PER_FRAME
 from espnet_vivit.whole_file import write_lines

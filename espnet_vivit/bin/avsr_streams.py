@@ -16,8 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_vivit.bin.command import exit_status
-from espnet_vivit.command_parser import CommandParser
+from espnet_vivit.bin.command_parser import CommandParser, exit_status
 from espnet_vivit.tasks.config_file import read_config
 from espnet_vivit.tasks.streams import feature_rate_of, modality_of, train_options, view_options
 

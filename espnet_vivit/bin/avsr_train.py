@@ -8,7 +8,7 @@ of training; a recipe's stage 10 (espnet_vivit.bin.avsr_shapes) does so without 
 import sys
 from collections.abc import Sequence
 
-from espnet_vivit.bin.command import exit_status
+from espnet_vivit.bin.command_parser import exit_status
 
 
 def main(argv: Sequence[str] | None = None) -> None:

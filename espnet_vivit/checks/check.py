@@ -12,9 +12,8 @@ Exit code 0: nothing speaks against training (warnings may be worth a look); 1: 
 
 import argparse
 import contextlib
-import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +26,6 @@ from espnet_vivit.checks.check_config import (
     write_token_list,
 )
 from espnet_vivit.checks.check_data import FAIL, OK, Row, check_clips, check_ctc, check_directory, check_tokens
-from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.errors import EspnetVivitError
 
 if TYPE_CHECKING:
@@ -152,33 +150,3 @@ def _examine_model(
     with stops("largest batch"):
         row = check_model.largest_row(model, configured, batches, device, joined=joined)
     yield row
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = CommandParser(
-        prog="espnet-vivit check",
-        description="Do these data and this model fit? Validates, then learns one batch by heart. Exit code 1: no.",
-        epilog="example: espnet-vivit check conf/train_tiny_both.yaml dump/raw/train --token_list tokens.txt",
-    )
-    parser.add_argument("config", type=Path, help="a training YAML, or the folder of an experiment")
-    parser.add_argument("data", type=Path, help="data directory, such as dump/raw/train")
-    parser.add_argument("--token_list", type=Path, help="tokens.txt; default: made from the transcripts (char, word)")
-    parser.add_argument("--token_type", choices=TOKEN_TYPES, help="default: the configuration's, or word")
-    parser.add_argument("--bpemodel", type=Path, help="sentencepiece model, for token_type bpe")
-    parser.add_argument("--seconds", type=float, default=LIMIT_S, help=f"for learning one batch (default {LIMIT_S:g})")
-    parser.add_argument("--lr", type=float, default=LEARNING_RATE, help="learning rate of that (default %(default)s)")
-    parser.add_argument("--device", default="auto", choices=DEVICES, help="auto: a GPU if there is one")
-    options = Options(**vars(parser.parse_args(argv)))
-    failed = []
-    for row in examine(options):
-        print(f"  {row.state:5} {row.name:15} {row.found}", flush=True)
-        if row.fix:
-            print(f"        {'':15} -> {row.fix}", flush=True)
-        if row.state == FAIL:
-            failed.append(row.name)
-    print(f"not ready to train: {', '.join(failed)}" if failed else "ready to train")
-    return int(bool(failed))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -239,3 +239,6 @@ def _check_word_times(where: str, utterance: Utterance) -> None:
     end_s = utterance.word_times[-1].end_s
     if end_s > duration_s + 1 / VIDEO_RATE_HZ:
         raise DataError(f"{where}: its last word ends at {end_s:.3f} s of {duration_s:.3f} s")
+
+
+SHAPE_FILES = ("video_shape", "speech_shape")

@@ -1,6 +1,6 @@
 """GRID as a folder of mouth crops, sound and word times; data directories out.
 
-    python -m espnet_vivit.corpora.grid --grid_root DIR --out data [--view 64] [--size 52]
+    python -m espnet_vivit.bin.avsr_grid_crops --grid_root DIR --out data [--view 64] [--size 52]
 
 In DIR: `manifest.tsv` (utt_id, speaker, split, n_frames, n_samples, text, video, audio; paths relative to DIR),
 `align.tsv` (utt_id, start_s, end_s, word; `sil` and `sp` are pauses). 96x96 gray videos at 25 fps, 16 kHz sound that
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import csv
 import os
-import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,10 +24,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.corpora.data_dir import Utterance, WordTime, validate_data_dir, write_data_dir
 from espnet_vivit.corpora.pictures import middle, shrink
-from espnet_vivit.errors import ConfigError, DataError, EspnetVivitError, MediaError
+from espnet_vivit.errors import ConfigError, DataError, MediaError
 from espnet_vivit.media.video_file import probe_video, read_video, write_gray_video
 
 SPLITS = ("train", "dev", "test_seen", "test_unseen")  # the manifest's `corrupt` clips have no usable picture
@@ -183,29 +181,3 @@ def _is_complete(target: Path, *, like: Path) -> bool:
         return probe_video(target).num_frames == probe_video(like).num_frames
     except MediaError:  # unreadable: it is made again
         return False
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = CommandParser(
-        prog="python -m espnet_vivit.corpora.grid",
-        description="Turn a folder of GRID mouth crops into data directories.",
-        epilog="example: python -m espnet_vivit.corpora.grid --grid_root grid --out data --view 64 --size 52",
-    )
-    parser.add_argument("--grid_root", required=True, type=Path, help="folder with manifest.tsv and align.tsv")
-    parser.add_argument("--out", required=True, type=Path, help="folder for the data directories")
-    parser.add_argument("--view", type=int, default=CROP, help="pixels in the middle of the crop that are kept")
-    parser.add_argument("--size", type=int, default=CROP, help="pixels of a picture's side, after shrinking")
-    parser.add_argument("--nj", type=int, default=1, help="threads")
-    args = parser.parse_args(argv)
-    try:
-        directories = prepare(args.grid_root, args.out, size=args.size, view=args.view, nj=args.nj)
-    except EspnetVivitError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    for split, directory in directories.items():
-        sys.stdout.write(f"{split}: {len(validate_data_dir(directory))} clips in {directory}\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,32 +4,28 @@ Out: four data directories (train, dev, test_seen, test_unseen) with their clips
 to the phonemes of espeak-ng's speech (mini_av_speech.py); what they say is in mini_av_grammar.py. Same versions and
 seed, same frames and samples, for any number of jobs.
 
-    python -m espnet_vivit.corpora.mini_av --out data --nj 2
+    python -m espnet_vivit.bin.avsr_mini_av --out data --nj 2
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from espnet_vivit.command_parser import CommandParser
-from espnet_vivit.corpora.data_dir import Utterance, check_disjoint, read_data_dir, validate_data_dir, write_data_dir
+from espnet_vivit.corpora.data_dir import Utterance, check_disjoint, validate_data_dir, write_data_dir
 from espnet_vivit.corpora.mini_av_clip import ClipPlan, draw_clip, speak_clip
 from espnet_vivit.corpora.mini_av_plan import Config, claim_folder, plan_clips
 from espnet_vivit.corpora.mini_av_speech import espeak_version
 from espnet_vivit.corpora.progress import progress_bar
-from espnet_vivit.errors import ConfigError, EspnetVivitError, MediaError, unknown_name
+from espnet_vivit.errors import ConfigError, MediaError, unknown_name
 from espnet_vivit.media.audio_file import read_wav, write_wav
 from espnet_vivit.media.processes import run_in_processes
 from espnet_vivit.media.video_file import probe_video, write_gray_video
-from espnet_vivit.units import seconds_of_frames
 
 SIZES = (48, 64, 96)
 VIDEO_FORMATS = {"npy": ".npy", "ffv1": ".mkv", "h264": ".mp4"}  # npy is read 20 times faster than the other two
@@ -161,41 +157,3 @@ def _has_frames(path: Path, num_frames: int) -> bool:
         return probe_video(path).num_frames == num_frames
     except MediaError:  # missing or unreadable: it is made again
         return False
-
-
-def get_parser() -> argparse.ArgumentParser:
-    parser = CommandParser(
-        prog="python -m espnet_vivit.corpora.mini_av",
-        description="Render the synthetic audio-visual corpus mini_av into data directories.",
-        epilog="Example: python -m espnet_vivit.corpora.mini_av --out data --nj 2",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument("--out", required=True, help="folder for train, dev, test_seen and test_unseen")
-    parser.add_argument("--media-dir", help="folder for the clips; default: OUT/clips")
-    parser.add_argument("--seed", type=int, default=0, help="another seed makes other people and sentences")
-    for split, count in (("train", 1200), ("dev", 60), ("test-seen", 150), ("test-unseen", 100)):
-        parser.add_argument(f"--num-{split}", type=int, default=count, help="number of clips")
-    parser.add_argument("--size", type=int, default=48, choices=SIZES, help="pixels of a picture's side")
-    parser.add_argument("--variation", type=float, default=0.1, help="of a sound's shape and timing: 0 is easiest")
-    parser.add_argument("--nj", type=int, default=2, help="processes")
-    parser.add_argument("--video-format", default="npy", choices=VIDEO_FORMATS, help="npy is the fastest to train from")
-    return parser
-
-
-def main(arguments: list[str] | None = None) -> int:
-    options = vars(get_parser().parse_args(arguments))
-    try:
-        directories = prepare(options.pop("out"), **options)
-    except EspnetVivitError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    for split, directory in directories.items():
-        utterances = read_data_dir(directory)
-        minutes = seconds_of_frames(sum(utterance.num_frames for utterance in utterances)) / 60
-        sys.stdout.write(f"{split}: {len(utterances)} clips, {minutes:.1f} minutes, in {directory}\n")
-    sys.stdout.write(f"data hash {corpus_hash(directories)}\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -173,7 +173,7 @@ def _fresh_library():
     if _is_loaded(path):
         raise DataError(
             "something else in this process keeps espeak-ng loaded, and its state would leak from clip to clip",
-            fix="Prepare the corpus in a process of its own: python -m espnet_vivit.corpora.mini_av",
+            fix="Prepare the corpus in a process of its own: python -m espnet_vivit.bin.avsr_mini_av",
         )
     library = ctypes.CDLL(path)
     try:

@@ -14,8 +14,8 @@ import jiwer
 import numpy as np
 from scipy.stats import rankdata
 
+from espnet_vivit.data.transcripts import read_transcripts
 from espnet_vivit.errors import ConfigError, DataError
-from espnet_vivit.score import read_transcripts
 
 
 @dataclass(frozen=True)
@@ -143,3 +143,6 @@ def judged_words(
         found += confidences[utt_id]
         correct += right
     return found, correct
+
+
+MIN_CONFIDENCE = 0.5  # where nobody has calibrated the model

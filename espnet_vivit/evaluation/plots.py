@@ -1,7 +1,7 @@
 """Pictures of an experiment: its training curves, and a contact sheet of clips with what was said and what was read.
 
-    python -m espnet_vivit.evaluation.plots curves --exp exp/avsr_TAG --out curves.png [--names loss acc cer_ctc]
-    python -m espnet_vivit.evaluation.plots clips --video_scp dump/raw/test/video.scp --ref dump/raw/test/text \\
+    python -m espnet_vivit.bin.avsr_contact_sheet curves --exp exp/avsr_TAG --out curves.png [--names loss acc cer_ctc]
+    python -m espnet_vivit.bin.avsr_contact_sheet clips --video_scp dump/raw/test/video.scp --ref dump/raw/test/text \\
         --hyp .../1best_recog/text --out clips.png [--utts ID...] [--rows 8] [--frames 10]
 
 `curves` reads what training_log.py finds; a number that was never reported gets no panel. `clips` shows
@@ -9,8 +9,6 @@ the named utterances, or `--rows` of them at even distances in the order of thei
 wrong are red, words that were left out are a red dash. Exit codes: 0 written, 1 an error.
 """
 
-import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +17,10 @@ from typing import TYPE_CHECKING
 import jiwer
 import numpy as np
 
-from espnet_vivit.command_parser import CommandParser
-from espnet_vivit.errors import ConfigError, DataError, EspnetVivitError, InputError
-from espnet_vivit.evaluation.training_log import TrainingHistory, read_training_history
-from espnet_vivit.score import align_words, read_transcripts
+from espnet_vivit.data.transcripts import read_transcripts
+from espnet_vivit.errors import ConfigError, DataError, InputError
+from espnet_vivit.evaluation.training_log import TrainingHistory
+from espnet_vivit.score import align_words
 from espnet_vivit.whole_file import make_folder, replacing
 
 if TYPE_CHECKING:
@@ -182,45 +180,3 @@ def read_clips(video_scp: Path, ref: Path, hyp: Path, *, utts: Sequence[str] = (
     evenly = np.linspace(0, len(shared) - 1, min(rows, len(shared))).round().astype(int)
     chosen = list(utts) or [shared[index] for index in evenly]
     return [Clip(utt, read_video(videos[utt]), references[utt], hypotheses[utt]) for utt in chosen]
-
-
-def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = CommandParser(
-        prog="python -m espnet_vivit.evaluation.plots",
-        description="Training curves and contact sheets as PNG.",
-        epilog="example: python -m espnet_vivit.evaluation.plots curves --exp exp/avsr_vivit --out curves.png",
-    )
-    commands = parser.add_subparsers(dest="picture", required=True)
-    curves = commands.add_parser("curves", help="loss and accuracy over epochs")
-    curves.add_argument("--exp", type=Path, required=True, help="the experiment, exp/avsr_TAG")
-    curves.add_argument("--names", nargs="+", default=CURVES, help="numbers to draw, as the trainer reports them")
-    clips = commands.add_parser("clips", help="frames of clips with reference and hypothesis")
-    clips.add_argument("--video_scp", type=Path, required=True)
-    clips.add_argument("--ref", type=Path, required=True, help="reference file, `utterance-id words...` per line")
-    clips.add_argument("--hyp", type=Path, required=True, help="hypothesis file, same form")
-    clips.add_argument("--utts", nargs="+", default=(), help="utterance ids (default: spread over the set)")
-    clips.add_argument("--rows", type=int, default=8, help="how many clips without --utts")
-    clips.add_argument("--frames", type=int, default=10, help="pictures of each clip")
-    for command in (curves, clips):
-        command.add_argument("--out", type=Path, required=True, help="PNG file")
-    return parser.parse_args(argv)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    options = parse_options(argv)
-    try:
-        if options.picture == "curves":
-            history = read_training_history(options.exp)
-            plot_training(history, options.out, names=options.names, title=options.exp.resolve().name)
-        else:
-            clips = read_clips(options.video_scp, options.ref, options.hyp, utts=options.utts, rows=options.rows)
-            plot_contact_sheet(clips, options.out, frames=options.frames)
-    except EspnetVivitError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    sys.stdout.write(f"{options.out}\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

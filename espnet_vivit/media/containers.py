@@ -162,3 +162,36 @@ def _from_key_frame(packets: Iterable[Packet], from_s: float, *, tick_s: float) 
             break
     yield from held
     yield from packets
+
+
+def duration_s(path: Path) -> float | None:
+    """What the file's header says; None where it says nothing."""
+    import av
+
+    try:
+        with av.open(f"file:{path}", metadata_errors="replace") as container:
+            return container.duration / av.time_base if container.duration else None
+    except av.FFmpegError:  # reading it will say what is wrong
+        return None
+
+
+def check_is_file(path: Path) -> None:
+    """Raises MediaError."""
+    if path.is_dir():
+        raise MediaError(f"{path} is a folder", fix=f"Name the files: {path}/*")
+    if not path.is_file():
+        raise MediaError(f"there is no file {path}", fix="Check the path")
+
+
+def streams_of(path: Path) -> set[str]:
+    """Which of "video" and "audio" the file has and FFmpeg decodes; an album's cover is no video.
+
+    Raises MediaError: unreadable.
+    """
+    from espnet_vivit.media.containers import open_container, sound_stream, video_stream
+
+    if path.suffix == ".npy":
+        return {"video"}
+    with open_container(path) as container:
+        found = {"video": video_stream(container) is not None, "audio": sound_stream(container) is not None}
+    return {name for name, there in found.items() if there}

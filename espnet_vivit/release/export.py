@@ -18,14 +18,13 @@ import copy
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.errors import ConfigError, MissingDependencyError
 from espnet_vivit.training_facts import TrainingFacts
 from espnet_vivit.units import VIDEO_RATE_HZ
@@ -183,28 +182,3 @@ def _quiet():
             yield
     finally:
         log.setLevel(level)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = CommandParser(
-        prog="espnet-vivit export",
-        description="Write a trained model's video side (frontend, encoder, CTC) as an ONNX file for onnxruntime.",
-        epilog="example: espnet-vivit export exp/avsr_train model.onnx --int8",
-    )
-    parser.add_argument("model", type=Path, help="experiment folder, weights file in one, or package")
-    parser.add_argument("out", type=Path, help="file to write")
-    parser.add_argument("--frontend", action="store_true", help="the visual frontend only: features instead of CTC")
-    parser.add_argument("--int8", action="store_true", help="weights of linear layers as 8-bit integers")
-    options = parser.parse_args(argv)
-    from espnet_vivit.model_files import open_model
-    from espnet_vivit.tasks.avsr import AVSRTask  # late: --help shall not wait for ESPnet
-
-    files = open_model(options.model)
-    model, _ = AVSRTask.build_model_from_file(files.config, files.weights)
-    if options.frontend:
-        if model.vision_encoder is None:
-            raise ConfigError(f"{options.model} has no visual frontend", found=f"modality {model.modality!r}")
-        print(export_frontend(model.vision_encoder, options.out, int8=options.int8, facts=files.facts))
-    else:
-        print(export_model(model, options.out, int8=options.int8, facts=files.facts))
-    return 0

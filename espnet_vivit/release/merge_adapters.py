@@ -7,7 +7,6 @@ they compute when decoding, is measured and said.
 """
 
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +15,6 @@ import torch
 import yaml
 
 from espnet_vivit.adapters.merge import merge_adapters
-from espnet_vivit.command_parser import CommandParser
 from espnet_vivit.errors import ConfigError, DataError
 from espnet_vivit.frontend.presets import trained_preset
 from espnet_vivit.package import RELIABILITY
@@ -93,19 +91,3 @@ def answers(model: "E2E", streams: dict[str, torch.Tensor]) -> list[torch.Tensor
         return [states]
     tokens = torch.tensor([[model.sos, model.eos]])
     return [states, model.decoder(states, lengths, tokens, torch.tensor([2]))[0].float()]
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = CommandParser(
-        prog="espnet-vivit merge-adapters",
-        description="Fold LoRA or QLoRA adapters into a plain model that decodes without peft and bitsandbytes.",
-        epilog="example: espnet-vivit merge-adapters exp/avsr_qlora exp/avsr_merged",
-    )
-    parser.add_argument("experiment", type=Path, help="folder with config.yaml and weights")
-    parser.add_argument("out", type=Path, help="folder to write; must not exist")
-    parser.add_argument("--weights", default=WEIGHTS, help="name of the weights in the experiment (%(default)s)")
-    options = parser.parse_args(argv)
-    merged = merge_experiment(options.experiment, options.out, weights=options.weights)
-    print(merged)
-    print(merged.path)
-    return 0

@@ -9,9 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from espnet_vivit.errors import ConfigError
-from espnet_vivit.media.containers import open_container, sound_stream, steady_packets, video_stream
+from espnet_vivit.media.containers import (
+    check_is_file,
+    duration_s,
+    open_container,
+    sound_stream,
+    steady_packets,
+    video_stream,
+)
 from espnet_vivit.media.video_file import open_npy
-from espnet_vivit.transcribe import check_is_file, duration_s
 from espnet_vivit.units import VIDEO_RATE_HZ, seconds_of_frames
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from espnet_vivit.data.transcripts import format_trn
 from espnet_vivit.decode.word_times import Word
 from espnet_vivit.errors import unknown_name
-from espnet_vivit.score import format_trn
 from espnet_vivit.transcription.result import UNCLEAR, Transcription
 from espnet_vivit.whole_file import make_folder, write_whole
 

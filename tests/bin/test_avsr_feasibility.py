@@ -3,7 +3,7 @@
 import pytest
 
 from espnet_vivit.bin.avsr_feasibility import main
-from espnet_vivit.bin.command import exit_status
+from espnet_vivit.bin.command_parser import exit_status
 
 TOKENS = ["<blank>", "<unk>", "a", "b", "<space>", "<sos/eos>"]
 

@@ -9,7 +9,7 @@ import torch
 from espnet_vivit.atomic_save import previous_of
 from espnet_vivit.bin.avsr_resume import check_resume
 from espnet_vivit.bin.avsr_resume import main as check_command
-from espnet_vivit.bin.command import exit_status
+from espnet_vivit.bin.command_parser import exit_status
 from espnet_vivit.corpora.mouth_view import write_mouth_view
 from espnet_vivit.corpora.scp import read_scp
 from espnet_vivit.errors import ConfigError, DataError

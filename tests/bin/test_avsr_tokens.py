@@ -3,7 +3,7 @@
 import pytest
 
 from espnet_vivit.bin.avsr_tokens import main
-from espnet_vivit.bin.command import exit_status
+from espnet_vivit.bin.command_parser import exit_status
 
 
 def test_the_command_says_how_many_tokens_there_are_and_where(tmp_path, capsys):

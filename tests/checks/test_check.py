@@ -8,9 +8,10 @@ import pytest
 import torch
 import yaml
 
-from espnet_vivit import cli
+from espnet_vivit.bin import cli
+from espnet_vivit.bin.commands.check import main
 from espnet_vivit.checks import check_model
-from espnet_vivit.checks.check import Options, examine, main
+from espnet_vivit.checks.check import Options, examine
 from espnet_vivit.checks.check_config import training_arguments, write_token_list
 from espnet_vivit.checks.check_data import FAIL, OK, WARN, Row, check_clips, check_ctc, check_tokens
 from espnet_vivit.checks.check_model import (

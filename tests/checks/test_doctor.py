@@ -5,8 +5,8 @@ import sys
 import pytest
 import torch
 
-from espnet_vivit.checks import doctor, doctor_trials
-from espnet_vivit.checks.doctor_trials import ABSENT, BROKEN, OK, Finding
+from espnet_vivit.bin.commands import doctor, doctor_trials
+from espnet_vivit.bin.commands.doctor_trials import ABSENT, BROKEN, OK, Finding
 from espnet_vivit.media.detectors import haar, mediapipe
 
 REQUIREMENTS = [

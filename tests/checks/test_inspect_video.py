@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from espnet_vivit.checks import inspect_video
+from espnet_vivit.bin.commands import inspect as inspect_video
 from espnet_vivit.errors import MediaError
 from espnet_vivit.media import quality_folder
 from espnet_vivit.media.audio_file import write_wav

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from espnet_vivit.bin.avsr_grid_crops import main
 from espnet_vivit.corpora.data_dir import read_data_dir
-from espnet_vivit.corpora.grid import COLUMNS, SPLITS, main, middle, prepare, sentence_of_code, shrink
+from espnet_vivit.corpora.grid import COLUMNS, SPLITS, middle, prepare, sentence_of_code, shrink
 from espnet_vivit.errors import ConfigError, DataError, InputError
 from espnet_vivit.media.video_file import read_video, write_gray_video
 

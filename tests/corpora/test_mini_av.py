@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from espnet_vivit.bin.avsr_mini_av import main
 from espnet_vivit.corpora import mini_av, mini_av_clip
 from espnet_vivit.corpora.data_dir import read_data_dir, validate_data_dir
-from espnet_vivit.corpora.mini_av import corpus_hash, main, prepare
+from espnet_vivit.corpora.mini_av import corpus_hash, prepare
 from espnet_vivit.corpora.mini_av_clip import ClipPlan, draw_clip, speak_clip
 from espnet_vivit.corpora.mini_av_grammar import SLOTS
 from espnet_vivit.corpora.mini_av_plan import Config, plan_clips
@@ -115,7 +116,7 @@ def test_two_jobs_make_the_same_corpus_as_one(corpus, tmp_path):
 
 @pytest.mark.skipif(not Path("/proc/self/environ").is_file(), reason="looks at /proc for processes left behind")
 def test_killed_it_leaves_no_process_behind(tmp_path):
-    command = [sys.executable, "-m", "espnet_vivit.corpora.mini_av", "--out", str(tmp_path / "data"), "--nj", "2"]
+    command = [sys.executable, "-m", "espnet_vivit.bin.avsr_mini_av", "--out", str(tmp_path / "data"), "--nj", "2"]
     environment = dict(os.environ, TEST_MARK=str(tmp_path))
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
         until = time.monotonic() + 120
@@ -235,7 +236,7 @@ def test_the_help_names_every_option_with_an_example(capsys):
         main(["--help"])
     text = capsys.readouterr().out
     assert stop.value.code == 0
-    assert "Example: python -m espnet_vivit.corpora.mini_av" in text
+    assert "Example: python -m espnet_vivit.bin.avsr_mini_av" in text
     for option in ("--seed", "--num-train", "--num-test-unseen", "--size", "--nj", "--video-format", "--media-dir"):
         assert option in text
 

@@ -4,8 +4,9 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+from espnet_vivit.bin.avsr_contact_sheet import main
 from espnet_vivit.errors import ConfigError, InputError
-from espnet_vivit.evaluation.plots import DOTS_PER_INCH, LINE_INCHES, Clip, main, plot_contact_sheet, plot_training
+from espnet_vivit.evaluation.plots import DOTS_PER_INCH, LINE_INCHES, Clip, plot_contact_sheet, plot_training
 from espnet_vivit.evaluation.training_log import TrainingHistory
 
 

@@ -10,12 +10,13 @@ import pytest
 import torch
 import yaml
 
+from espnet_vivit.bin.avsr_results import main
 from espnet_vivit.corpora.mini_av_grammar import draw_sentences
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.evaluation.decode_timing import TIMING, write_timing
 from espnet_vivit.evaluation.decoded import condition_name, parse_decode_name
 from espnet_vivit.evaluation.result_checks import Target
-from espnet_vivit.evaluation.results import main, replace_section
+from espnet_vivit.evaluation.results import replace_section
 
 WORDS = ["bin", "lay", "place", "set", "blue", "green"]
 ERROR_RATES = {  # decode folder -> share of the words that are wrong

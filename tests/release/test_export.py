@@ -11,7 +11,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from espnet_vivit import cli
+from espnet_vivit.bin import cli
 from espnet_vivit.errors import ConfigError, MissingDependencyError
 from espnet_vivit.frontend.linear import LinearFrontend
 from espnet_vivit.frontend.resnet import ResNetFrontend

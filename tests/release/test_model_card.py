@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from espnet_vivit import cli
+from espnet_vivit.bin import cli
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.package import Package
 from espnet_vivit.release.model_card import CardText, read_card

@@ -15,7 +15,7 @@ import sentencepiece
 import torch
 import yaml
 
-from espnet_vivit import cli
+from espnet_vivit.bin import cli
 from espnet_vivit.decode.speech2text import Speech2Text
 from espnet_vivit.errors import ConfigError, DataError, WeightsError
 from espnet_vivit.model_files import open_model

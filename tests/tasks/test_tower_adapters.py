@@ -8,8 +8,8 @@ import yaml
 from espnet2.main_funcs.pack_funcs import pack, unpack
 
 from espnet_vivit.bin import avsr_train
+from espnet_vivit.bin.commands.merge_adapters import main as merge_command
 from espnet_vivit.errors import ConfigError, WeightsError
-from espnet_vivit.release.merge_adapters import main as merge_command
 from espnet_vivit.release.merge_adapters import merge_experiment
 from espnet_vivit.tasks.avsr import AVSRTask
 from espnet_vivit.tasks.trainer import AVSRTrainer

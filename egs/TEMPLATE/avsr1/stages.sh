@@ -221,15 +221,15 @@ stage_score() {
     "${PYTHON}" -m espnet_vivit.bin.avsr_cost --asr_model_file "${asr_exp}/${inference_asr_model}" \
         --out "${asr_exp}/cost.json" > /dev/null
     split_words "${score_opts}"
-    "${PYTHON}" -m espnet_vivit.evaluation.results --exp "${asr_exp}" --data "${dumpdir}/raw" --out "${asr_exp}/RESULTS.md" \
+    "${PYTHON}" -m espnet_vivit.bin.avsr_results --exp "${asr_exp}" --data "${dumpdir}/raw" --out "${asr_exp}/RESULTS.md" \
         --inference_tag "${inference_tag}" --command "${run_command}" \
         "${wanted[@]}" "${words[@]}"
-    "${PYTHON}" -m espnet_vivit.evaluation.plots curves --exp "${asr_exp}" --out "${asr_exp}/training_curves.png"
+    "${PYTHON}" -m espnet_vivit.bin.avsr_contact_sheet curves --exp "${asr_exp}" --out "${asr_exp}/training_curves.png"
     read -ra words <<< "${test_sets}"
     for modality in video multimodal; do
         hypotheses="${decode_dir}/${words[0]}_${modality}/1best_recog/text"
         [ -f "${hypotheses}" ] || continue
-        "${PYTHON}" -m espnet_vivit.evaluation.plots clips --video_scp "${dumpdir}/raw/${words[0]}/video.scp" \
+        "${PYTHON}" -m espnet_vivit.bin.avsr_contact_sheet clips --video_scp "${dumpdir}/raw/${words[0]}/video.scp" \
             --ref "${dumpdir}/raw/${words[0]}/text" --hyp "${hypotheses}" --out "${asr_exp}/clips_${words[0]}_${modality}.png"
     done
 }
@@ -240,15 +240,15 @@ stage_pack() {
     decode_options
     for modality in video audio multimodal; do # confidences are there after --inference_args "--word_times true"
         decoded="${decode_dir}/${valid_set}_${modality}/1best_recog"
-        [ ! -f "${decoded}/confidence" ] || "${PYTHON}" -m espnet_vivit.cli calibrate "${asr_exp}" \
+        [ ! -f "${decoded}/confidence" ] || "${PYTHON}" -m espnet_vivit.bin.cli calibrate "${asr_exp}" \
             --ref "${dumpdir}/raw/${valid_set}/text" --hyp "${decoded}" --modality "${modality}"
     done
     rm -rf "${asr_exp}/partial.zip" "${asr_exp}/merged"
     if grep -q '^tower_adapters:$' "${asr_exp}/config.yaml"; then # a package is whole: adapters go into their bases
         model=${asr_exp}/merged
-        "${PYTHON}" -m espnet_vivit.cli merge-adapters "${asr_exp}" "${model}" --weights "${inference_asr_model}"
+        "${PYTHON}" -m espnet_vivit.bin.cli merge-adapters "${asr_exp}" "${model}" --weights "${inference_asr_model}"
     fi
-    "${PYTHON}" -m espnet_vivit.cli pack "${model}" "${asr_exp}/partial.zip" --weights "${inference_asr_model}" \
+    "${PYTHON}" -m espnet_vivit.bin.cli pack "${model}" "${asr_exp}/partial.zip" --weights "${inference_asr_model}" \
         "${stated[@]}" --decoded_with="${options[*]@Q}" > /dev/null # how it was decoded goes along, with the language models of stages 6 to 9
     mv "${asr_exp}/partial.zip" "${asr_exp}/${asr_tag}.zip"
     echo "${asr_exp}/${asr_tag}.zip: $(du -h "${asr_exp}/${asr_tag}.zip" | cut -f1)"

@@ -11,26 +11,25 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from espnet_vivit.errors import EspnetVivitError, unknown_name
+from espnet_vivit.bin.command_parser import exit_status
+from espnet_vivit.errors import unknown_name
 from espnet_vivit.version import __version__
 
 STOPPED, UNREAD = 130, 141  # 128 + the signal's number: SIGINT, SIGPIPE
-# command -> (module whose main(argv) it is, what it does); imported when called, so that --help answers at once. The
-# order is that of the work: from a machine and videos to a model that is handed on.
-COMMANDS = {
-    "doctor": ("espnet_vivit.checks.doctor", "what works on this machine, what is missing, and what to type"),
-    "prepare": ("espnet_vivit.prepare", "data directories of mouth crops from a corpus or a folder of videos"),
-    "inspect": ("espnet_vivit.checks.inspect_video", "what is in videos, whether mouths can be read, contact sheets"),
-    "check": ("espnet_vivit.checks.check", "do these data and this model fit? validates, learns one batch by heart"),
-    "transcribe": ("espnet_vivit.transcribe", "text, subtitles and word times of video and sound files"),
-    "calibrate": ("espnet_vivit.evaluation.calibrate", "from which confidence on a model's words are believed"),
-    "page": ("espnet_vivit.page", "a local web page to try a model on"),
-    "plot": ("espnet_vivit.evaluation.report", "how a model trained and where its errors are: a page and pictures"),
-    "score": ("espnet_vivit.score", "word and character error rates of a hypothesis file against a reference"),
-    "pack": ("espnet_vivit.release.pack", "a trained model as a folder or a file that loads anywhere, offline"),
-    "export": ("espnet_vivit.release.export", "a trained model's video side as an ONNX file"),
-    "import-auto-avsr": ("espnet_vivit.import_auto_avsr", "a published Auto-AVSR model, made an experiment folder"),
-    "merge-adapters": ("espnet_vivit.release.merge_adapters", "a model with LoRA or QLoRA adapters, made plain"),
+COMMANDS = {  # command -> what it does, in the order of the work, from a machine and videos to a model for others
+    "doctor": "what works on this machine, what is missing, and what to type",
+    "prepare": "data directories of mouth crops from a corpus or a folder of videos",
+    "inspect": "what is in videos, whether mouths can be read, contact sheets",
+    "check": "do these data and this model fit? validates, then overfits one batch",
+    "transcribe": "text, subtitles and word times of video and sound files",
+    "calibrate": "the confidence threshold at which a given share of the words is correct",
+    "page": "a local web page to try a model on",
+    "plot": "how a model trained and where its errors are: a page and pictures",
+    "score": "word and character error rates of a hypothesis file against a reference",
+    "pack": "a trained model as a folder or a file that loads anywhere, offline",
+    "export": "a trained model's video side as an ONNX file",
+    "import-auto-avsr": "a published Auto-AVSR model, made an experiment folder",
+    "merge-adapters": "merge LoRA or QLoRA adapters into the base weights",
 }
 
 EXAMPLES = """examples:
@@ -51,7 +50,7 @@ EXAMPLES = """examples:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    commands = "\n".join(f"  {name:16} {purpose}" for name, (_, purpose) in COMMANDS.items())
+    commands = "\n".join(f"  {name:16} {purpose}" for name, purpose in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="espnet-vivit",
         usage="espnet-vivit [-h] [--version] COMMAND ...        (espnet-vivit COMMAND --help: its own options)",
@@ -92,12 +91,8 @@ def run(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     if options.command not in COMMANDS:
         parser.error(str(unknown_name("command", options.command, COMMANDS)))
-    module, _ = COMMANDS[options.command]
-    try:
-        return import_module(module).main(options.arguments)
-    except EspnetVivitError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    module = f"espnet_vivit.bin.commands.{options.command.replace('-', '_')}"  # imported now: --help answers at once
+    return exit_status(import_module(module).main, options.arguments)
 
 
 def _unread() -> list[int]:

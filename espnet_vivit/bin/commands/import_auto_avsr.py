@@ -12,7 +12,7 @@ units (`token index` per line, from <unk> 1; blank and end are added) or a list 
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_vivit.command_parser import CommandParser
+from espnet_vivit.bin.command_parser import CommandParser
 from espnet_vivit.errors import DataError
 
 WEIGHTS = "auto_avsr.pth"

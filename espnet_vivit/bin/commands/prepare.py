@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_vivit.command_parser import CommandParser
-from espnet_vivit.errors import ConfigError, EspnetVivitError
+from espnet_vivit.bin.command_parser import CommandParser
+from espnet_vivit.errors import ConfigError
 
 if TYPE_CHECKING:
     from espnet_vivit.corpora.prepared import Prepared
@@ -278,15 +278,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(f"{split}: {directory}")
             return 0
         prepared = prepare(options)
-    except EspnetVivitError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print(f"\nstopped; go on with: espnet-vivit prepare {shlex.join(argv)}", file=sys.stderr)
         return STOPPED
     print(summary(prepared, options.out))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

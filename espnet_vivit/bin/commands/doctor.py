@@ -15,8 +15,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 
-from espnet_vivit.checks.doctor_trials import ABSENT, BROKEN, OK, TRIALS, Finding, installed_version
-from espnet_vivit.command_parser import CommandParser
+from espnet_vivit.bin.command_parser import CommandParser
+from espnet_vivit.bin.commands.doctor_trials import ABSENT, BROKEN, OK, TRIALS, Finding, installed_version
 from espnet_vivit.version import __version__
 
 DISTRIBUTION = "espnet-vivit"
@@ -107,7 +107,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     findings = examine()
     print(report(findings))
     return int(any(finding.state == BROKEN for finding in findings))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,11 +1,15 @@
-"""The parser of our commands: argparse's, which also says what a misspelt option or choice was meant to be."""
+"""How our commands begin and end: argparse's parser that names the nearest option, and the exit status of an error.
+
+Errors of ours say what to do, so a traceback above them only hides the sentence: a command ends with 1 and the
+sentence. Anything else is a defect of ours and keeps its traceback.
+"""
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
-from espnet_vivit.errors import nearest_name, unknown_name
+from espnet_vivit.errors import EspnetVivitError, nearest_name, unknown_name
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -41,3 +45,12 @@ class CommandParser(argparse.ArgumentParser):
             if isinstance(action, argparse._SubParsersAction):
                 for parser in action.choices.values():
                     yield from (option for inner in parser._actions for option in inner.option_strings)
+
+
+def exit_status(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None = None) -> int:
+    """What `main(argv)` returns (None: 0); 1 after one of our errors, printed on stderr as `error: <sentence>`."""
+    try:
+        return main(argv) or 0
+    except EspnetVivitError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1

@@ -19,8 +19,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_vivit.command_parser import CommandParser
-from espnet_vivit.errors import EspnetVivitError
+from espnet_vivit.bin.command_parser import CommandParser
 from espnet_vivit.media.clip_report import ClipReport
 from espnet_vivit.media.quality import MEASURES, MODALITIES
 from espnet_vivit.media.quality_folder import SHEETS, How, Video, describe, find_videos, inspect_files
@@ -123,21 +122,13 @@ def _choices(choices: dict[str, str]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(argv)
-    try:
-        videos = find_videos(options.inputs)
-        sheets = options.sheets or ("all" if len(videos) <= MANY_SHEETS else "bad")
-        how = How(options.out, options.detector, options.modality, sheets, options.audio)
-        teller = _Teller(options, videos)
-        nj = min(options.nj or os.cpu_count() or 1, len(videos))
-        title = "Quality of " + ", ".join(map(str, options.inputs))
-        with teller.bar:
-            counts = inspect_files(videos, how, nj=nj, title=title, seen=teller)
-    except EspnetVivitError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    videos = find_videos(options.inputs)
+    sheets = options.sheets or ("all" if len(videos) <= MANY_SHEETS else "bad")
+    how = How(options.out, options.detector, options.modality, sheets, options.audio)
+    teller = _Teller(options, videos)
+    nj = min(options.nj or os.cpu_count() or 1, len(videos))
+    title = "Quality of " + ", ".join(map(str, options.inputs))
+    with teller.bar:
+        counts = inspect_files(videos, how, nj=nj, title=title, seen=teller)
     print(summary(counts, options.out), file=sys.stderr if options.json else sys.stdout)
     return SOME_REJECTED if counts["reject"] else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

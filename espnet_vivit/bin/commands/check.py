@@ -1,0 +1,34 @@
+"""`espnet-vivit check`: do these data and this model fit?"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from espnet_vivit.bin.command_parser import CommandParser
+from espnet_vivit.checks.check import DEVICES, LEARNING_RATE, LIMIT_S, TOKEN_TYPES, Options, examine
+from espnet_vivit.checks.check_data import FAIL
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = CommandParser(
+        prog="espnet-vivit check",
+        description="Do these data and this model fit? Validates, then learns one batch by heart. Exit code 1: no.",
+        epilog="example: espnet-vivit check conf/train_tiny_both.yaml dump/raw/train --token_list tokens.txt",
+    )
+    parser.add_argument("config", type=Path, help="a training YAML, or the folder of an experiment")
+    parser.add_argument("data", type=Path, help="data directory, such as dump/raw/train")
+    parser.add_argument("--token_list", type=Path, help="tokens.txt; default: made from the transcripts (char, word)")
+    parser.add_argument("--token_type", choices=TOKEN_TYPES, help="default: the configuration's, or word")
+    parser.add_argument("--bpemodel", type=Path, help="sentencepiece model, for token_type bpe")
+    parser.add_argument("--seconds", type=float, default=LIMIT_S, help=f"for learning one batch (default {LIMIT_S:g})")
+    parser.add_argument("--lr", type=float, default=LEARNING_RATE, help="learning rate of that (default %(default)s)")
+    parser.add_argument("--device", default="auto", choices=DEVICES, help="auto: a GPU if there is one")
+    options = Options(**vars(parser.parse_args(argv)))
+    failed = []
+    for row in examine(options):
+        print(f"  {row.state:5} {row.name:15} {row.found}", flush=True)
+        if row.fix:
+            print(f"        {'':15} -> {row.fix}", flush=True)
+        if row.state == FAIL:
+            failed.append(row.name)
+    print(f"not ready to train: {', '.join(failed)}" if failed else "ready to train")
+    return int(bool(failed))

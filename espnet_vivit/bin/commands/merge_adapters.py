@@ -1,0 +1,23 @@
+"""`espnet-vivit merge-adapters`: merge LoRA or QLoRA adapters into the base weights."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from espnet_vivit.bin.command_parser import CommandParser
+from espnet_vivit.release.merge_adapters import WEIGHTS, merge_experiment
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = CommandParser(
+        prog="espnet-vivit merge-adapters",
+        description="Fold LoRA or QLoRA adapters into a plain model that decodes without peft and bitsandbytes.",
+        epilog="example: espnet-vivit merge-adapters exp/avsr_qlora exp/avsr_merged",
+    )
+    parser.add_argument("experiment", type=Path, help="folder with config.yaml and weights")
+    parser.add_argument("out", type=Path, help="folder to write; must not exist")
+    parser.add_argument("--weights", default=WEIGHTS, help="name of the weights in the experiment (%(default)s)")
+    options = parser.parse_args(argv)
+    merged = merge_experiment(options.experiment, options.out, weights=options.weights)
+    print(merged)
+    print(merged.path)
+    return 0

@@ -1,0 +1,32 @@
+"""Transcripts in a file, one utterance a line: read as a table, written in sclite's form."""
+
+from pathlib import Path
+
+from espnet_vivit.errors import DataError
+
+
+def read_transcripts(path: str | Path) -> dict[str, str]:
+    """`utterance-id words...` per line; an id alone has an empty transcript. White space becomes single spaces."""
+    path = Path(path)
+    if not path.is_file():
+        raise DataError("no transcript file", found=str(path), fix="Check the path, or run the decoding stage first.")
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 ({error})", fix="Convert the file, for example with iconv.") from error
+    transcripts: dict[str, str] = {}
+    for number, line in enumerate(lines, start=1):
+        fields = line.split()
+        if not fields:
+            continue
+        if fields[0] in transcripts:
+            raise DataError(f"{path}:{number}: utterance id {fields[0]!r} occurs twice")
+        transcripts[fields[0]] = " ".join(fields[1:])
+    if not transcripts:
+        raise DataError("empty transcript file", found=str(path), expected="lines of `utterance-id words...`")
+    return transcripts
+
+
+def format_trn(transcripts: dict[str, str]) -> str:
+    """sclite's trn format: the words, then the utterance id in parentheses (sclite takes `{a / b}` as alternatives)."""
+    return "".join(f"{text} ({utt})\n" for utt, text in transcripts.items())
