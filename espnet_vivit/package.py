@@ -24,6 +24,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from espnet_vivit.base.whole_file import check_writable, make_folder
 from espnet_vivit.errors import ConfigError, DataError, WeightsError, unknown_name
 from espnet_vivit.frontend.presets import trained_preset
 from espnet_vivit.package_decoding import DECODING, Decoding, search_options
@@ -32,7 +33,6 @@ from espnet_vivit.package_language import read_language
 from espnet_vivit.release.package_archive import extract, is_archive, write_zip
 from espnet_vivit.training_facts import TrainingFacts
 from espnet_vivit.units import AUDIO_RATE_HZ, VIDEO_RATE_HZ
-from espnet_vivit.whole_file import check_writable, make_folder
 
 FORMAT, FORMAT_VERSION = "espnet_vivit package", 1
 INFO, WEIGHTS, CONFIG, TOKENS, BPE_MODEL = "package.json", "model.safetensors", "config.yaml", "tokens.txt", "bpe.model"
@@ -200,7 +200,7 @@ def sha256(path: Path) -> str:
 
 def _check_config(folder: Path) -> None:
     """Raise unless the model can be built from the package alone, and as this version normalises its input."""
-    from espnet_vivit.tasks.config_file import read_config
+    from espnet_vivit.base.config_file import read_config
 
     config = read_config(folder / CONFIG)
     vision = config.get("vision_encoder_conf") or {}

@@ -41,8 +41,8 @@ def write_language(folder: Path, models: LanguageModels, token_list: Sequence[st
     if models.lm_file is not None:
         from safetensors.torch import save_file
 
+        from espnet_vivit.base.config_file import read_config
         from espnet_vivit.decode.language_model import BUILT_FROM, load_language_model
-        from espnet_vivit.tasks.config_file import read_config
 
         state = load_language_model(models.lm_config, models.lm_file, token_list).state_dict()
         save_file({name: value.clone().contiguous() for name, value in state.items()}, folder / LM_WEIGHTS)

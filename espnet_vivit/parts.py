@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from espnet_vivit.base.option_types import check_option_types, check_sizes_and_rates
 from espnet_vivit.errors import ConfigError, unknown_name
-from espnet_vivit.option_types import check_option_types, check_sizes_and_rates
 
 if TYPE_CHECKING:
     from espnet_vivit.frontend.linear import LinearFrontend

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import jiwer
 
+from espnet_vivit.base.whole_file import make_folder, write_whole
 from espnet_vivit.bootstrap import LEVEL, Interval
 from espnet_vivit.data.transcripts import format_trn
 from espnet_vivit.error_rates import Counts, Score
-from espnet_vivit.whole_file import make_folder, write_whole
 
 
 def write_report(scored: Score, folder: str | Path, *, interval: Interval, resamples: int, seed: int) -> None:

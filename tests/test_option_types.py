@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from espnet_vivit.base.option_types import check_option_types, check_sizes_and_rates
 from espnet_vivit.errors import ConfigError
-from espnet_vivit.option_types import check_option_types, check_sizes_and_rates
 
 
 def part(

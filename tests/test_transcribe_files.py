@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from espnet_vivit.base.whole_file import write_whole
 from espnet_vivit.bin.commands.transcribe import main, transcribe_files
 from espnet_vivit.errors import ConfigError, MediaError
 from espnet_vivit.media.containers import duration_s, streams_of
 from espnet_vivit.transcribe import _shown_name
 from espnet_vivit.transcription.result import Transcription
-from espnet_vivit.whole_file import write_whole
 from tests.media.videos import numbered, write_video
 
 ODD = os.fsdecode(b"caf\xe9.mp4")  # Latin-1: no UTF-8

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from espnet_vivit.base.whole_file import TEMPORARY, check_writable, make_folder, replacing, write_lines, write_whole
 from espnet_vivit.errors import DataError, MediaError
-from espnet_vivit.whole_file import TEMPORARY, check_writable, make_folder, replacing, write_lines, write_whole
 
 
 def test_a_file_is_replaced_when_the_block_ends_well(tmp_path):

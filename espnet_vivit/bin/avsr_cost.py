@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from espnet_vivit.base.whole_file import make_folder, write_whole
 from espnet_vivit.bin.command_parser import CommandParser, exit_status
-from espnet_vivit.whole_file import make_folder, write_whole
 
 if TYPE_CHECKING:
     from espnet_vivit.e2e_asr_conformer import E2E
@@ -63,9 +63,9 @@ def _parameters(module) -> int:
 
 def measure(model_file: Path, config: Path | None = None) -> dict:
     """`cost_of` the model in a checkpoint of ours; `config` is its config.yaml, else the one beside it."""
+    from espnet_vivit.base.config_file import read_config
     from espnet_vivit.frontend.presets import trained_preset
     from espnet_vivit.tasks.avsr import AVSRTask
-    from espnet_vivit.tasks.config_file import read_config
     from espnet_vivit.training_facts import MOUTH_SIZES, training_facts
 
     config = config or Path(model_file).parent / "config.yaml"

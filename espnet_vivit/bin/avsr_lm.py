@@ -13,10 +13,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from espnet_vivit.base.whole_file import write_lines
 from espnet_vivit.bin.command_parser import CommandParser, exit_status
 from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.token_list import read_labels
-from espnet_vivit.whole_file import write_lines
 
 
 def write_text_shapes(text: Path, out: Path, *, token_list: Path, token_type: str, bpemodel: Path | None) -> None:
@@ -46,8 +46,8 @@ def shapes(argv: Sequence[str]) -> None:
 
 
 def train(argv: Sequence[str]) -> None:
+    from espnet_vivit.base.option_types import check_option_types
     from espnet_vivit.espnet_compat import quiet_espnet_import
-    from espnet_vivit.option_types import check_option_types
 
     with quiet_espnet_import():
         from espnet2.tasks.lm import LMTask, lm_choices

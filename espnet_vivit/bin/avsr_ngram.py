@@ -12,10 +12,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from espnet_vivit.base.whole_file import write_lines
 from espnet_vivit.bin.command_parser import CommandParser, exit_status
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.token_list import read_labels
-from espnet_vivit.whole_file import write_lines
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from espnet_vivit.base.whole_file import write_lines
 from espnet_vivit.bin.command_parser import CommandParser, exit_status
 from espnet_vivit.checkpoints import find_checkpoint
 from espnet_vivit.corpora.mouth_view import read_mouth_view
@@ -25,7 +26,6 @@ from espnet_vivit.corpora.scp import read_scp
 from espnet_vivit.errors import ConfigError, DataError
 from espnet_vivit.evaluation.provenance import data_hash
 from espnet_vivit.media.video_file import probe_video
-from espnet_vivit.whole_file import write_lines
 
 NOTE = "made_from.json"
 

@@ -15,13 +15,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from espnet_vivit.base.whole_file import write_lines
 from espnet_vivit.bin.command_parser import CommandParser, exit_status
 from espnet_vivit.corpora.data_dir import SHAPE_FILES, read_scp
 from espnet_vivit.errors import DataError
 from espnet_vivit.feasibility import MAX_EXCLUDED, check_feasibility, read_num_frames, read_spans
 from espnet_vivit.token_list import UNKNOWN, read_labels
 from espnet_vivit.units import SAMPLES_PER_FRAME
-from espnet_vivit.whole_file import write_lines
 
 
 def read_lengths(data: Path) -> dict[str, int]:

@@ -16,8 +16,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from espnet_vivit.base.config_file import read_config
 from espnet_vivit.bin.command_parser import CommandParser, exit_status
-from espnet_vivit.tasks.config_file import read_config
 from espnet_vivit.tasks.streams import feature_rate_of, modality_of, train_options, view_options
 
 OVERRIDES = ("modality", "feature_rate", "vision_encoder", "audio_encoder", "mouth_view")

@@ -7,17 +7,17 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from espnet_vivit.base.whole_file import write_lines
 from espnet_vivit.corpora.data_dir import Utterance
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.media.video_file import probe_video
 from espnet_vivit.tasks.streams import train_options
 from espnet_vivit.token_list import count_symbols, read_labels, read_transcripts, token_list
-from espnet_vivit.whole_file import write_lines
 
 
 def read_subject(path: Path) -> tuple[dict, bool]:
     """(options, whether they are an experiment's own) of a YAML, or of the folder of an experiment."""
-    from espnet_vivit.tasks.config_file import read_config
+    from espnet_vivit.base.config_file import read_config
 
     if path.is_dir():
         if not (path / "config.yaml").is_file():

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from espnet_vivit.base.whole_file import replacing
 from espnet_vivit.corpora.scp import read_scp
 from espnet_vivit.corpora.word_times import WordTime, format_word_times, parse_word_times
 from espnet_vivit.errors import DataError
 from espnet_vivit.units import SAMPLES_PER_FRAME, VIDEO_RATE_HZ
-from espnet_vivit.whole_file import replacing
 
 MAX_STREAM_DIFFERENCE = 1  # video frames by which audio and video may differ in length (GRID's audio is 22 ms short)
 _OPTIONAL_LISTS = {"wav.scp", "video.scp", "word_times", "utt2num_frames", "utt2num_samples"}

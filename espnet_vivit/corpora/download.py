@@ -24,10 +24,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from espnet_vivit.base.progress_bar import byte_bar
+from espnet_vivit.base.whole_file import replacing
 from espnet_vivit.corpora.disk import is_disk_error
-from espnet_vivit.corpora.progress import byte_bar
 from espnet_vivit.errors import DataError, MediaError
-from espnet_vivit.whole_file import replacing
 
 GRID_RECORD = "https://zenodo.org/api/records/3625687"
 TIMEOUT_S = 60

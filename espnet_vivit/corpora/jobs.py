@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, TypeVar
 
+from espnet_vivit.base.processes import AHEAD, CRASHED, run_in_processes
 from espnet_vivit.corpora.own_process import ProcessEndedError, in_own_process
 from espnet_vivit.errors import ConfigError, MediaError, MissingDependencyError
-from espnet_vivit.media.processes import AHEAD, CRASHED, run_in_processes
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

@@ -7,8 +7,8 @@ model would be shown mouths of another size when it transcribes, and read nonsen
 import os
 from pathlib import Path
 
+from espnet_vivit.base.whole_file import replacing
 from espnet_vivit.errors import DataError
-from espnet_vivit.whole_file import replacing
 
 VIEW_NAME = "mouth_view"
 

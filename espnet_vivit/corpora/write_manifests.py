@@ -15,12 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from espnet_vivit.base.whole_file import make_folder, replacing
 from espnet_vivit.corpora.data_dir import Utterance, read_data_dir
 from espnet_vivit.corpora.manifests import read_units
 from espnet_vivit.corpora.prepared import CLIPS_NAME
 from espnet_vivit.errors import DataError
 from espnet_vivit.media.audio_file import read_wav, write_wav
-from espnet_vivit.whole_file import make_folder, replacing
 
 MOST_UNKNOWN = 0.5  # share of <unk> from which a list is of no use
 

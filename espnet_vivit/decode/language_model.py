@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
+from espnet_vivit.base.config_file import read_config
 from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.espnet_compat import quiet_espnet_import
-from espnet_vivit.tasks.config_file import read_config
 from espnet_vivit.tasks.model_config import load_strictly
 
 LOCAL = ("seq_rnn", "transformer")  # ESPnet's names of those that are whole without a network

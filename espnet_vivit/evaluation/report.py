@@ -12,12 +12,12 @@ import html
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from espnet_vivit.base.whole_file import make_folder, write_whole
 from espnet_vivit.corpora.scp import read_scp
 from espnet_vivit.errors import DataError, EspnetVivitError
 from espnet_vivit.evaluation.decoded import CLEAN, Result
 from espnet_vivit.evaluation.error_breakdown import by_class, by_length, by_noise, confused_words, viseme_confusions
 from espnet_vivit.evaluation.error_plots import plot_by_class, plot_by_length, plot_by_noise, plot_viseme_confusions
-from espnet_vivit.whole_file import make_folder, write_whole
 
 PAGE = "report.html"
 _LENGTHS_DIFFER = 1.2  # longest clip by shortest, from which length is worth a picture

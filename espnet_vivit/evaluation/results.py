@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from espnet_vivit.base.whole_file import make_folder, write_whole
 from espnet_vivit.errors import ConfigError, DataError, unknown_name
 from espnet_vivit.evaluation.decoded import Result
 from espnet_vivit.evaluation.result_checks import Check
@@ -26,7 +27,6 @@ from espnet_vivit.evaluation.result_tables import (
     notes,
     table,
 )
-from espnet_vivit.whole_file import make_folder, write_whole
 
 
 def section(

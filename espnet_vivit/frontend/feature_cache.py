@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from espnet_vivit.base.whole_file import make_folder, replacing
 from espnet_vivit.errors import ConfigError
-from espnet_vivit.whole_file import make_folder, replacing
 
 Compute = Callable[[torch.Tensor, list[int], list[int]], torch.Tensor]  # -> (B, S, D), padded
 _CHECKSUM_BYTES = 32  # of sha256, in front of the data

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from espnet_vivit.base.whole_file import replacing
 from espnet_vivit.errors import MediaError
 from espnet_vivit.units import AUDIO_RATE_HZ
-from espnet_vivit.whole_file import replacing
 
 
 def read_wav(path: str | os.PathLike) -> np.ndarray:

@@ -18,13 +18,13 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
+from espnet_vivit.base.processes import run_in_processes
 from espnet_vivit.errors import ConfigError, DataError, MediaError
 from espnet_vivit.media.audio_file import read_wav
 from espnet_vivit.media.clip_report import ClipReport, facts_of
 from espnet_vivit.media.detectors import choose_detector
 from espnet_vivit.media.folder_files import VIDEO_SUFFIXES, files_below
 from espnet_vivit.media.mouth_clip import MouthClip, stream_mouth_clips
-from espnet_vivit.media.processes import run_in_processes
 from espnet_vivit.media.quality import assess_clip, refused_clip
 from espnet_vivit.media.quality_page import believed
 from espnet_vivit.media.quality_report import open_report

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from espnet_vivit.base.whole_file import make_folder, replacing
 from espnet_vivit.media.quality import Quality
 from espnet_vivit.media.quality_faces import found_faces
 from espnet_vivit.media.quality_pictures import BLACK, FLAT, FOREIGN, FROZEN, GOOD, as_gray, judge_pictures
 from espnet_vivit.media.quality_sync import levels, mouth_shapes, speed
 from espnet_vivit.units import VIDEO_RATE_HZ
-from espnet_vivit.whole_file import make_folder, replacing
 
 if TYPE_CHECKING:
     from espnet_vivit.media.mouth_clip import MouthClip

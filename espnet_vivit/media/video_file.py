@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from espnet_vivit.base.whole_file import replacing
 from espnet_vivit.errors import ConfigError, InputError, MediaError, unknown_name
 from espnet_vivit.units import VIDEO_RATE_HZ
-from espnet_vivit.whole_file import replacing
 
 if TYPE_CHECKING:
     from av import FFmpegError

@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from espnet_vivit.base.whole_file import make_folder
 from espnet_vivit.errors import ConfigError, MissingDependencyError
 from espnet_vivit.training_facts import TrainingFacts
 from espnet_vivit.units import VIDEO_RATE_HZ
-from espnet_vivit.whole_file import make_folder
 
 if TYPE_CHECKING:
     from espnet_vivit.e2e_asr_conformer import E2E

@@ -39,7 +39,7 @@ class CardText:
 
 def read_card(path: str | Path) -> CardText:
     """A card.yaml. Raises ConfigError: no such file, not YAML, a misspelt key, or a value of another kind."""
-    from espnet_vivit.tasks.config_file import read_config
+    from espnet_vivit.base.config_file import read_config
 
     given = read_config(path)
     known = [field.name for field in fields(CardText)]

@@ -146,7 +146,7 @@ def _write_model(folder: Path, files) -> dict:
     """Weights, configuration, tokens and sentencepiece model; returns the configuration."""
     from safetensors.torch import save_file
 
-    from espnet_vivit.tasks.config_file import read_config
+    from espnet_vivit.base.config_file import read_config
     from espnet_vivit.tasks.model_config import read_token_list, read_weights
 
     config = packed_config(read_config(files.config))
@@ -166,7 +166,7 @@ def _provenance(files) -> dict:
     """Where the weights are from; of a package, what it says itself."""
     if files.provenance is not None:
         return files.provenance
-    from espnet_vivit.tasks.config_file import read_config
+    from espnet_vivit.base.config_file import read_config
 
     config = read_config(files.config)
     try:

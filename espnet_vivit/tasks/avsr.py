@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from espnet_vivit import parts
 from espnet_vivit.adapters.report import tower_table
 from espnet_vivit.atomic_save import atomic_saves
+from espnet_vivit.base.config_file import read_config
 from espnet_vivit.checkpoints import CHECKPOINT
 from espnet_vivit.corpora.scp import read_scp
 from espnet_vivit.e2e_options import decoder_sizes
@@ -32,7 +33,6 @@ from espnet_vivit.precision import precision_for_inference
 from espnet_vivit.tasks.alignment_check import check_alignable
 from espnet_vivit.tasks.batches import frame_batches, log_padding
 from espnet_vivit.tasks.cache_check import check_feature_cache
-from espnet_vivit.tasks.config_file import read_config
 from espnet_vivit.tasks.curriculum import EpochIterFactory, read_curriculum
 from espnet_vivit.tasks.data_check import check_training_data
 from espnet_vivit.tasks.dataset import AVSRDataset, AVSRIterableDataset

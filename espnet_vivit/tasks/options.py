@@ -11,9 +11,9 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, NoReturn
 
+from espnet_vivit.base.config_file import read_config
 from espnet_vivit.errors import ConfigError, nearest_name, unknown_name
 from espnet_vivit.espnet_compat import ClassChoices, ConfigArgumentParser, NestedDictAction, str_or_none
-from espnet_vivit.tasks.config_file import read_config
 from espnet_vivit.tasks.yaml_values import check_value
 
 _PREPROCESSOR = "Noise is mixed at a chosen SNR by preprocessor_conf: {noise_scp: …, noise_snr_db: […], noise_prob: …}"

@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
+from espnet_vivit.base.option_types import check_option_types
 from espnet_vivit.by_epoch import read_by_epoch
 from espnet_vivit.corpora.data_dir import WordTime, parse_word_times, read_scp
 from espnet_vivit.corpora.noise import make_babble, mix_at_snr, read_wav
@@ -22,7 +23,6 @@ from espnet_vivit.errors import ConfigError, DataError, EspnetVivitError, InputE
 from espnet_vivit.espnet_compat import AbsPreprocessor, TokenIDConverter
 from espnet_vivit.frontend.presets import VisualPreset
 from espnet_vivit.fusion import check_durations
-from espnet_vivit.option_types import check_option_types
 from espnet_vivit.tasks.augment import Streams, change_speed, crop, crop_to_words, flip, join, mask_time
 from espnet_vivit.tasks.frame_labels import check_words, frame_labels
 from espnet_vivit.tasks.pieces import tokenizer_for

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from espnet_vivit.whole_file import make_folder, write_whole
+from espnet_vivit.base.whole_file import make_folder, write_whole
 
 NAME = "log.jsonl"
 

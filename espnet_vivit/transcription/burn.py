@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
+from espnet_vivit.base.whole_file import replacing
 from espnet_vivit.errors import ConfigError, MediaError
 from espnet_vivit.media.containers import (
     TimedDecoder,
@@ -30,7 +31,6 @@ from espnet_vivit.media.containers import (
 from espnet_vivit.transcription.burnt_sound import copied_or_encoded
 from espnet_vivit.transcription.fonts import choose_font
 from espnet_vivit.transcription.subtitles import Cue
-from espnet_vivit.whole_file import replacing
 
 if TYPE_CHECKING:
     from av import VideoFrame

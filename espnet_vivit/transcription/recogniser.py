@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from espnet_vivit.base.config_file import read_config
 from espnet_vivit.corpora.pictures import middle, shrink
 from espnet_vivit.decode.options import SearchOptions
 from espnet_vivit.decode.speech2text import Speech2Text
@@ -26,7 +27,6 @@ from espnet_vivit.media.quality import Quality, assess_clip
 from espnet_vivit.model_files import ModelFiles
 from espnet_vivit.precision import check_amp_dtype
 from espnet_vivit.tasks.augment import crop
-from espnet_vivit.tasks.config_file import read_config
 from espnet_vivit.transcription.cutting import Cut, slice_clip
 from espnet_vivit.transcription.reading import is_silent
 from espnet_vivit.transcription.result import OK, UNCLEAR, WARN, Hypothesis, Piece

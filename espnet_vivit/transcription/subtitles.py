@@ -16,11 +16,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from espnet_vivit.base.whole_file import make_folder, write_whole
 from espnet_vivit.data.transcripts import format_trn
 from espnet_vivit.decode.word_times import Word
 from espnet_vivit.errors import unknown_name
 from espnet_vivit.transcription.result import UNCLEAR, Transcription
-from espnet_vivit.whole_file import make_folder, write_whole
 
 LINE_CHARACTERS, CUE_LINES = 42, 2
 LONGEST_CUE_S, SHORTEST_CUE_S = 7.0, 1.0

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from espnet_vivit.media.processes import AHEAD, run_in_processes
+from espnet_vivit.base.processes import AHEAD, run_in_processes
 
 SLOW = 0  # the job that is ready last
 

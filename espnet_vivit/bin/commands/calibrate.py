@@ -4,10 +4,10 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from espnet_vivit.base.whole_file import write_whole
 from espnet_vivit.bin.command_parser import CommandParser
 from espnet_vivit.errors import DataError
 from espnet_vivit.evaluation.calibrate import ACCURACY, MODALITIES, calibrate
-from espnet_vivit.whole_file import write_whole
 
 
 def main(argv: Sequence[str] | None = None) -> int:
