@@ -19,7 +19,7 @@ import onnxruntime
 import torch
 
 from espnet_vivit.corpora.scp import read_scp
-from espnet_vivit.media.video_file import read_video
+from espnet_vivit.media.files.video_file import read_video
 from espnet_vivit.model_files import open_model
 from espnet_vivit.release.export import export_model
 from espnet_vivit.tasks.augment import crop

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from espnet_vivit.errors import MediaError
-from espnet_vivit.media.detectors import haar, mediapipe
+from espnet_vivit.media.faces.detectors import haar, mediapipe
 from espnet_vivit.media.mouth_clip import read_mouth_clip
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")

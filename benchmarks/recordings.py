@@ -5,7 +5,7 @@ from pathlib import Path
 
 import av
 
-from espnet_vivit.media.containers import duration_s
+from espnet_vivit.media.files.containers import duration_s
 from espnet_vivit.units import VIDEO_RATE_HZ
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from espnet_vivit.decode.calibration import MIN_CONFIDENCE
 from espnet_vivit.errors import ConfigError, MediaError, no_model, unknown_name
-from espnet_vivit.media.containers import check_is_file, streams_of
+from espnet_vivit.media.files.containers import check_is_file, streams_of
 
 if TYPE_CHECKING:
     from espnet_vivit.transcription.cutting import Stretch
@@ -78,8 +78,8 @@ class Transcriber:
         nbest: int = 3,
         min_confidence: float | None = None,
     ):
-        from espnet_vivit.media.detectors import DETECTORS
-        from espnet_vivit.media.mouth_roi import SIZE as MOUTH_SIZE
+        from espnet_vivit.media.faces.detectors import DETECTORS
+        from espnet_vivit.media.faces.mouth_roi import SIZE as MOUTH_SIZE
 
         if not Path(model).exists():  # looked at again below, after seconds of imports
             raise no_model(model)

@@ -13,8 +13,8 @@ import yaml
 
 from espnet_vivit.corpora.data_dir import Utterance, read_data_dir
 from espnet_vivit.corpora.mini_av import prepare
-from espnet_vivit.media.audio_file import read_wav
-from espnet_vivit.media.video_file import read_video
+from espnet_vivit.media.files.audio_file import read_wav
+from espnet_vivit.media.files.video_file import read_video
 from espnet_vivit.tasks.avsr import AVSRTask
 from espnet_vivit.tasks.frame_labels import frame_labels
 from tests.tiny_corpus import write_config

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from espnet_vivit.corpora.pictures import middle, shrink
-from espnet_vivit.media.video_file import read_video
+from espnet_vivit.media.files.video_file import read_video
 from espnet_vivit.model_files import open_model
 from espnet_vivit.tasks.model_config import read_weights
 from tests.experiments import write_experiment

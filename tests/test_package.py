@@ -194,7 +194,7 @@ def test_a_planted_violation_is_seen(path, source):
         ("media/planted.py", "from espnet_vivit.errors import MediaError\nfrom espnet_vivit.media import video_file"),
         (
             "corpora/planted.py",
-            "from espnet_vivit import __version__\nfrom espnet_vivit.media.video_file import read_video",
+            "from espnet_vivit import __version__\nfrom espnet_vivit.media.files.video_file import read_video",
         ),
         ("tasks/planted.py", "from espnet2.tasks.asr import ASRTask"),
         ("score.py", '"""espnet2.tasks.asr"""\nimport espnet_models'),

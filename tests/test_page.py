@@ -17,7 +17,7 @@ from espnet_vivit.decode.word_times import Word
 from espnet_vivit.errors import ConfigError, MediaError
 from espnet_vivit.frontend.linear import LinearFrontend
 from espnet_vivit.frontend.vivit_encoder import vivit_encoder
-from espnet_vivit.media.video_file import probe_video, read_video
+from espnet_vivit.media.files.video_file import probe_video, read_video
 from espnet_vivit.page import ADDRESS, PageReader, seen_and_looked_at, served_page, words_html
 from espnet_vivit.transcription.cutting import Stretch
 from espnet_vivit.transcription.page_clips import render_examples, write_spoken_video
@@ -142,7 +142,7 @@ class TestWithAModel:
     def reader(self, tmp_path_factory):
         folder = tmp_path_factory.mktemp("reader")
         experiment, clips = write_reader(folder)
-        from espnet_vivit.media.audio_file import read_wav
+        from espnet_vivit.media.files.audio_file import read_wav
 
         video = folder / "clip.mp4"
         write_spoken_video(video, read_video(clips[0].video), read_wav(clips[0].wav))

@@ -134,7 +134,7 @@ from pathlib import Path
 from espnet_vivit.corpora import prepared
 from espnet_vivit.corpora.make_clip import ClipOptions, Outcome
 from espnet_vivit.corpora.manifests import auto_avsr_clips
-from espnet_vivit.media.quality import MEASURES
+from espnet_vivit.media.quality.verdict import MEASURES
 root, out, count = Path(sys.argv[1]), Path(sys.argv[2]), 0
 
 def make(clip, options):

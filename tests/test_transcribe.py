@@ -13,9 +13,9 @@ import yaml
 from espnet_vivit.bin import cli
 from espnet_vivit.errors import ConfigError, MediaError
 from espnet_vivit.media import mouth_clip
-from espnet_vivit.media.audio_file import read_wav
+from espnet_vivit.media.files.audio_file import read_wav
+from espnet_vivit.media.files.video_file import read_video
 from espnet_vivit.media.mouth_clip import NoFaceError
-from espnet_vivit.media.video_file import read_video
 from espnet_vivit.release.pack import pack
 from espnet_vivit.transcribe import UNKNOWN_PIECE_S, Transcriber
 from espnet_vivit.transcription.result import OK, UNCLEAR, WARN

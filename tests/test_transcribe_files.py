@@ -10,7 +10,7 @@ import pytest
 from espnet_vivit.base.whole_file import write_whole
 from espnet_vivit.bin.commands.transcribe import main, transcribe_files
 from espnet_vivit.errors import ConfigError, MediaError
-from espnet_vivit.media.containers import duration_s, streams_of
+from espnet_vivit.media.files.containers import duration_s, streams_of
 from espnet_vivit.transcribe import _shown_name
 from espnet_vivit.transcription.result import Transcription
 from tests.media.videos import numbered, write_video

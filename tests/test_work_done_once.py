@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from espnet_vivit.frontend.windows import plan_windows
-from espnet_vivit.media import face_stream, source
-from espnet_vivit.media.detectors import Face
+from espnet_vivit.media.faces import face_stream
+from espnet_vivit.media.faces.detectors import Face
+from espnet_vivit.media.files import source
 from espnet_vivit.page import PageReader
 from espnet_vivit.transcribe import Transcriber
 from espnet_vivit.transcription.cutting import FORCED_OVERLAP_S

@@ -24,7 +24,7 @@ folder=$("$python" -c 'import sys; print(sys.prefix)')/mediapipe
 works() {
     ESPNET_VIVIT_MEDIAPIPE=$1 "$python" -c '
 import numpy
-from espnet_vivit.media.detectors import open_detector
+from espnet_vivit.media.faces.detectors import open_detector
 detector = open_detector("mediapipe")
 assert detector.detect(numpy.full((64, 64, 3), 128, numpy.uint8)) == []
 detector.close()'

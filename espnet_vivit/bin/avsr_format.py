@@ -21,7 +21,7 @@ from espnet_vivit.base.whole_file import write_lines
 from espnet_vivit.bin.command_parser import CommandParser, exit_status
 from espnet_vivit.corpora.data_dir import SHAPE_FILES, Utterance, check_disjoint, validate_data_dir, write_data_dir
 from espnet_vivit.errors import DataError, EspnetVivitError
-from espnet_vivit.media.video_file import probe_video
+from espnet_vivit.media.files.video_file import probe_video
 from espnet_vivit.units import AUDIO_RATE_HZ, VIDEO_RATE_HZ
 
 SHOWN_PROBLEMS = 10  # of a set with many bad clips; the rest is counted

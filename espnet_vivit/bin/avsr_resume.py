@@ -25,7 +25,7 @@ from espnet_vivit.corpora.mouth_view import read_mouth_view
 from espnet_vivit.corpora.scp import read_scp
 from espnet_vivit.errors import ConfigError, DataError
 from espnet_vivit.evaluation.provenance import data_hash
-from espnet_vivit.media.video_file import probe_video
+from espnet_vivit.media.files.video_file import probe_video
 
 NOTE = "made_from.json"
 

@@ -62,8 +62,8 @@ def frames_of(utterance: Utterance) -> int:
 
 def check_clips(utterances: Sequence[Utterance], *, streams: Sequence[str], count: int = CLIPS_READ) -> Row:
     """Decode some clips, spread over the set, and compare their lengths with what the directory says."""
-    from espnet_vivit.media.audio_file import read_wav
-    from espnet_vivit.media.video_file import read_video
+    from espnet_vivit.media.files.audio_file import read_wav
+    from espnet_vivit.media.files.video_file import read_video
 
     chosen = [
         utterances[i * len(utterances) // min(count, len(utterances))] for i in range(min(count, len(utterances)))

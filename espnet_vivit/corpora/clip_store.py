@@ -21,8 +21,8 @@ from typing import NamedTuple
 from espnet_vivit.corpora.make_clip import ClipOptions, Outcome
 from espnet_vivit.corpora.source_clip import SourceClip
 from espnet_vivit.errors import DataError, MediaError
-from espnet_vivit.media.quality import refused_clip
-from espnet_vivit.media.quality_report import PAGE_ROWS
+from espnet_vivit.media.quality.report import PAGE_ROWS
+from espnet_vivit.media.quality.verdict import refused_clip
 
 COMMIT_EVERY_S = 2.0  # what a power cut can cost
 PAGE = 500  # rows fetched at a time

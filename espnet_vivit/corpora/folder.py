@@ -25,7 +25,7 @@ from pathlib import Path
 from espnet_vivit.corpora.folder_table import SPLITS, list_table
 from espnet_vivit.corpora.source_clip import SourceClip, choose, make_id, one_line, read_text
 from espnet_vivit.errors import ConfigError, DataError
-from espnet_vivit.media.folder_files import VIDEO_SUFFIXES, files_below, is_video
+from espnet_vivit.media.files.folder_files import VIDEO_SUFFIXES, files_below, is_video
 
 MANY_SPEAKERS = 10  # from here on whole speakers are held out
 HELD_OUT = 0.1

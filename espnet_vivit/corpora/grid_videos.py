@@ -22,7 +22,7 @@ from espnet_vivit.corpora.lrs import tidy_times
 from espnet_vivit.corpora.source_clip import SourceClip, choose, read_text
 from espnet_vivit.corpora.word_times import WordTime
 from espnet_vivit.errors import DataError, unknown_name
-from espnet_vivit.media.folder_files import files_below, is_video
+from espnet_vivit.media.files.folder_files import files_below, is_video
 
 PROTOCOLS = {"overlapped": "255 sentences of every speaker are the test set", "unseen": "speakers s1 s2 s20 s22 are"}
 UNSEEN = frozenset({"s1", "s2", "s20", "s22"})

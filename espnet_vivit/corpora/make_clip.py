@@ -19,9 +19,9 @@ from espnet_vivit.corpora.disk import is_disk_error
 from espnet_vivit.corpora.pictures import middle, shrink
 from espnet_vivit.corpora.source_clip import SourceClip, make_id
 from espnet_vivit.errors import ConfigError, EspnetVivitError, MediaError, MissingDependencyError
-from espnet_vivit.media.audio_file import write_wav
-from espnet_vivit.media.quality import Quality, assess_clip, refused_clip
-from espnet_vivit.media.video_file import write_gray_video
+from espnet_vivit.media.files.audio_file import write_wav
+from espnet_vivit.media.files.video_file import write_gray_video
+from espnet_vivit.media.quality.verdict import Quality, assess_clip, refused_clip
 from espnet_vivit.units import SAMPLES_PER_FRAME, VIDEO_RATE_HZ
 
 if TYPE_CHECKING:
@@ -90,8 +90,8 @@ def lost_clip(clip: SourceClip, reason: str) -> Outcome:
 
 
 def _make(clip: SourceClip, options: ClipOptions, started: float) -> Outcome:
-    from espnet_vivit.media.clip_report import facts_of
-    from espnet_vivit.media.quality_sheet import draw_strip
+    from espnet_vivit.media.quality.clip_report import facts_of
+    from espnet_vivit.media.quality.contact_sheet import draw_strip
 
     mouth = read_clip(clip, options)
     quality = assess_clip(mouth, modality=options.modality)
@@ -131,8 +131,8 @@ def _make(clip: SourceClip, options: ClipOptions, started: float) -> Outcome:
 
 def read_clip(clip: SourceClip, options: ClipOptions) -> MouthClip:
     """The mouth in a span of a file, with its sound. Raises MediaError; for a span longer than `max_s`, too."""
+    from espnet_vivit.media.files.source import read_speech
     from espnet_vivit.media.mouth_clip import read_mouth_clip
-    from espnet_vivit.media.source import read_speech
 
     end_s = clip.start_s + options.max_s + 1  # never more than this is held, whatever the file's header says
     mouth = read_mouth_clip(

@@ -24,8 +24,8 @@ from espnet_vivit.corpora.mini_av_clip import ClipPlan, draw_clip, speak_clip
 from espnet_vivit.corpora.mini_av_plan import Config, claim_folder, plan_clips
 from espnet_vivit.corpora.mini_av_speech import espeak_version
 from espnet_vivit.errors import ConfigError, MediaError, unknown_name
-from espnet_vivit.media.audio_file import read_wav, write_wav
-from espnet_vivit.media.video_file import probe_video, write_gray_video
+from espnet_vivit.media.files.audio_file import read_wav, write_wav
+from espnet_vivit.media.files.video_file import probe_video, write_gray_video
 
 SIZES = (48, 64, 96)
 VIDEO_FORMATS = {"npy": ".npy", "ffv1": ".mkv", "h264": ".mp4"}  # npy is read 20 times faster than the other two

@@ -17,7 +17,7 @@ from espnet_vivit.base.progress_bar import progress_bar
 from espnet_vivit.base.random_state import rng_for
 from espnet_vivit.corpora.data_dir import Utterance, read_data_dir, write_data_dir
 from espnet_vivit.errors import DataError, InputError
-from espnet_vivit.media.audio_file import read_wav, write_wav
+from espnet_vivit.media.files.audio_file import read_wav, write_wav
 
 MIN_TALKERS = 6  # fewer are heard as single voices
 _PEAK = 0.98  # of full scale: a louder mixture is turned down as a whole, which leaves its ratio alone

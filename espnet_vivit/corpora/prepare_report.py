@@ -12,10 +12,10 @@ from pathlib import Path
 
 from espnet_vivit.base.whole_file import replacing
 from espnet_vivit.corpora.clip_store import Row
-from espnet_vivit.media.clip_report import COLUMNS, ClipReport, format_cell
-from espnet_vivit.media.quality import VERDICTS, Quality
-from espnet_vivit.media.quality_page import render_page
-from espnet_vivit.media.quality_report import PAGE_ROWS, cause
+from espnet_vivit.media.quality.clip_report import COLUMNS, ClipReport, format_cell
+from espnet_vivit.media.quality.page import render_page
+from espnet_vivit.media.quality.report import PAGE_ROWS, cause
+from espnet_vivit.media.quality.verdict import VERDICTS, Quality
 
 REPORT_NAME, PAGE_NAME = "report.tsv", "report.html"
 

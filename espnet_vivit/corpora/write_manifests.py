@@ -20,7 +20,7 @@ from espnet_vivit.corpora.data_dir import Utterance, read_data_dir
 from espnet_vivit.corpora.manifests import read_units
 from espnet_vivit.corpora.prepared import CLIPS_NAME
 from espnet_vivit.errors import DataError
-from espnet_vivit.media.audio_file import read_wav, write_wav
+from espnet_vivit.media.files.audio_file import read_wav, write_wav
 
 MOST_UNKNOWN = 0.5  # share of <unk> from which a list is of no use
 

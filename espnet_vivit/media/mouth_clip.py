@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 
 from espnet_vivit.errors import ConfigError
-from espnet_vivit.media.face_stream import FaceStream, Sighting, open_faces
-from espnet_vivit.media.landmarks import LANDMARKS, LandmarkStream, NoFaceError
-from espnet_vivit.media.mouth_roi import SIZE, centre_points, check_color, crop_centre, crop_mouth
-from espnet_vivit.media.sound_track import SpeechReader
-from espnet_vivit.media.source import Source, SourceInfo, open_source
-from espnet_vivit.media.source_change import Shots, change_around
+from espnet_vivit.media.faces.face_stream import FaceStream, Sighting, open_faces
+from espnet_vivit.media.faces.landmarks import LANDMARKS, LandmarkStream, NoFaceError
+from espnet_vivit.media.faces.mouth_roi import SIZE, centre_points, check_color, crop_centre, crop_mouth
+from espnet_vivit.media.faces.source_change import Shots, change_around
+from espnet_vivit.media.files.sound_track import SpeechReader
+from espnet_vivit.media.files.source import Source, SourceInfo, open_source
 from espnet_vivit.units import AUDIO_RATE_HZ, SAMPLES_PER_FRAME, VIDEO_RATE_HZ
 
 __all__ = ["LANDMARKS", "MouthClip", "NoFaceError", "SourceInfo", "read_mouth_clip", "stream_mouth_clips"]

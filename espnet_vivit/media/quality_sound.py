@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from espnet_vivit.media.quality_sync import levels
+from espnet_vivit.media.quality.sound import levels
 from espnet_vivit.units import SAMPLES_PER_FRAME, seconds_of_frames, seconds_of_samples
 
 NAMES = ("sound_s", "level_db", "clipped")

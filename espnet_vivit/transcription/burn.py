@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from espnet_vivit.base.whole_file import replacing
 from espnet_vivit.errors import ConfigError, MediaError
-from espnet_vivit.media.containers import (
+from espnet_vivit.media.files.containers import (
     TimedDecoder,
     decode_timed,
     open_container,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from espnet_vivit.errors import ConfigError
-from espnet_vivit.media.quality_pictures import FROZEN_CHANGE, as_gray, measure_change, runs
+from espnet_vivit.media.quality.pictures import FROZEN_CHANGE, as_gray, measure_change, runs
 from espnet_vivit.transcription.activity import activity, shot_changes
 from espnet_vivit.units import SAMPLES_PER_FRAME, VIDEO_RATE_HZ, seconds_of_frames
 

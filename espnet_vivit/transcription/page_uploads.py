@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from espnet_vivit.errors import ConfigError
-from espnet_vivit.media.containers import (
+from espnet_vivit.media.files.containers import (
     check_is_file,
     duration_s,
     open_container,
@@ -17,7 +17,7 @@ from espnet_vivit.media.containers import (
     steady_packets,
     video_stream,
 )
-from espnet_vivit.media.video_file import open_npy
+from espnet_vivit.media.files.video_file import open_npy
 from espnet_vivit.units import VIDEO_RATE_HZ, seconds_of_frames
 
 if TYPE_CHECKING:

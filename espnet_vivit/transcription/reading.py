@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from espnet_vivit.errors import ConfigError, MediaError
-from espnet_vivit.media.sound_track import SpeechReader
+from espnet_vivit.media.files.sound_track import SpeechReader
 from espnet_vivit.transcription.cutting import Stretch
 from espnet_vivit.transcription.stopwatch import stopwatch
 from espnet_vivit.units import SAMPLES_PER_FRAME, VIDEO_RATE_HZ, seconds_of_frames

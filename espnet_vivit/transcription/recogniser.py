@@ -21,9 +21,9 @@ from espnet_vivit.decode.word_times import Transcript, Word
 from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.frontend.presets import trained_preset
 from espnet_vivit.frontend.vivit_clips import VivitEncoder
+from espnet_vivit.media.faces.mouth_roi import SIZE as MOUTH_SIZE
 from espnet_vivit.media.mouth_clip import MouthClip
-from espnet_vivit.media.mouth_roi import SIZE as MOUTH_SIZE
-from espnet_vivit.media.quality import Quality, assess_clip
+from espnet_vivit.media.quality.verdict import Quality, assess_clip
 from espnet_vivit.model_files import ModelFiles
 from espnet_vivit.precision import check_amp_dtype
 from espnet_vivit.tasks.augment import crop

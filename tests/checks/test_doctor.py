@@ -7,7 +7,7 @@ import torch
 
 from espnet_vivit.bin.commands import doctor, doctor_trials
 from espnet_vivit.bin.commands.doctor_trials import ABSENT, BROKEN, OK, Finding
-from espnet_vivit.media.detectors import haar, mediapipe
+from espnet_vivit.media.faces.detectors import haar, mediapipe
 
 REQUIREMENTS = [
     "torch==2.11.0",

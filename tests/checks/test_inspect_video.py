@@ -10,11 +10,11 @@ import pytest
 
 from espnet_vivit.bin.commands import inspect as inspect_video
 from espnet_vivit.errors import MediaError
-from espnet_vivit.media import quality_folder
-from espnet_vivit.media.audio_file import write_wav
-from espnet_vivit.media.quality_folder import How, Video, find_videos, inspect_files
-from espnet_vivit.media.quality_report import read_report
-from espnet_vivit.media.video_file import read_video, write_gray_video
+from espnet_vivit.media.files.audio_file import write_wav
+from espnet_vivit.media.files.video_file import read_video, write_gray_video
+from espnet_vivit.media.quality import inspect_files as quality_folder
+from espnet_vivit.media.quality.inspect_files import How, Video, find_videos, inspect_files
+from espnet_vivit.media.quality.report import read_report
 from tests.media.talking_mouth import talking
 
 CROPS = ("--detector", "centre", "--modality", "video", "--nj", "1")
@@ -271,7 +271,7 @@ def at_rate(pictures: list[np.ndarray], rate_hz: int) -> list[np.ndarray]:
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_put_into_a_face_video_is_found(grid, tmp_path, fault):
     pytest.importorskip("cv2")
-    from espnet_vivit.media.source import open_source, read_speech
+    from espnet_vivit.media.files.source import open_source, read_speech
 
     original = grid / "original" / "s1" / "s1_swio2p.mpg"
     with open_source(original) as source:

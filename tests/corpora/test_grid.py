@@ -10,7 +10,7 @@ from espnet_vivit.bin.avsr_grid_crops import main
 from espnet_vivit.corpora.data_dir import read_data_dir
 from espnet_vivit.corpora.grid import COLUMNS, SPLITS, middle, prepare, sentence_of_code, shrink
 from espnet_vivit.errors import ConfigError, DataError, InputError
-from espnet_vivit.media.video_file import read_video, write_gray_video
+from espnet_vivit.media.files.video_file import read_video, write_gray_video
 
 CLIPS = {"s1_bbaf2n": "train", "s1_lgiz9s": "dev", "s1_prwazp": "test_seen", "s2_swbv7a": "test_unseen"}
 FRAMES, SAMPLES = 75, 47648  # 3 s of video, sound 22 ms shorter: as the corpus is

@@ -18,7 +18,7 @@ from espnet_vivit.corpora.mini_av_clip import ClipPlan, draw_clip, speak_clip
 from espnet_vivit.corpora.mini_av_grammar import SLOTS
 from espnet_vivit.corpora.mini_av_plan import Config, plan_clips
 from espnet_vivit.errors import ConfigError, MediaError, MissingDependencyError
-from espnet_vivit.media.video_file import read_video
+from espnet_vivit.media.files.video_file import read_video
 from tests.test_prepare_interrupted import processes_with
 
 COUNTS = {"num_train": 30, "num_dev": 4, "num_test_seen": 10, "num_test_unseen": 5}

@@ -9,7 +9,7 @@ import torchaudio
 from espnet_vivit.corpora.data_dir import Utterance, read_data_dir, validate_data_dir, write_data_dir
 from espnet_vivit.corpora.noise import MIN_TALKERS, add_babble, make_babble, mix_at_snr
 from espnet_vivit.errors import DataError, InputError, MediaError
-from espnet_vivit.media.audio_file import read_wav, write_wav
+from espnet_vivit.media.files.audio_file import read_wav, write_wav
 
 RATIOS_DB = [-5, 0, 0.0, 7.5, 20]
 

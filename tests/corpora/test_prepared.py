@@ -21,9 +21,9 @@ from espnet_vivit.corpora.prepared import JOURNAL_NAME, prepare_clips
 from espnet_vivit.corpora.source_clip import SourceClip
 from espnet_vivit.corpora.word_times import WordTime
 from espnet_vivit.errors import DataError, MediaError
+from espnet_vivit.media.faces.mouth_roi import centre_points
+from espnet_vivit.media.files.video_file import read_video
 from espnet_vivit.media.mouth_clip import read_mouth_clip
-from espnet_vivit.media.mouth_roi import centre_points
-from espnet_vivit.media.video_file import read_video
 from tests.media.talking_mouth import talking
 from tests.recordings import write_recording
 from tests.talking_files import write_talking

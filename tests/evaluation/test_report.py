@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from espnet_vivit.bin.cli import main
-from espnet_vivit.media.video_file import write_gray_video
+from espnet_vivit.media.files.video_file import write_gray_video
 from tests.evaluation.test_results import recipe  # noqa: F401  (a fixture)
 
 

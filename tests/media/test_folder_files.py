@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from espnet_vivit.media.folder_files import VIDEO_SUFFIXES, files_below, is_video
+from espnet_vivit.media.files.folder_files import VIDEO_SUFFIXES, files_below, is_video
 
 
 def write(root, *names):

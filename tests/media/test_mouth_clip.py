@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from espnet_vivit.errors import ConfigError, InputError, MediaError
-from espnet_vivit.media.detectors import Face, haar, mediapipe
-from espnet_vivit.media.landmarks import SMOOTHED_FRAMES, LandmarkStream, NoFaceError
+from espnet_vivit.media.faces.detectors import Face, haar, mediapipe
+from espnet_vivit.media.faces.landmarks import SMOOTHED_FRAMES, LandmarkStream, NoFaceError
+from espnet_vivit.media.faces.mouth_roi import REFERENCE, centre_points, crop_matrix, crop_mouth, similarity
+from espnet_vivit.media.faces.tracking import FaceTracker
+from espnet_vivit.media.files.video_file import read_video, write_gray_video
 from espnet_vivit.media.mouth_clip import read_mouth_clip, stream_mouth_clips
-from espnet_vivit.media.mouth_roi import REFERENCE, centre_points, crop_matrix, crop_mouth, similarity
-from espnet_vivit.media.quality import assess_clip
-from espnet_vivit.media.tracking import FaceTracker
-from espnet_vivit.media.video_file import read_video, write_gray_video
+from espnet_vivit.media.quality.verdict import assess_clip
 from tests.media.videos import numbered, write_video
 
 cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed: pip install 'espnet-vivit[faces]'")
@@ -159,7 +159,7 @@ def test_crops_are_those_of_opencvs_warp_of_each_picture(face_video):
     path, landmarks = face_video
     clip = read_mouth_clip(path, landmarks=landmarks, color="rgb", size=64)
     assert clip.frames.shape == (40, 64, 64, 3)
-    from espnet_vivit.media.source import open_source
+    from espnet_vivit.media.files.source import open_source
 
     with open_source(path) as source:
         pictures = list(source.frames())
@@ -334,7 +334,7 @@ def test_a_video_without_faces_is_refused(tmp_path):
 
 
 def test_a_dead_worker_is_an_error_of_its_clip_and_the_next_one_gets_another(monkeypatch, tmp_path):
-    from espnet_vivit.media.detectors.mediapipe import MediapipeDetector
+    from espnet_vivit.media.faces.detectors.mediapipe import MediapipeDetector
 
     package = tmp_path / "mediapipe"
     package.mkdir()

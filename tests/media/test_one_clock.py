@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from espnet_vivit.errors import MediaError
-from espnet_vivit.media import containers, one_clock
-from espnet_vivit.media.one_clock import packets_on_one_clock
-from espnet_vivit.media.source import open_source, read_speech
+from espnet_vivit.media.files import containers
+from espnet_vivit.media.files import joined_recordings as one_clock
+from espnet_vivit.media.files.joined_recordings import packets_on_one_clock
+from espnet_vivit.media.files.source import open_source, read_speech
 from tests.media.videos import number_of, numbered, write_sound, write_video
 
 RATE_HZ = 48_000

@@ -10,7 +10,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from espnet_vivit.errors import ConfigError, MediaError
-from espnet_vivit.media.quality import LIMITS, MEASURES, assess_clip, judge, measure_clip, refused_clip
+from espnet_vivit.media.quality.verdict import LIMITS, MEASURES, assess_clip, judge, measure_clip, refused_clip
 from tests.media.talking_mouth import Clip, talking
 
 

@@ -10,12 +10,19 @@ import pytest
 from PIL import Image
 
 from espnet_vivit.errors import DataError, MediaError
-from espnet_vivit.media import quality_report
-from espnet_vivit.media.clip_report import ClipReport, facts_of
-from espnet_vivit.media.quality import assess_clip, refused_clip
-from espnet_vivit.media.quality_report import COLUMNS, cause, open_report, read_report
-from espnet_vivit.media.quality_sheet import NO_FACE, draw_sheet, draw_strip, evenly, picture_states, write_sheet
-from espnet_vivit.media.quality_views import View
+from espnet_vivit.media.quality import report as quality_report
+from espnet_vivit.media.quality.clip_report import ClipReport, facts_of
+from espnet_vivit.media.quality.contact_sheet import (
+    NO_FACE,
+    draw_sheet,
+    draw_strip,
+    evenly,
+    picture_states,
+    write_sheet,
+)
+from espnet_vivit.media.quality.report import COLUMNS, cause, open_report, read_report
+from espnet_vivit.media.quality.second_look import View
+from espnet_vivit.media.quality.verdict import assess_clip, refused_clip
 from tests.media.talking_mouth import talking
 
 NASTY = "a b'c\"d\te\nf<script>alert(1)</script>&\u202e.mp4"

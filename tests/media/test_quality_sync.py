@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from espnet_vivit.media.quality import SURE_NATS
-from espnet_vivit.media.quality_sync import IN_STEP, _canonical_correlation, levels, measure_offset
+from espnet_vivit.media.quality.sound import IN_STEP, _canonical_correlation, levels, measure_offset
+from espnet_vivit.media.quality.verdict import SURE_NATS
 from tests.media.talking_mouth import talking
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from espnet_vivit.errors import MediaError
-from espnet_vivit.media.frame_clock import MAX_HOLD_S, at_video_rate
-from espnet_vivit.media.source import open_source, read_speech
+from espnet_vivit.media.files.frame_clock import MAX_HOLD_S, at_video_rate
+from espnet_vivit.media.files.source import open_source, read_speech
 from tests.media.videos import number_of, numbered, turn_upright_by, write_sound, write_video
 
 LOSSLESS = {"codec": "ffv1", "pixel_format": "bgr0"}
@@ -270,7 +270,7 @@ def test_a_span_of_sound_is_the_same_samples(tmp_path):
 
 
 def test_the_sound_of_grid_is_that_of_its_reference(shared_dir):
-    from espnet_vivit.media.audio_file import read_wav
+    from espnet_vivit.media.files.audio_file import read_wav
 
     grid = shared_dir / "data/grid"
     path = sorted((grid / "original").glob("s2/*.mpg"))[0]
@@ -283,8 +283,8 @@ def test_the_sound_of_grid_is_that_of_its_reference(shared_dir):
 
 MEMORY = """
 import resource, sys
-from espnet_vivit.media.sound_track import SpeechReader
-from espnet_vivit.media.source import open_source
+from espnet_vivit.media.files.sound_track import SpeechReader
+from espnet_vivit.media.files.source import open_source
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 from pathlib import Path
 count, early = 0, 0

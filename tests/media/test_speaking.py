@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from espnet_vivit.media.detectors import haar
+from espnet_vivit.media.faces.detectors import haar
+from espnet_vivit.media.files.source import open_source, read_speech
 from espnet_vivit.media.mouth_clip import read_mouth_clip
-from espnet_vivit.media.source import open_source, read_speech
 from tests.media.videos import write_video
 
 
@@ -32,7 +32,7 @@ def two_people(shared_dir, tmp_path_factory):
 @pytest.mark.parametrize("speaker", [0, 1])
 @pytest.mark.parametrize("detector", ["haar", "mediapipe"])
 def test_the_one_whose_mouth_moves_with_the_sound_is_followed(two_people, speaker, detector):
-    from espnet_vivit.media.detectors import mediapipe
+    from espnet_vivit.media.faces.detectors import mediapipe
 
     reason = {"haar": haar, "mediapipe": mediapipe}[detector].missing()
     if reason is not None:

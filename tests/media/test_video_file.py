@@ -8,8 +8,8 @@ import pytest
 import soundfile
 
 from espnet_vivit.errors import ConfigError, InputError, MediaError
-from espnet_vivit.media.audio_file import read_wav, write_wav
-from espnet_vivit.media.video_file import VideoInfo, probe_video, read_video, write_gray_video
+from espnet_vivit.media.files.audio_file import read_wav, write_wav
+from espnet_vivit.media.files.video_file import VideoInfo, probe_video, read_video, write_gray_video
 from tests.media.talking_mouth import talking
 
 
@@ -56,7 +56,7 @@ def test_h264_errs_by_a_gray_level_and_keeps_black_and_white(tmp_path, clip, nam
 
 
 def test_h264_gives_the_same_bytes_whatever_memory_held_before(tmp_path):
-    code = "import sys; from espnet_vivit.media.video_file import read_video, write_gray_video;"
+    code = "import sys; from espnet_vivit.media.files.video_file import read_video, write_gray_video;"
     code += "write_gray_video(sys.argv[2], read_video(sys.argv[1]), codec='h264')"
     np.save(tmp_path / "clip.npy", talking(2.0, seed=2).frames)
     written = []

@@ -7,7 +7,7 @@ from espnet2.train.collate_fn import CommonCollateFn
 from torch.utils.data import DataLoader
 
 from espnet_vivit.errors import ConfigError, DataError, MediaError
-from espnet_vivit.media.video_file import write_gray_video
+from espnet_vivit.media.files.video_file import write_gray_video
 from espnet_vivit.tasks.dataset import AVSRDataset, AVSRIterableDataset
 
 

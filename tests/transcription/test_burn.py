@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from espnet_vivit.errors import ConfigError, MediaError
-from espnet_vivit.media.source import read_speech
+from espnet_vivit.media.files.source import read_speech
 from espnet_vivit.transcription.burn import burn_subtitles, draw_text
 from espnet_vivit.transcription.fonts import choose_font
 from espnet_vivit.transcription.subtitles import Cue

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from espnet_vivit.errors import ConfigError
-from espnet_vivit.media.quality import LIMITS
+from espnet_vivit.media.quality.verdict import LIMITS
 from espnet_vivit.transcription.activity import activity, mouth_motion
 from espnet_vivit.transcription.cutting import FORCED_OVERLAP_S, FREEZE_S, Stretch, cut_into_pieces
 

@@ -104,7 +104,7 @@ def check_video() -> Finding:
 
 def check_haar() -> Finding:
     """Whether OpenCV finds its cascades: the detector of faces that needs no other file."""
-    from espnet_vivit.media.detectors import haar
+    from espnet_vivit.media.faces.detectors import haar
 
     if (reason := haar.missing()) is not None:
         return Finding(ABSENT, "faces by Haar", reason, "pip install 'espnet-vivit[faces]'")
@@ -113,7 +113,7 @@ def check_haar() -> Finding:
 
 def check_mediapipe() -> Finding:
     """Whether MediaPipe and its models can be had: faster and more exact than Haar, and it measures the lips."""
-    from espnet_vivit.media.detectors import mediapipe
+    from espnet_vivit.media.faces.detectors import mediapipe
 
     if (reason := mediapipe.missing()) is not None:
         fix = "make faces in the repository (Python up to 3.12); without it faces are found by Haar"

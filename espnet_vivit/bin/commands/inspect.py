@@ -20,10 +20,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_vivit.bin.command_parser import CommandParser
-from espnet_vivit.media.clip_report import ClipReport
-from espnet_vivit.media.quality import MEASURES, MODALITIES
-from espnet_vivit.media.quality_folder import SHEETS, How, Video, describe, find_videos, inspect_files
-from espnet_vivit.media.quality_report import PAGE_NAME, TABLE_NAME
+from espnet_vivit.media.quality.clip_report import ClipReport
+from espnet_vivit.media.quality.inspect_files import SHEETS, How, Video, describe, find_videos, inspect_files
+from espnet_vivit.media.quality.report import PAGE_NAME, TABLE_NAME
+from espnet_vivit.media.quality.verdict import MEASURES, MODALITIES
 
 SOME_REJECTED = 3
 FEW = 3  # videos that are described; of more, only what is wrong

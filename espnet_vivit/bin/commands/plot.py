@@ -74,7 +74,7 @@ def _draw_attention(encoder, video: str, path: Path) -> None:
     import torch
 
     from espnet_vivit.frontend.attention_rollout import attention_rollout, write_rollout
-    from espnet_vivit.media.video_file import read_video
+    from espnet_vivit.media.files.video_file import read_video
     from espnet_vivit.tasks.augment import crop
 
     frames = crop(read_video(video), encoder.preset, rng=None).copy()

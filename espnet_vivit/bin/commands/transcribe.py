@@ -11,7 +11,7 @@ from espnet_vivit.base.whole_file import check_writable, make_folder
 from espnet_vivit.bin.command_parser import CommandParser
 from espnet_vivit.decode.options import SEARCHES
 from espnet_vivit.errors import ConfigError, EspnetVivitError, MediaError, unknown_name
-from espnet_vivit.media.containers import check_is_file, duration_s
+from espnet_vivit.media.files.containers import check_is_file, duration_s
 from espnet_vivit.transcribe import MODALITIES, Transcriber, _shown_name
 
 VISION_DTYPES = ("float32", "bfloat16")

@@ -13,11 +13,11 @@ from typing import Protocol
 import numpy as np
 
 from espnet_vivit.errors import ConfigError, InputError, MediaError
-from espnet_vivit.media.detectors import Face, choose_detector, open_detector
-from espnet_vivit.media.landmarks import LANDMARKS
-from espnet_vivit.media.source import SourceInfo
-from espnet_vivit.media.speaking import speaking_face
-from espnet_vivit.media.tracking import FaceTracker, check_face
+from espnet_vivit.media.faces.detectors import Face, choose_detector, open_detector
+from espnet_vivit.media.faces.landmarks import LANDMARKS
+from espnet_vivit.media.faces.speaking import speaking_face
+from espnet_vivit.media.faces.tracking import FaceTracker, check_face
+from espnet_vivit.media.files.source import SourceInfo
 from espnet_vivit.units import VIDEO_RATE_HZ
 
 _NOWHERE = np.full((len(LANDMARKS), 2), np.nan, np.float32)
@@ -181,7 +181,7 @@ class DetectedFaces:
         """The face of the last picture, moved along; None where it is time to detect, or flow is lost."""
         import cv2
 
-        from espnet_vivit.media.point_flow import flow_points
+        from espnet_vivit.media.faces.point_flow import flow_points
 
         last, self._gray = self._gray, cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
         if last is None or self._since == 0 or self._since >= self._every or self._tracker.last is None:

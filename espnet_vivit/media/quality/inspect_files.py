@@ -20,16 +20,16 @@ from pathlib import Path
 
 from espnet_vivit.base.processes import run_in_processes
 from espnet_vivit.errors import ConfigError, DataError, MediaError
-from espnet_vivit.media.audio_file import read_wav
-from espnet_vivit.media.clip_report import ClipReport, facts_of
-from espnet_vivit.media.detectors import choose_detector
-from espnet_vivit.media.folder_files import VIDEO_SUFFIXES, files_below
+from espnet_vivit.media.faces.detectors import choose_detector
+from espnet_vivit.media.files.audio_file import read_wav
+from espnet_vivit.media.files.folder_files import VIDEO_SUFFIXES, files_below
 from espnet_vivit.media.mouth_clip import MouthClip, stream_mouth_clips
-from espnet_vivit.media.quality import assess_clip, refused_clip
-from espnet_vivit.media.quality_page import believed
-from espnet_vivit.media.quality_report import open_report
-from espnet_vivit.media.quality_sheet import draw_sheet, draw_strip, evenly, one_line, write_sheet
-from espnet_vivit.media.quality_views import find_turn, look_again
+from espnet_vivit.media.quality.clip_report import ClipReport, facts_of
+from espnet_vivit.media.quality.contact_sheet import draw_sheet, draw_strip, evenly, one_line, write_sheet
+from espnet_vivit.media.quality.page import believed
+from espnet_vivit.media.quality.report import open_report
+from espnet_vivit.media.quality.second_look import find_turn, look_again
+from espnet_vivit.media.quality.verdict import assess_clip, refused_clip
 from espnet_vivit.units import AUDIO_RATE_HZ, SAMPLES_PER_FRAME, VIDEO_RATE_HZ, seconds_of_frames
 
 SUFFIXES = VIDEO_SUFFIXES | {".npy"}  # crops as bare arrays, which corpora of ours hold

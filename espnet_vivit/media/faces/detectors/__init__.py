@@ -63,7 +63,7 @@ class Detector(Protocol):
 
 def choose_detector(name: str) -> str:
     """The name, if it can be had here; for "auto", the best one. Raises ConfigError and MissingDependencyError."""
-    from espnet_vivit.media.detectors import haar, mediapipe
+    from espnet_vivit.media.faces.detectors import haar, mediapipe
 
     if name not in DETECTORS and not name.endswith(".task"):
         raise unknown_name("detector", name, DETECTORS)
@@ -85,8 +85,8 @@ def choose_detector(name: str) -> str:
 
 def open_detector(name: str) -> Detector:
     """A detector for one clip, to be closed. Not for `precomputed` and `centre`, which look at no picture."""
-    from espnet_vivit.media.detectors.haar import HaarDetector
-    from espnet_vivit.media.detectors.mediapipe import MediapipeDetector
+    from espnet_vivit.media.faces.detectors.haar import HaarDetector
+    from espnet_vivit.media.faces.detectors.mediapipe import MediapipeDetector
 
     name = choose_detector(name)
     return HaarDetector() if name == "haar" else MediapipeDetector(name)

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from espnet_vivit.errors import unknown_name
-from espnet_vivit.media.quality_faces import measure_faces
-from espnet_vivit.media.quality_pictures import GOOD, as_gray, judge_pictures, measure_pictures
+from espnet_vivit.media.quality.faces import measure_faces
+from espnet_vivit.media.quality.pictures import GOOD, as_gray, judge_pictures, measure_pictures
+from espnet_vivit.media.quality.sound import measure_offset
 from espnet_vivit.media.quality_sound import measure_sound
-from espnet_vivit.media.quality_sync import measure_offset
 
 if TYPE_CHECKING:
     from espnet_vivit.media.mouth_clip import MouthClip

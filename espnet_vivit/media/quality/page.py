@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from espnet_vivit.media.clip_report import COLUMNS
-from espnet_vivit.media.quality import SURE_NATS, VERDICTS
+from espnet_vivit.media.quality.clip_report import COLUMNS
+from espnet_vivit.media.quality.verdict import SURE_NATS, VERDICTS
 
 if TYPE_CHECKING:
-    from espnet_vivit.media.clip_report import ClipReport
+    from espnet_vivit.media.quality.clip_report import ClipReport
 
 SHOWN_MEASURES = {  # measure -> its short name and format on the page; the table has all
     "pictures": ("pictures", "{:.0f}"),

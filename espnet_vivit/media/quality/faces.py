@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from espnet_vivit.media.quality_pictures import longest_run_s
+from espnet_vivit.media.quality.pictures import longest_run_s
 
 RIGHT_EYE, LEFT_EYE, NOSE_BASE, MOUTH = range(4)
 NAMES = ("faces_found", "longest_gap_s", "several_faces", "eye_distance_px", "tilt_deg", "face_jump")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from espnet_vivit.errors import MediaError
-from espnet_vivit.media.one_clock import packets_on_one_clock
+from espnet_vivit.media.files.joined_recordings import packets_on_one_clock
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -188,7 +188,7 @@ def streams_of(path: Path) -> set[str]:
 
     Raises MediaError: unreadable.
     """
-    from espnet_vivit.media.containers import open_container, sound_stream, video_stream
+    from espnet_vivit.media.files.containers import open_container, sound_stream, video_stream
 
     if path.suffix == ".npy":
         return {"video"}

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from espnet_vivit.errors import MediaError
-from espnet_vivit.media.containers import (
+from espnet_vivit.media.files.containers import (
     HEADERS_TO_TRUST,
     can_seek,
     decode_timed,
@@ -31,15 +31,15 @@ from espnet_vivit.media.containers import (
     sound_stream,
     video_stream,
 )
-from espnet_vivit.media.frame_clock import at_video_rate
-from espnet_vivit.media.sound_track import read_speech
-from espnet_vivit.media.video_file import open_npy
+from espnet_vivit.media.files.frame_clock import at_video_rate
+from espnet_vivit.media.files.sound_track import read_speech
+from espnet_vivit.media.files.video_file import open_npy
 from espnet_vivit.units import VIDEO_RATE_HZ
 
 if TYPE_CHECKING:
     from av.container import InputContainer
 
-    from espnet_vivit.media.containers import Timed
+    from espnet_vivit.media.files.containers import Timed
 
 __all__ = ["Source", "SourceInfo", "open_source", "read_speech"]
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from espnet_vivit.media.quality import MEASURES, Quality
+from espnet_vivit.media.quality.verdict import MEASURES, Quality
 
 if TYPE_CHECKING:
     from espnet_vivit.media.mouth_clip import MouthClip

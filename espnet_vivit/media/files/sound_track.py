@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from espnet_vivit.errors import MediaError
-from espnet_vivit.media.containers import (
+from espnet_vivit.media.files.containers import (
     can_seek,
     decode_timed,
     open_container,

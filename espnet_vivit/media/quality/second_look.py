@@ -10,8 +10,8 @@ from itertools import islice
 
 import numpy as np
 
-from espnet_vivit.media.detectors import open_detector
-from espnet_vivit.media.source import open_source
+from espnet_vivit.media.faces.detectors import open_detector
+from espnet_vivit.media.files.source import open_source
 from espnet_vivit.units import seconds_of_frames
 
 TRIED_PICTURES = 3  # a face that is there is found in one of them

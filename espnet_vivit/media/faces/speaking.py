@@ -11,10 +11,10 @@ import os
 
 import numpy as np
 
-from espnet_vivit.media.detectors import Face, open_detector
-from espnet_vivit.media.mouth_roi import crop_mouth
-from espnet_vivit.media.source import open_source, read_speech
-from espnet_vivit.media.tracking import same_face
+from espnet_vivit.media.faces.detectors import Face, open_detector
+from espnet_vivit.media.faces.mouth_roi import crop_mouth
+from espnet_vivit.media.faces.tracking import same_face
+from espnet_vivit.media.files.source import open_source, read_speech
 from espnet_vivit.units import SAMPLES_PER_FRAME
 
 SPAN_S = 4.0

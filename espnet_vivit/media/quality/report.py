@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, TextIO
 
 from espnet_vivit.base.whole_file import make_folder, replacing
 from espnet_vivit.errors import DataError
-from espnet_vivit.media.clip_report import COLUMNS, ClipReport
-from espnet_vivit.media.quality import VERDICTS
-from espnet_vivit.media.quality_page import render_page
+from espnet_vivit.media.quality.clip_report import COLUMNS, ClipReport
+from espnet_vivit.media.quality.page import render_page
+from espnet_vivit.media.quality.verdict import VERDICTS
 
 if TYPE_CHECKING:
     pass
