@@ -18,7 +18,7 @@ import numpy as np
 import onnxruntime
 import torch
 
-from espnet_vivit.corpora.scp import read_scp
+from espnet_vivit.data.scp import read_scp
 from espnet_vivit.media.files.video_file import read_video
 from espnet_vivit.model_files import open_model
 from espnet_vivit.release.export import export_model

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from espnet_vivit.corpora.scp import read_scp
+from espnet_vivit.data.scp import read_scp
 from espnet_vivit.frontend.presets import trained_preset
 from espnet_vivit.media.files.video_file import probe_video
 from espnet_vivit.units import seconds_of_frames, seconds_of_samples

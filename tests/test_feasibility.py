@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from espnet_vivit.data.feasibility import check_feasibility
 from espnet_vivit.errors import ConfigError, DataError
-from espnet_vivit.feasibility import check_feasibility
 
 
 def ctc_loss(labels: list[int], steps: int) -> float:

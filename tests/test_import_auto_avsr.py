@@ -8,11 +8,11 @@ import yaml
 from espnet_vivit import E2E
 from espnet_vivit.bin import avsr_inference, cli
 from espnet_vivit.bin.commands.import_auto_avsr import read_units
-from espnet_vivit.corpora.data_dir import write_data_dir
+from espnet_vivit.data.data_dir import write_data_dir
+from espnet_vivit.data.token_list import train_sentencepiece
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.tasks.avsr import AVSRTask
 from espnet_vivit.tasks.pieces import JoinedPieces, tokenizer_for
-from espnet_vivit.token_list import train_sentencepiece
 from tests.auto_avsr import state_dict
 from tests.tiny_corpus import FILES, write_clip
 

@@ -173,7 +173,7 @@ def test_modules_import_only_what_their_layer_may():
     ("path", "source"),
     [
         ("media/planted.py", "from espnet_vivit.frontend import presets"),
-        ("frontend/planted.py", "def f():\n    import espnet_vivit.corpora.data_dir"),
+        ("frontend/planted.py", "def f():\n    import espnet_vivit.data.data_dir"),
         ("fusion.py", "from espnet_vivit.frontend.masking import length_mask"),
         ("corpora/planted.py", "from espnet_vivit import tasks"),
         ("tasks/planted.py", "from espnet_vivit.bin import command"),

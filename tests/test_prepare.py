@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from espnet_vivit.bin import cli
-from espnet_vivit.corpora.data_dir import check_disjoint, validate_data_dir
+from espnet_vivit.data.data_dir import check_disjoint, validate_data_dir
 from tests.talking_files import write_talking
 
 QUICK = ["--detector", "centre", "--nj", "0"]

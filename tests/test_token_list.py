@@ -2,8 +2,8 @@
 
 import pytest
 
+from espnet_vivit.data.token_list import read_labels, read_transcripts, tokenizer, write_token_list
 from espnet_vivit.errors import ConfigError, DataError
-from espnet_vivit.token_list import read_labels, read_transcripts, tokenizer, write_token_list
 
 SENTENCES = [
     "bin blue at f two now",

@@ -6,7 +6,7 @@ import numpy as np
 import soundfile
 import yaml
 
-from espnet_vivit.corpora.data_dir import Utterance, WordTime, write_data_dir
+from espnet_vivit.data.data_dir import Utterance, WordTime, write_data_dir
 
 WORDS = ["bin", "lay", "set", "red", "blue", "now"]
 TOKENS = ["<blank>", "<unk>", *WORDS, "<sos/eos>"]

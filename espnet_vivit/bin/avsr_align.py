@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from espnet_vivit.base.whole_file import write_lines
 from espnet_vivit.bin.command_parser import CommandParser, exit_status
-from espnet_vivit.corpora.data_dir import WordTime, format_word_times, parse_word_times, read_scp
+from espnet_vivit.data.data_dir import WordTime, format_word_times, parse_word_times, read_scp
 from espnet_vivit.data.transcripts import read_transcripts
 from espnet_vivit.errors import ConfigError, DataError, InputError
 

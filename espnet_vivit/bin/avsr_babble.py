@@ -3,7 +3,7 @@
     python -m espnet_vivit.bin.avsr_babble --data data/test_seen --talkers data/train --out data/test_seen_babble_0db \\
         --snr_db 0
 
-Voices are drawn by seed and utterance id (`espnet_vivit.corpora.noise`), so a second run writes the same samples.
+Voices are drawn by seed and utterance id (`espnet_vivit.data.noise`), so a second run writes the same samples.
 """
 
 import sys
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_vivit.bin.command_parser import CommandParser, exit_status
-from espnet_vivit.corpora.noise import MIN_TALKERS, add_babble
+from espnet_vivit.data.noise import MIN_TALKERS, add_babble
 
 
 def main(argv: Sequence[str] | None = None) -> None:

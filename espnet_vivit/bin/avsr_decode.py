@@ -24,7 +24,7 @@ from pathlib import Path
 from espnet_vivit.base.config_file import read_config
 from espnet_vivit.base.whole_file import write_lines
 from espnet_vivit.bin.command_parser import CommandParser, exit_status
-from espnet_vivit.corpora.data_dir import read_scp
+from espnet_vivit.data.data_dir import read_scp
 from espnet_vivit.errors import ConfigError, DataError, unknown_name
 from espnet_vivit.evaluation.decode_timing import TIMING, join_timings, write_timing
 from espnet_vivit.tasks.streams import STREAMS, data_option, modality_of

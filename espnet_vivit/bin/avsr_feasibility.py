@@ -16,8 +16,8 @@ from pathlib import Path
 
 from espnet_vivit.base.whole_file import write_lines
 from espnet_vivit.bin.command_parser import CommandParser, exit_status
-from espnet_vivit.feasibility import MAX_EXCLUDED, check_feasibility, read_num_frames, read_spans
-from espnet_vivit.token_list import read_labels
+from espnet_vivit.data.feasibility import MAX_EXCLUDED, check_feasibility, read_num_frames, read_spans
+from espnet_vivit.data.token_list import read_labels
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from espnet_vivit.base.whole_file import write_lines
 from espnet_vivit.bin.command_parser import CommandParser, exit_status
-from espnet_vivit.corpora.data_dir import SHAPE_FILES, Utterance, read_data_dir, read_scp, write_data_dir
+from espnet_vivit.data.data_dir import SHAPE_FILES, Utterance, read_data_dir, read_scp, write_data_dir
 from espnet_vivit.errors import ConfigError, DataError
 from espnet_vivit.units import seconds_of_frames, seconds_of_samples
 

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from espnet_vivit.base.whole_file import write_lines
 from espnet_vivit.bin.command_parser import CommandParser, exit_status
-from espnet_vivit.corpora.data_dir import SHAPE_FILES, Utterance, check_disjoint, validate_data_dir, write_data_dir
+from espnet_vivit.data.data_dir import SHAPE_FILES, Utterance, check_disjoint, validate_data_dir, write_data_dir
 from espnet_vivit.errors import DataError, EspnetVivitError
 from espnet_vivit.media.files.video_file import probe_video
 from espnet_vivit.units import AUDIO_RATE_HZ, VIDEO_RATE_HZ

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_vivit.bin.command_parser import CommandParser, exit_status
-from espnet_vivit.corpora.data_dir import validate_data_dir
 from espnet_vivit.corpora.grid import CROP, prepare
+from espnet_vivit.data.data_dir import validate_data_dir
 
 
 def main(argv: Sequence[str] | None = None) -> int:

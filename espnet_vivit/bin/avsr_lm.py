@@ -15,8 +15,8 @@ from pathlib import Path
 
 from espnet_vivit.base.whole_file import write_lines
 from espnet_vivit.bin.command_parser import CommandParser, exit_status
+from espnet_vivit.data.token_list import read_labels
 from espnet_vivit.errors import ConfigError, unknown_name
-from espnet_vivit.token_list import read_labels
 
 
 def write_text_shapes(text: Path, out: Path, *, token_list: Path, token_type: str, bpemodel: Path | None) -> None:

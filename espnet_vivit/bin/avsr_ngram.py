@@ -14,8 +14,8 @@ from pathlib import Path
 
 from espnet_vivit.base.whole_file import write_lines
 from espnet_vivit.bin.command_parser import CommandParser, exit_status
+from espnet_vivit.data.token_list import read_labels
 from espnet_vivit.errors import ConfigError
-from espnet_vivit.token_list import read_labels
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -5,7 +5,7 @@
 
 ESPnet's own `--collect_stats true` reads every clip to learn its length; those are known since stage 3. Out, in
 `train/` and `valid/`: `video_shape` (T,H,W), `speech_shape` (N), `text_shape.<type>` (L,V). Training takes its
-utterances from these files, so one that CTC cannot align (`espnet_vivit.feasibility`) is left out of them: counted,
+utterances from these files, so one that CTC cannot align (`espnet_vivit.data.feasibility`) is left out of them: counted,
 printed, and more than `--max_infeasible` of them is an error.
 """
 
@@ -17,10 +17,10 @@ from pathlib import Path
 
 from espnet_vivit.base.whole_file import write_lines
 from espnet_vivit.bin.command_parser import CommandParser, exit_status
-from espnet_vivit.corpora.data_dir import SHAPE_FILES, read_scp
+from espnet_vivit.data.data_dir import SHAPE_FILES, read_scp
+from espnet_vivit.data.feasibility import MAX_EXCLUDED, check_feasibility, read_num_frames, read_spans
+from espnet_vivit.data.token_list import UNKNOWN, read_labels
 from espnet_vivit.errors import DataError
-from espnet_vivit.feasibility import MAX_EXCLUDED, check_feasibility, read_num_frames, read_spans
-from espnet_vivit.token_list import UNKNOWN, read_labels
 from espnet_vivit.units import SAMPLES_PER_FRAME
 
 

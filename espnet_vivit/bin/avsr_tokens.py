@@ -1,4 +1,4 @@
-"""Stage 5: transcripts in, token list out (characters, words or sentencepiece), see espnet_vivit/token_list.py.
+"""Stage 5: transcripts in, token list out (characters, words or sentencepiece), see espnet_vivit/data/token_list.py.
 
 In: `text`, one `utterance transcript` per line. Out: a folder with `tokens.txt`, and for `bpe` also `bpe.model` and
 `bpe.vocab`.
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_vivit.bin.command_parser import CommandParser, exit_status
-from espnet_vivit.token_list import write_token_list
+from espnet_vivit.data.token_list import write_token_list
 
 
 def main(argv: Sequence[str] | None = None) -> None:

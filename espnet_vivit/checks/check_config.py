@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from espnet_vivit.base.whole_file import write_lines
-from espnet_vivit.corpora.data_dir import Utterance
+from espnet_vivit.data.data_dir import Utterance
+from espnet_vivit.data.token_list import count_symbols, read_labels, read_transcripts, token_list
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.media.files.video_file import probe_video
 from espnet_vivit.tasks.streams import train_options
-from espnet_vivit.token_list import count_symbols, read_labels, read_transcripts, token_list
 
 
 def read_subject(path: Path) -> tuple[dict, bool]:

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet_vivit.corpora.data_dir import Utterance, validate_data_dir
+from espnet_vivit.data.data_dir import Utterance, validate_data_dir
+from espnet_vivit.data.feasibility import MAX_EXCLUDED, check_feasibility
 from espnet_vivit.errors import DataError, EspnetVivitError
-from espnet_vivit.feasibility import MAX_EXCLUDED, check_feasibility
 from espnet_vivit.units import SAMPLES_PER_FRAME, VIDEO_RATE_HZ
 
 OK, WARN, FAIL = "ok", "warn", "FAIL"
@@ -118,7 +118,7 @@ def check_tokens(
 def check_ctc(
     labels: Mapping[str, Sequence[str]], utterances: Sequence[Utterance], *, feature_rate: str, ctc_weight: float
 ) -> Row:
-    """Whether CTC can align every utterance; see espnet_vivit.feasibility."""
+    """Whether CTC can align every utterance; see espnet_vivit.data.feasibility."""
     if ctc_weight == 0:
         return Row(OK, "CTC", "none in this model")
     spans = {

@@ -8,11 +8,11 @@ import numpy as np
 from scipy.signal import resample_poly
 
 from espnet_vivit.base.random_state import rng_for
-from espnet_vivit.corpora.data_dir import WordTime
 from espnet_vivit.corpora.mini_av_mouth import render_mouth
 from espnet_vivit.corpora.mini_av_speakers import make_speaker
 from espnet_vivit.corpora.mini_av_speech import Speech, speak
 from espnet_vivit.corpora.mini_av_visemes import mouth_shapes, vary, viseme_spans
+from espnet_vivit.data.data_dir import WordTime
 from espnet_vivit.units import AUDIO_RATE_HZ, SAMPLES_PER_FRAME
 
 _LEVEL = 0.08  # root mean square of the speech, full scale is 1

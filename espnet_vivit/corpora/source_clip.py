@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from espnet_vivit.corpora.word_times import WordTime
+from espnet_vivit.data.word_times import WordTime
 from espnet_vivit.errors import DataError
 
 MAX_ID_BYTES = 150  # an id becomes a file name, which may have 255

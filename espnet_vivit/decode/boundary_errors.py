@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import jiwer
 import numpy as np
 
-from espnet_vivit.corpora.word_times import WordTime
+from espnet_vivit.data.word_times import WordTime
 from espnet_vivit.errors import DataError
 
 NEAR_S = (0.04, 0.08, 0.2)  # one video frame; two; a short word

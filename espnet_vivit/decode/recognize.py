@@ -17,7 +17,7 @@ import numpy as np
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from espnet_vivit.corpora.word_times import WordTime, format_word_times
+from espnet_vivit.data.word_times import WordTime, format_word_times
 from espnet_vivit.decode.speech2text import Speech2Text
 from espnet_vivit.decode.video_control import controlled_video
 from espnet_vivit.decode.word_times import Transcript

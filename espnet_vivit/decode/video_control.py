@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from espnet_vivit.corpora.data_dir import read_scp
+from espnet_vivit.data.data_dir import read_scp
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.units import SAMPLES_PER_FRAME
 

@@ -168,7 +168,7 @@ def save_png(figure: "Figure", path: str | Path) -> None:
 
 def read_clips(video_scp: Path, ref: Path, hyp: Path, *, utts: Sequence[str] = (), rows: int = 8) -> list[Clip]:
     """The clips named in `utts`, or `rows` of those with a hypothesis, at even distances in the order of their ids."""
-    from espnet_vivit.corpora.data_dir import read_scp
+    from espnet_vivit.data.data_dir import read_scp
     from espnet_vivit.media.files.video_file import read_video
 
     videos, references, hypotheses = read_scp(video_scp), read_transcripts(ref), read_transcripts(hyp)

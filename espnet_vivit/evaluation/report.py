@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from espnet_vivit.base.whole_file import make_folder, write_whole
-from espnet_vivit.corpora.scp import read_scp
+from espnet_vivit.data.scp import read_scp
 from espnet_vivit.errors import DataError, EspnetVivitError
 from espnet_vivit.evaluation.decoded import CLEAN, Result
 from espnet_vivit.evaluation.error_breakdown import by_class, by_length, by_noise, confused_words, viseme_confusions

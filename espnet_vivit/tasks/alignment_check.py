@@ -10,8 +10,8 @@ import argparse
 import logging
 from pathlib import Path
 
-from espnet_vivit.corpora.scp import read_scp
-from espnet_vivit.feasibility import MAX_EXCLUDED, check_feasibility
+from espnet_vivit.data.feasibility import MAX_EXCLUDED, check_feasibility
+from espnet_vivit.data.scp import read_scp
 from espnet_vivit.tasks.batches import holds_lengths, read_frames
 from espnet_vivit.tasks.model_config import read_token_list
 from espnet_vivit.tasks.pieces import tokenizer_for

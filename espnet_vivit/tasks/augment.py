@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.signal import resample_poly
 
-from espnet_vivit.corpora.data_dir import WordTime
+from espnet_vivit.data.data_dir import WordTime
 from espnet_vivit.errors import InputError
 from espnet_vivit.frontend.presets import VisualPreset
 from espnet_vivit.units import SAMPLES_PER_FRAME, VIDEO_RATE_HZ

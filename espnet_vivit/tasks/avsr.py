@@ -20,7 +20,7 @@ from espnet_vivit.adapters.report import tower_table
 from espnet_vivit.atomic_save import atomic_saves
 from espnet_vivit.base.config_file import read_config
 from espnet_vivit.checkpoints import CHECKPOINT
-from espnet_vivit.corpora.scp import read_scp
+from espnet_vivit.data.scp import read_scp
 from espnet_vivit.e2e_options import decoder_sizes
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.espnet_compat import (

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from espnet_vivit.corpora.scp import read_scp
+from espnet_vivit.data.scp import read_scp
 from espnet_vivit.errors import ConfigError, DataError
 from espnet_vivit.espnet_compat import SequenceIterFactory
 from espnet_vivit.units import SAMPLES_PER_FRAME

@@ -8,7 +8,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_vivit.corpora.data_dir import read_scp
+from espnet_vivit.data.data_dir import read_scp
 from espnet_vivit.errors import ConfigError, DataError
 from espnet_vivit.tasks.streams import STREAMS
 

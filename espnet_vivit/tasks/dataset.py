@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import get_worker_info
 
-from espnet_vivit.corpora.data_dir import read_scp
+from espnet_vivit.data.data_dir import read_scp
 from espnet_vivit.errors import ConfigError, DataError
 from espnet_vivit.espnet_compat import ESPnetDataset, IterableESPnetDataset, add_data_type
 from espnet_vivit.media.files.video_file import read_video

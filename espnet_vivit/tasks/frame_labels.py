@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from espnet_vivit.corpora.data_dir import WordTime
+from espnet_vivit.data.data_dir import WordTime
 from espnet_vivit.errors import DataError, unknown_name
 from espnet_vivit.units import FEATURE_RATES, VIDEO_RATE_HZ, tubelet_steps
 

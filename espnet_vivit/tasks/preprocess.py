@@ -17,8 +17,8 @@ import numpy as np
 
 from espnet_vivit.base.option_types import check_option_types
 from espnet_vivit.by_epoch import read_by_epoch
-from espnet_vivit.corpora.data_dir import WordTime, parse_word_times, read_scp
-from espnet_vivit.corpora.noise import make_babble, mix_at_snr, read_wav
+from espnet_vivit.data.data_dir import WordTime, parse_word_times, read_scp
+from espnet_vivit.data.noise import make_babble, mix_at_snr, read_wav
 from espnet_vivit.errors import ConfigError, DataError, EspnetVivitError, InputError, unknown_name
 from espnet_vivit.espnet_compat import AbsPreprocessor, TokenIDConverter
 from espnet_vivit.frontend.presets import VisualPreset

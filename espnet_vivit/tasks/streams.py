@@ -10,7 +10,7 @@ that `batch_bins` is a number of video frames (length) or of pixels (numel), and
 from collections.abc import Mapping
 from pathlib import Path
 
-from espnet_vivit.corpora.mouth_view import VIEW_NAME, read_mouth_view
+from espnet_vivit.data.mouth_view import VIEW_NAME, read_mouth_view
 from espnet_vivit.errors import ConfigError, DataError, unknown_name
 from espnet_vivit.units import FEATURE_RATES
 

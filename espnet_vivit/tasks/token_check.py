@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from espnet_vivit.corpora.data_dir import read_scp
+from espnet_vivit.data.data_dir import read_scp
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.tasks.model_config import read_token_list
 from espnet_vivit.tasks.pieces import tokenizer_for

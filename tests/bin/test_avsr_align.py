@@ -8,7 +8,7 @@ import yaml
 
 from espnet_vivit.bin.avsr_align import main, read_word_times
 from espnet_vivit.bin.command_parser import exit_status
-from espnet_vivit.corpora.data_dir import read_data_dir, validate_data_dir
+from espnet_vivit.data.data_dir import read_data_dir, validate_data_dir
 from espnet_vivit.tasks.avsr import AVSRTask
 from tests.tiny import randomize
 from tests.tiny_corpus import TOKENS, write_config, write_tiny_corpus

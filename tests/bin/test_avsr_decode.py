@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from espnet_vivit.bin.avsr_decode import decode_part, join_parts, main, plan_jobs, read_jobs
-from espnet_vivit.corpora.data_dir import Utterance, read_scp, write_data_dir
+from espnet_vivit.data.data_dir import Utterance, read_scp, write_data_dir
 from espnet_vivit.errors import ConfigError, DataError
 from espnet_vivit.evaluation.decode_timing import TIMING, read_timing, write_timing
 

@@ -9,9 +9,9 @@ import soundfile
 from espnet_vivit.bin.avsr_filter import filter_data_dir
 from espnet_vivit.bin.avsr_format import check_held_out, format_data_dir
 from espnet_vivit.bin.avsr_shapes import main as write_all_shapes
-from espnet_vivit.corpora.data_dir import Utterance, read_scp, validate_data_dir, write_data_dir
+from espnet_vivit.data.data_dir import Utterance, read_scp, validate_data_dir, write_data_dir
+from espnet_vivit.data.token_list import write_token_list
 from espnet_vivit.errors import ConfigError, DataError
-from espnet_vivit.token_list import write_token_list
 
 LENGTHS = {"a_1": 20, "a_2": 30, "b_1": 50}  # video frames
 

@@ -9,7 +9,7 @@ import yaml
 
 from espnet_vivit.bin import avsr_inference, avsr_lm, avsr_ngram
 from espnet_vivit.bin.command_parser import exit_status
-from espnet_vivit.corpora.data_dir import read_scp
+from espnet_vivit.data.data_dir import read_scp
 from espnet_vivit.decode.ngram import read_arpa
 from espnet_vivit.tasks.avsr import AVSRTask
 from tests.tiny import randomize

@@ -3,7 +3,7 @@
 import pytest
 
 from espnet_vivit.bin.avsr_streams import main
-from espnet_vivit.corpora.mouth_view import write_mouth_view
+from espnet_vivit.data.mouth_view import write_mouth_view
 from espnet_vivit.errors import ConfigError, DataError
 from espnet_vivit.tasks.streams import modality_of
 

@@ -23,7 +23,7 @@ from espnet_vivit.checks.check_model import (
     model_row,
     total_memory,
 )
-from espnet_vivit.corpora.data_dir import read_data_dir
+from espnet_vivit.data.data_dir import read_data_dir
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.tasks.avsr import AVSRTask
 from espnet_vivit.tasks.training_batches import training_batches

@@ -4,7 +4,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from espnet_vivit.corpora.data_dir import (
+from espnet_vivit.data.data_dir import (
     Utterance,
     WordTime,
     check_disjoint,
@@ -66,7 +66,7 @@ def test_a_stream_that_nobody_has_is_left_out_and_its_old_list_removed(tmp_path,
 
 def test_a_torn_write_is_never_taken_for_valid(tmp_path, utterances, monkeypatch):
     write_data_dir(tmp_path / "d", utterances)
-    import espnet_vivit.corpora.data_dir as module
+    import espnet_vivit.data.data_dir as module
 
     real, calls = module.replacing, []
 

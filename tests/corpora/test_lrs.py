@@ -7,7 +7,7 @@ import pytest
 from espnet_vivit.corpora.lrs import cut_words, read_transcript, tidy_times
 from espnet_vivit.corpora.lrs2 import lrs2_clips
 from espnet_vivit.corpora.lrs3 import lrs3_clips
-from espnet_vivit.corpora.word_times import WordTime, format_word_times, parse_word_times
+from espnet_vivit.data.word_times import WordTime, format_word_times, parse_word_times
 from espnet_vivit.errors import DataError
 
 LRS3_TEXT = """Text:  AND THAT IS {LG} WHY

@@ -6,8 +6,8 @@ import pytest
 import torch
 import torchaudio
 
-from espnet_vivit.corpora.data_dir import Utterance, read_data_dir, validate_data_dir, write_data_dir
-from espnet_vivit.corpora.noise import MIN_TALKERS, add_babble, make_babble, mix_at_snr
+from espnet_vivit.data.data_dir import Utterance, read_data_dir, validate_data_dir, write_data_dir
+from espnet_vivit.data.noise import MIN_TALKERS, add_babble, make_babble, mix_at_snr
 from espnet_vivit.errors import DataError, InputError, MediaError
 from espnet_vivit.media.files.audio_file import read_wav, write_wav
 
@@ -139,9 +139,7 @@ def test_one_speaker_babbles_with_as_many_other_sentences(sets, tmp_path, monkey
     write_data_dir(tmp_path / "alone", alone)
     write_data_dir(tmp_path / "source", alone[:3])
     read = []
-    monkeypatch.setattr(
-        "espnet_vivit.corpora.noise.read_wav", lambda path: read.append(Path(path).stem) or read_wav(path)
-    )
+    monkeypatch.setattr("espnet_vivit.data.noise.read_wav", lambda path: read.append(Path(path).stem) or read_wav(path))
     add_babble(tmp_path / "source", tmp_path / "alone", tmp_path / "noisy", snr_db=0, progress=False)
     for first in range(0, 3 * (MIN_TALKERS + 1), MIN_TALKERS + 1):
         *voices, own = read[first : first + MIN_TALKERS + 1]

@@ -15,11 +15,11 @@ from espnet_vivit.corpora import make_clip as make_clip_module
 from espnet_vivit.corpora import own_process
 from espnet_vivit.corpora import prepared as prepared_module
 from espnet_vivit.corpora.clip_store import ClipStore
-from espnet_vivit.corpora.data_dir import validate_data_dir
 from espnet_vivit.corpora.make_clip import ClipOptions
 from espnet_vivit.corpora.prepared import JOURNAL_NAME, prepare_clips
 from espnet_vivit.corpora.source_clip import SourceClip
-from espnet_vivit.corpora.word_times import WordTime
+from espnet_vivit.data.data_dir import validate_data_dir
+from espnet_vivit.data.word_times import WordTime
 from espnet_vivit.errors import DataError, MediaError
 from espnet_vivit.media.faces.mouth_roi import centre_points
 from espnet_vivit.media.files.video_file import read_video

@@ -2,7 +2,7 @@
 
 import pytest
 
-from espnet_vivit.corpora.word_times import WordTime
+from espnet_vivit.data.word_times import WordTime
 from espnet_vivit.decode.boundary_errors import boundary_errors
 from espnet_vivit.errors import DataError
 

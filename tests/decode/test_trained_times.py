@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from espnet_vivit.corpora.word_times import WordTime
+from espnet_vivit.data.word_times import WordTime
 from espnet_vivit.decode.boundary_errors import boundary_errors
 from espnet_vivit.decode.word_times import StepScores, words_with_times
 from tests.test_overfit import END, FRAMES_PER_TOKEN, TEXTS, eight_clips

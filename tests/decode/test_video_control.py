@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from espnet_vivit.corpora.data_dir import read_scp
+from espnet_vivit.data.data_dir import read_scp
 from espnet_vivit.decode.video_control import controlled_video, write_shuffled_scp
 from espnet_vivit.errors import ConfigError
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from espnet_vivit.bin.avsr_align import main as align
-from espnet_vivit.corpora.data_dir import read_scp
+from espnet_vivit.data.data_dir import read_scp
 from tests.recipes.test_recipe_smoke import Recipe
 
 pytestmark = [pytest.mark.recipe, pytest.mark.timeout(600)]

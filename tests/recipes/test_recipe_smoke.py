@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from espnet_vivit.corpora.data_dir import read_scp, validate_data_dir
+from espnet_vivit.data.data_dir import read_scp, validate_data_dir
 from espnet_vivit.package import Package
 
 pytestmark = [pytest.mark.recipe, pytest.mark.timeout(600)]

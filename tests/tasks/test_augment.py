@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from espnet_vivit.corpora.data_dir import WordTime
+from espnet_vivit.data.data_dir import WordTime
 from espnet_vivit.errors import InputError
 from espnet_vivit.frontend.presets import visual_preset
 from espnet_vivit.tasks.augment import Streams, change_speed, crop, crop_to_words, flip, join, mask_time

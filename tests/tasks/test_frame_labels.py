@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from espnet_vivit.corpora.data_dir import WordTime
+from espnet_vivit.data.data_dir import WordTime
 from espnet_vivit.errors import ConfigError, DataError
 from espnet_vivit.tasks.frame_labels import check_words, feature_steps, frame_labels
 

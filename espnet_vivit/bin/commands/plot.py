@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_vivit.bin.command_parser import CommandParser
-from espnet_vivit.corpora.scp import read_scp
+from espnet_vivit.data.scp import read_scp
 from espnet_vivit.errors import DataError, EspnetVivitError
 from espnet_vivit.evaluation.decoded import collect
 from espnet_vivit.evaluation.plots import plot_training

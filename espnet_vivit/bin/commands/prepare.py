@@ -225,8 +225,8 @@ def prepare_grid_crops(options: argparse.Namespace) -> dict[str, Path]:
     a recipe gives them all.
     """
     from espnet_vivit.corpora import grid
-    from espnet_vivit.corpora.mouth_view import write_mouth_view
     from espnet_vivit.corpora.write_manifests import write_manifests
+    from espnet_vivit.data.mouth_view import write_mouth_view
 
     usual = vars(build_parser().parse_args(["grid", "ROOT", "OUT"]))
     unheard = [name for name, value in vars(options).items() if name not in OF_CROPS and value != usual[name]]

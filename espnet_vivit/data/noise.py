@@ -15,7 +15,7 @@ import numpy as np
 
 from espnet_vivit.base.progress_bar import progress_bar
 from espnet_vivit.base.random_state import rng_for
-from espnet_vivit.corpora.data_dir import Utterance, read_data_dir, write_data_dir
+from espnet_vivit.data.data_dir import Utterance, read_data_dir, write_data_dir
 from espnet_vivit.errors import DataError, InputError
 from espnet_vivit.media.files.audio_file import read_wav, write_wav
 

@@ -18,8 +18,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from espnet_vivit.base.whole_file import replacing
-from espnet_vivit.corpora.scp import read_scp
-from espnet_vivit.corpora.word_times import WordTime, format_word_times, parse_word_times
+from espnet_vivit.data.scp import read_scp
+from espnet_vivit.data.word_times import WordTime, format_word_times, parse_word_times
 from espnet_vivit.errors import DataError
 from espnet_vivit.units import SAMPLES_PER_FRAME, VIDEO_RATE_HZ
 

@@ -17,7 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
-from espnet_vivit.corpora.data_dir import parse_word_times
+from espnet_vivit.data.data_dir import parse_word_times
 from espnet_vivit.data.transcripts import read_transcripts
 from espnet_vivit.errors import ConfigError, DataError, unknown_name
 from espnet_vivit.units import FEATURE_RATES, VIDEO_RATE_HZ, tubelet_steps
