@@ -18,7 +18,7 @@ from measure import machine
 from recordings import concatenate
 from tqdm import tqdm
 
-from espnet_vivit.corpora.grid import read_table, word_times
+from espnet_vivit.corpora.grid_crops import read_table, word_times
 from espnet_vivit.data.word_times import WordTime
 from espnet_vivit.decode.boundary_errors import boundary_errors
 from espnet_vivit.error_rates import score

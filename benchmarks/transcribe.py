@@ -34,7 +34,7 @@ from recordings import concatenate
 from tqdm import tqdm
 
 from espnet_vivit.base.config_file import read_config
-from espnet_vivit.corpora.mini_av_grammar import WORDS
+from espnet_vivit.corpora.mini_av.grammar import WORDS
 from espnet_vivit.media.faces.detectors import choose_detector
 from espnet_vivit.tasks.avsr import AVSRTask
 from espnet_vivit.transcribe import Transcriber

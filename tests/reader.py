@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 import yaml
 
-from espnet_vivit.corpora.mini_av import prepare
+from espnet_vivit.corpora.mini_av.corpus import prepare
 from espnet_vivit.data.data_dir import Utterance, read_data_dir
 from espnet_vivit.media.files.audio_file import read_wav
 from espnet_vivit.media.files.video_file import read_video

@@ -191,7 +191,7 @@ def test_a_corpus_that_does_not_exist_is_a_usage_error(capsys):
 
 
 def test_ctrl_c_says_how_to_go_on(videos, tmp_path, capsys, monkeypatch):
-    from espnet_vivit.corpora import prepared
+    from espnet_vivit.corpora.preparing import prepare as prepared
 
     def stop(*_, **__):
         raise KeyboardInterrupt

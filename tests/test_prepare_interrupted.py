@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from espnet_vivit.bin import cli
-from espnet_vivit.corpora.clip_store import ClipStore
+from espnet_vivit.corpora.preparing.journal import ClipStore
 from espnet_vivit.errors import MediaError
 from tests.talking_files import write_talking
 
@@ -132,7 +132,7 @@ MANY = """
 import resource, sys
 from pathlib import Path
 from espnet_vivit.corpora import prepared
-from espnet_vivit.corpora.make_clip import ClipOptions, Outcome
+from espnet_vivit.corpora.preparing.make_clip import ClipOptions, Outcome
 from espnet_vivit.corpora.manifests import auto_avsr_clips
 from espnet_vivit.media.quality.verdict import MEASURES
 root, out, count = Path(sys.argv[1]), Path(sys.argv[2]), 0

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_vivit.bin.command_parser import CommandParser, exit_status
-from espnet_vivit.corpora.grid import CROP, prepare
+from espnet_vivit.corpora.grid_crops import CROP, prepare
 from espnet_vivit.data.data_dir import validate_data_dir
 
 

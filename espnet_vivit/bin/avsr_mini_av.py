@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from espnet_vivit.bin.command_parser import CommandParser, exit_status
-from espnet_vivit.corpora.mini_av import SIZES, VIDEO_FORMATS, corpus_hash, prepare
+from espnet_vivit.corpora.mini_av.corpus import SIZES, VIDEO_FORMATS, corpus_hash, prepare
 from espnet_vivit.data.data_dir import read_data_dir
 from espnet_vivit.units import seconds_of_frames
 

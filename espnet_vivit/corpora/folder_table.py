@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TextIO
 
-from espnet_vivit.corpora.source_clip import SourceClip, make_id, one_line
+from espnet_vivit.corpora.preparing.source_clip import SourceClip, make_id, one_line
 from espnet_vivit.errors import DataError, nearest_name
 
 COLUMNS = ("video", "text", "speaker", "split", "start_s", "end_s", "utt_id")

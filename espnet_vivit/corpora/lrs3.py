@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from espnet_vivit.corpora.lrs import MAX_CUT_S, names_below, pretrain_clips, sentence_clip
-from espnet_vivit.corpora.source_clip import SourceClip, hash_rank
+from espnet_vivit.corpora.preparing.source_clip import SourceClip, hash_rank
 from espnet_vivit.errors import DataError
 
 PARTS = ("pretrain", "trainval", "test")

@@ -18,7 +18,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from espnet_vivit.corpora.folder_table import open_table
-from espnet_vivit.corpora.source_clip import SourceClip, make_id, one_line, read_text
+from espnet_vivit.corpora.preparing.source_clip import SourceClip, make_id, one_line, read_text
 from espnet_vivit.errors import DataError
 
 _WORD_START = "▁"  # of sentencepiece

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from espnet_vivit.base.whole_file import make_folder, replacing
 from espnet_vivit.corpora.manifests import read_units
-from espnet_vivit.corpora.prepared import CLIPS_NAME
+from espnet_vivit.corpora.preparing.prepare import CLIPS_NAME
 from espnet_vivit.data.data_dir import Utterance, read_data_dir
 from espnet_vivit.errors import DataError
 from espnet_vivit.media.files.audio_file import read_wav, write_wav

@@ -132,8 +132,8 @@ def viseme_confusions(score: Score) -> tuple[list[str], np.ndarray] | None:
 @lru_cache(maxsize=4096)
 def lip_shapes(word: str) -> tuple[str, ...]:
     """The visemes of an English word, in order, without repetitions. Raises DataError for a sound it does not know."""
-    from espnet_vivit.corpora.mini_av_speech import Voice, speak
-    from espnet_vivit.corpora.mini_av_visemes import viseme_spans
+    from espnet_vivit.corpora.mini_av.speech import Voice, speak
+    from espnet_vivit.corpora.mini_av.visemes import viseme_spans
 
     speech = speak(word, Voice(variant="m3", rate_wpm=160, pitch=50, pitch_range=50))
     names = [span.name for span in viseme_spans(speech.phonemes, 0.0) if span.name != "rest"]

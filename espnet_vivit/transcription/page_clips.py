@@ -17,8 +17,8 @@ def render_examples(folder: Path, *, count: int = 3) -> list[Path]:
     """`count` clips of sentences of mini_av, named by what is said; none where espeak-ng's loader is missing."""
     if importlib.util.find_spec("espeakng_loader") is None:
         return []
-    from espnet_vivit.corpora.mini_av_clip import ClipPlan, draw_clip, speak_clip
-    from espnet_vivit.corpora.mini_av_grammar import draw_sentences
+    from espnet_vivit.corpora.mini_av.clip import ClipPlan, draw_clip, speak_clip
+    from espnet_vivit.corpora.mini_av.grammar import draw_sentences
 
     paths = []
     for text in draw_sentences([count], np.random.default_rng(_SEED))[0]:

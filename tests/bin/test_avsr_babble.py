@@ -2,7 +2,7 @@ import pytest
 
 from espnet_vivit.bin import avsr_babble
 from espnet_vivit.bin.command_parser import exit_status
-from espnet_vivit.corpora.mini_av import prepare
+from espnet_vivit.corpora.mini_av.corpus import prepare
 from espnet_vivit.data.data_dir import read_data_dir
 from espnet_vivit.media.files.audio_file import read_wav
 

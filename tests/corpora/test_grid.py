@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from espnet_vivit.bin.avsr_grid_crops import main
-from espnet_vivit.corpora.grid import COLUMNS, SPLITS, middle, prepare, sentence_of_code, shrink
+from espnet_vivit.corpora.grid_crops import COLUMNS, SPLITS, middle, prepare, sentence_of_code, shrink
 from espnet_vivit.data.data_dir import read_data_dir
 from espnet_vivit.errors import ConfigError, DataError, InputError
 from espnet_vivit.media.files.video_file import read_video, write_gray_video

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from espnet_vivit.corpora.grid import GRAMMAR
+from espnet_vivit.corpora.grid_crops import GRAMMAR
 from espnet_vivit.corpora.grid_videos import UNSEEN, grid_clips, read_align, speaker_of, split_speaker
 from espnet_vivit.errors import ConfigError, DataError
 

@@ -6,8 +6,8 @@ from functools import partial
 
 import pytest
 
-from espnet_vivit.corpora.jobs import AHEAD, run_jobs
-from espnet_vivit.corpora.own_process import ProcessEndedError, in_own_process
+from espnet_vivit.corpora.preparing.jobs import AHEAD, run_jobs
+from espnet_vivit.corpora.preparing.own_process import ProcessEndedError, in_own_process
 from espnet_vivit.errors import ConfigError, DataError, MediaError
 
 
@@ -102,7 +102,7 @@ def test_a_process_of_its_own_is_kept_for_the_next_job_and_replaced_after_a_cras
 
 def test_a_cluster_that_does_not_answer_is_named(monkeypatch):
     pytest.importorskip("dask.distributed", reason="needs Dask: pip install 'espnet-vivit[cluster]'")
-    from espnet_vivit.corpora import jobs
+    from espnet_vivit.corpora.preparing import jobs
 
     monkeypatch.setattr(jobs, "CONNECT_S", 1)
     started = time.monotonic()

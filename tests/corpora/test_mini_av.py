@@ -11,11 +11,12 @@ import soundfile
 
 from espnet_vivit.base.processes import CRASHED
 from espnet_vivit.bin.avsr_mini_av import main
-from espnet_vivit.corpora import mini_av, mini_av_clip
-from espnet_vivit.corpora.mini_av import corpus_hash, prepare
-from espnet_vivit.corpora.mini_av_clip import ClipPlan, draw_clip, speak_clip
-from espnet_vivit.corpora.mini_av_grammar import SLOTS
-from espnet_vivit.corpora.mini_av_plan import Config, plan_clips
+from espnet_vivit.corpora.mini_av import clip as mini_av_clip
+from espnet_vivit.corpora.mini_av.clip import ClipPlan, draw_clip, speak_clip
+from espnet_vivit.corpora.mini_av.corpus import corpus as mini_av
+from espnet_vivit.corpora.mini_av.corpus import corpus_hash, prepare
+from espnet_vivit.corpora.mini_av.grammar import SLOTS
+from espnet_vivit.corpora.mini_av.plan import Config, plan_clips
 from espnet_vivit.data.data_dir import read_data_dir, validate_data_dir
 from espnet_vivit.errors import ConfigError, MediaError, MissingDependencyError
 from espnet_vivit.media.files.video_file import read_video

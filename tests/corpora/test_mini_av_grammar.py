@@ -5,7 +5,7 @@ import jiwer
 import numpy as np
 import pytest
 
-from espnet_vivit.corpora.mini_av_grammar import NUM_SENTENCES, SLOTS, WORDS, chance_wer, draw_sentences
+from espnet_vivit.corpora.mini_av.grammar import NUM_SENTENCES, SLOTS, WORDS, chance_wer, draw_sentences
 from espnet_vivit.errors import ConfigError, DataError
 
 

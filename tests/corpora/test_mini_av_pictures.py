@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from espnet_vivit.base.random_state import rng_for
-from espnet_vivit.corpora.mini_av_mouth import Look, render_mouth
-from espnet_vivit.corpora.mini_av_speakers import SEEN_SPEAKERS, UNSEEN_SPEAKERS, make_speaker
-from espnet_vivit.corpora.mini_av_speech import Span
-from espnet_vivit.corpora.mini_av_visemes import PARAMETERS, VISEMES, mouth_shapes, vary, viseme_spans, visemes_of
+from espnet_vivit.corpora.mini_av.mouth import Look, render_mouth
+from espnet_vivit.corpora.mini_av.speakers import SEEN_SPEAKERS, UNSEEN_SPEAKERS, make_speaker
+from espnet_vivit.corpora.mini_av.speech import Span
+from espnet_vivit.corpora.mini_av.visemes import PARAMETERS, VISEMES, mouth_shapes, vary, viseme_spans, visemes_of
 from espnet_vivit.errors import DataError
 
 OPENING, WIDTH, ROUNDING, TEETH, TONGUE, TUCK = range(6)

@@ -6,11 +6,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from espnet_vivit.corpora import mini_av_speech
-from espnet_vivit.corpora.mini_av_grammar import SLOTS, draw_sentences
-from espnet_vivit.corpora.mini_av_speakers import SEEN_SPEAKERS, UNSEEN_SPEAKERS, make_speaker
-from espnet_vivit.corpora.mini_av_speech import Voice, espeak_version, speak
-from espnet_vivit.corpora.mini_av_visemes import visemes_of
+from espnet_vivit.corpora.mini_av import speech as mini_av_speech
+from espnet_vivit.corpora.mini_av.grammar import SLOTS, draw_sentences
+from espnet_vivit.corpora.mini_av.speakers import SEEN_SPEAKERS, UNSEEN_SPEAKERS, make_speaker
+from espnet_vivit.corpora.mini_av.speech import Voice, espeak_version, speak
+from espnet_vivit.corpora.mini_av.visemes import visemes_of
 from espnet_vivit.errors import DataError, MissingDependencyError
 
 VOICE = Voice("m3", rate_wpm=150, pitch=50, pitch_range=50)

@@ -161,7 +161,7 @@ def test_too_few_talkers_and_missing_audio_are_refused(sets, tmp_path):
 
 
 def test_a_noisy_set_of_mini_av_is_valid(tmp_path):
-    from espnet_vivit.corpora.mini_av import prepare
+    from espnet_vivit.corpora.mini_av.corpus import prepare
 
     counts = {"num_train": 10, "num_dev": 1, "num_test_seen": 2, "num_test_unseen": 1}
     directories = prepare(tmp_path, nj=1, progress=False, **counts)

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from espnet_vivit.bin.avsr_format import format_data_dir
-from espnet_vivit.corpora import make_clip as make_clip_module
-from espnet_vivit.corpora import own_process
-from espnet_vivit.corpora import prepared as prepared_module
-from espnet_vivit.corpora.clip_store import ClipStore
-from espnet_vivit.corpora.make_clip import ClipOptions
-from espnet_vivit.corpora.prepared import JOURNAL_NAME, prepare_clips
-from espnet_vivit.corpora.source_clip import SourceClip
+from espnet_vivit.corpora.preparing import make_clip as make_clip_module
+from espnet_vivit.corpora.preparing import own_process
+from espnet_vivit.corpora.preparing import prepare as prepared_module
+from espnet_vivit.corpora.preparing.journal import ClipStore
+from espnet_vivit.corpora.preparing.make_clip import ClipOptions
+from espnet_vivit.corpora.preparing.prepare import JOURNAL_NAME, prepare_clips
+from espnet_vivit.corpora.preparing.source_clip import SourceClip
 from espnet_vivit.data.data_dir import validate_data_dir
 from espnet_vivit.data.word_times import WordTime
 from espnet_vivit.errors import DataError, MediaError
@@ -343,7 +343,7 @@ def test_an_empty_corpus_and_a_folder_that_no_list_can_hold(tmp_path):
 
 
 def test_pictures_for_the_page_are_kept_of_some_clips_only(clips, out, monkeypatch):
-    from espnet_vivit.corpora import clip_store
+    from espnet_vivit.corpora.preparing import journal as clip_store
 
     monkeypatch.setattr(clip_store, "PAGE_ROWS", 1)
     prepare(clips, out)

@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from espnet_vivit.bin.avsr_results import main
-from espnet_vivit.corpora.mini_av_grammar import draw_sentences
+from espnet_vivit.corpora.mini_av.grammar import draw_sentences
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.evaluation.decode_timing import TIMING, write_timing
 from espnet_vivit.evaluation.decoded import condition_name, parse_decode_name

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from espnet_vivit.corpora.grid import COLUMNS, sentence_of_code
+from espnet_vivit.corpora.grid_crops import COLUMNS, sentence_of_code
 from espnet_vivit.data.data_dir import validate_data_dir
 from espnet_vivit.data.mouth_view import read_mouth_view
 from espnet_vivit.media.files.video_file import write_gray_video

@@ -149,7 +149,7 @@ def check_four_bits() -> Finding:
 def check_espeak() -> Finding:
     """Whether espeak-ng, wherever it comes from, can be loaded."""
     try:
-        from espnet_vivit.corpora.mini_av_speech import espeak_version
+        from espnet_vivit.corpora.mini_av.speech import espeak_version
 
         return Finding(OK, "espeak-ng", espeak_version())
     except (EspnetVivitError, ImportError) as error:

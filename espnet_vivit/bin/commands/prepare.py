@@ -21,7 +21,7 @@ from espnet_vivit.bin.command_parser import CommandParser
 from espnet_vivit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from espnet_vivit.corpora.prepared import Prepared
+    from espnet_vivit.corpora.preparing.prepare import Prepared
 
 STOPPED = 130
 CORPORA = {
@@ -184,8 +184,8 @@ def _set_and_file(text: str) -> tuple[str, Path]:
 
 def prepare(options: argparse.Namespace) -> "Prepared":
     """Prepare what the options say."""
-    from espnet_vivit.corpora.make_clip import CROP, ClipOptions
-    from espnet_vivit.corpora.prepared import CLIPS_NAME, prepare_clips
+    from espnet_vivit.corpora.preparing.make_clip import CROP, ClipOptions
+    from espnet_vivit.corpora.preparing.prepare import CLIPS_NAME, prepare_clips
     from espnet_vivit.corpora.write_manifests import read_pieces, write_manifests
 
     if options.write_av_hubert and options.modality == "video":
@@ -224,7 +224,7 @@ def prepare_grid_crops(options: argparse.Namespace) -> dict[str, Path]:
     Raises ConfigError for options that would do nothing here. Those that say what they say by default are let pass:
     a recipe gives them all.
     """
-    from espnet_vivit.corpora import grid
+    from espnet_vivit.corpora import grid_crops as grid
     from espnet_vivit.corpora.write_manifests import write_manifests
     from espnet_vivit.data.mouth_view import write_mouth_view
 
@@ -250,7 +250,7 @@ def prepare_grid_crops(options: argparse.Namespace) -> dict[str, Path]:
 
 def summary(prepared: "Prepared", out: Path) -> str:
     """A line for each set, what was left out and the commonest causes, and where to look."""
-    from espnet_vivit.corpora.prepare_report import PAGE_NAME, REPORT_NAME, commonest_causes
+    from espnet_vivit.corpora.preparing.report import PAGE_NAME, REPORT_NAME, commonest_causes
 
     lines = []
     for split, directory in prepared.directories.items():

@@ -8,10 +8,10 @@ import numpy as np
 from scipy.signal import resample_poly
 
 from espnet_vivit.base.random_state import rng_for
-from espnet_vivit.corpora.mini_av_mouth import render_mouth
-from espnet_vivit.corpora.mini_av_speakers import make_speaker
-from espnet_vivit.corpora.mini_av_speech import Speech, speak
-from espnet_vivit.corpora.mini_av_visemes import mouth_shapes, vary, viseme_spans
+from espnet_vivit.corpora.mini_av.mouth import render_mouth
+from espnet_vivit.corpora.mini_av.speakers import make_speaker
+from espnet_vivit.corpora.mini_av.speech import Speech, speak
+from espnet_vivit.corpora.mini_av.visemes import mouth_shapes, vary, viseme_spans
 from espnet_vivit.data.data_dir import WordTime
 from espnet_vivit.units import AUDIO_RATE_HZ, SAMPLES_PER_FRAME
 

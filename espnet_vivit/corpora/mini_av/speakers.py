@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from espnet_vivit.base.random_state import rng_for
-from espnet_vivit.corpora.mini_av_mouth import Look
-from espnet_vivit.corpora.mini_av_speech import Voice
+from espnet_vivit.corpora.mini_av.mouth import Look
+from espnet_vivit.corpora.mini_av.speech import Voice
 
 SEEN_SPEAKERS = tuple(f"m{number:02d}" for number in range(1, 11))
 UNSEEN_SPEAKERS = tuple(f"m{number:02d}" for number in range(11, 16))

@@ -16,7 +16,7 @@ import numpy as np
 
 from espnet_vivit.corpora.disk import is_disk_error
 from espnet_vivit.corpora.pictures import middle, shrink
-from espnet_vivit.corpora.source_clip import SourceClip, make_id
+from espnet_vivit.corpora.preparing.source_clip import SourceClip, make_id
 from espnet_vivit.data.data_dir import Utterance, check_utterance
 from espnet_vivit.errors import ConfigError, EspnetVivitError, MediaError, MissingDependencyError
 from espnet_vivit.media.files.audio_file import write_wav

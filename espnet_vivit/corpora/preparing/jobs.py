@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from espnet_vivit.base.processes import AHEAD, CRASHED, run_in_processes
-from espnet_vivit.corpora.own_process import ProcessEndedError, in_own_process
+from espnet_vivit.corpora.preparing.own_process import ProcessEndedError, in_own_process
 from espnet_vivit.errors import ConfigError, MediaError, MissingDependencyError
 
 Job = TypeVar("Job")

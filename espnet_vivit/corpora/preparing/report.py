@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from espnet_vivit.base.whole_file import replacing
-from espnet_vivit.corpora.clip_store import Row
+from espnet_vivit.corpora.preparing.journal import Row
 from espnet_vivit.media.quality.clip_report import COLUMNS, ClipReport, format_cell
 from espnet_vivit.media.quality.page import render_page
 from espnet_vivit.media.quality.report import PAGE_ROWS, cause

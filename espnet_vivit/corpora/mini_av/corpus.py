@@ -19,9 +19,9 @@ from tqdm import tqdm
 
 from espnet_vivit.base.processes import run_in_processes
 from espnet_vivit.base.progress_bar import progress_bar
-from espnet_vivit.corpora.mini_av_clip import ClipPlan, draw_clip, speak_clip
-from espnet_vivit.corpora.mini_av_plan import Config, claim_folder, plan_clips
-from espnet_vivit.corpora.mini_av_speech import espeak_version
+from espnet_vivit.corpora.mini_av.clip import ClipPlan, draw_clip, speak_clip
+from espnet_vivit.corpora.mini_av.plan import Config, claim_folder, plan_clips
+from espnet_vivit.corpora.mini_av.speech import espeak_version
 from espnet_vivit.data.data_dir import Utterance, check_disjoint, validate_data_dir, write_data_dir
 from espnet_vivit.errors import ConfigError, MediaError, unknown_name
 from espnet_vivit.media.files.audio_file import read_wav, write_wav

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from espnet_vivit.corpora.mini_av_speech import Span
+from espnet_vivit.corpora.mini_av.speech import Span
 from espnet_vivit.errors import DataError
 from espnet_vivit.units import VIDEO_RATE_HZ
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from espnet_vivit.corpora.make_clip import ClipOptions, Outcome
-from espnet_vivit.corpora.source_clip import SourceClip
+from espnet_vivit.corpora.preparing.make_clip import ClipOptions, Outcome
+from espnet_vivit.corpora.preparing.source_clip import SourceClip
 from espnet_vivit.errors import DataError, MediaError
 from espnet_vivit.media.quality.report import PAGE_ROWS
 from espnet_vivit.media.quality.verdict import refused_clip

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from espnet_vivit.base.random_state import rng_for
 from espnet_vivit.base.whole_file import write_whole
-from espnet_vivit.corpora.mini_av_clip import ClipPlan
-from espnet_vivit.corpora.mini_av_grammar import draw_sentences
-from espnet_vivit.corpora.mini_av_speakers import SEEN_SPEAKERS, UNSEEN_SPEAKERS
+from espnet_vivit.corpora.mini_av.clip import ClipPlan
+from espnet_vivit.corpora.mini_av.grammar import draw_sentences
+from espnet_vivit.corpora.mini_av.speakers import SEEN_SPEAKERS, UNSEEN_SPEAKERS
 from espnet_vivit.errors import ConfigError
 
 RECIPE_VERSION = 3  # raise it when the same options give other clips

@@ -19,11 +19,11 @@ from pathlib import Path
 
 from espnet_vivit.base.progress_bar import progress_bar
 from espnet_vivit.base.whole_file import TEMPORARY, make_folder, replacing
-from espnet_vivit.corpora.clip_store import ClipStore, Row
-from espnet_vivit.corpora.jobs import run_jobs
-from espnet_vivit.corpora.make_clip import ClipOptions, lost_clip, make_clip
-from espnet_vivit.corpora.prepare_report import REPORT_NAME, write_report
-from espnet_vivit.corpora.source_clip import SourceClip
+from espnet_vivit.corpora.preparing.jobs import run_jobs
+from espnet_vivit.corpora.preparing.journal import ClipStore, Row
+from espnet_vivit.corpora.preparing.make_clip import ClipOptions, lost_clip, make_clip
+from espnet_vivit.corpora.preparing.report import REPORT_NAME, write_report
+from espnet_vivit.corpora.preparing.source_clip import SourceClip
 from espnet_vivit.data.data_dir import Utterance, check_utterance
 from espnet_vivit.data.mouth_view import write_mouth_view
 from espnet_vivit.data.word_times import format_word_times
