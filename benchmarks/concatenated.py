@@ -20,8 +20,8 @@ from tqdm import tqdm
 
 from espnet_vivit.corpora.grid_crops import read_table, word_times
 from espnet_vivit.data.word_times import WordTime
-from espnet_vivit.decode.boundary_errors import boundary_errors
-from espnet_vivit.error_rates import score
+from espnet_vivit.evaluation.boundary_errors import boundary_errors
+from espnet_vivit.evaluation.error_rates import score
 from espnet_vivit.transcribe import Transcriber
 from espnet_vivit.units import seconds_of_frames
 

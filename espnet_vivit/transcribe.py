@@ -19,8 +19,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_vivit.decode.calibration import MIN_CONFIDENCE
 from espnet_vivit.errors import ConfigError, MediaError, no_model, unknown_name
+from espnet_vivit.evaluation.calibration import MIN_CONFIDENCE
 from espnet_vivit.media.files.containers import check_is_file, streams_of
 
 if TYPE_CHECKING:

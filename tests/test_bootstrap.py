@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from espnet_vivit.bootstrap import Interval, _percentile_interval, compare_error_rates, error_rate_interval
 from espnet_vivit.errors import InputError
+from espnet_vivit.evaluation.bootstrap import Interval, _percentile_interval, compare_error_rates, error_rate_interval
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_faultless_systems_have_a_ratio():
 def test_large_sets_in_pieces_equal_one_piece(counts, monkeypatch):
     errors, _, words = counts
     whole = error_rate_interval(errors, words, resamples=300)
-    monkeypatch.setattr("espnet_vivit.bootstrap._DRAWS_AT_ONCE", 1000)
+    monkeypatch.setattr("espnet_vivit.evaluation.bootstrap._DRAWS_AT_ONCE", 1000)
     assert error_rate_interval(errors, words, resamples=300) == whole
 
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from torchaudio.functional import edit_distance
 
-from espnet_vivit.error_rates import find_collapse, score
 from espnet_vivit.errors import ConfigError, DataError
+from espnet_vivit.evaluation.error_rates import find_collapse, score
 
 WORDS = "bin blue at f two now lay red by q".split()
 

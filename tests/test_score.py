@@ -8,9 +8,9 @@ import pytest
 
 from espnet_vivit.bin.commands.score import main
 from espnet_vivit.data.transcripts import read_transcripts
-from espnet_vivit.error_rates import score
 from espnet_vivit.errors import DataError
-from espnet_vivit.score import render_alignments
+from espnet_vivit.evaluation.error_rates import score
+from espnet_vivit.evaluation.score import render_alignments
 
 REFERENCE = "s1_a bin blue at f two now\ns1_b lay red by q six soon\ns1_c set green with z one again\n"
 HYPOTHESIS = "s1_c set green with one again\ns1_a bin blue at f three now\ns1_b lay red by q q six soon\n"

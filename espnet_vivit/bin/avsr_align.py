@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.out is not None:
         write_lines(args.out, [f"{utt_id} {format_word_times(found[utt_id])}" for utt_id in sorted(found)])
     if args.report:
-        from espnet_vivit.decode.boundary_errors import boundary_errors
+        from espnet_vivit.evaluation.boundary_errors import boundary_errors
 
         print(boundary_errors(read_word_times(known_path), found).table())
 

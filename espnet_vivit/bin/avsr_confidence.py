@@ -14,7 +14,7 @@ from pathlib import Path
 
 from espnet_vivit.bin.command_parser import CommandParser, exit_status
 from espnet_vivit.data.transcripts import read_transcripts
-from espnet_vivit.decode.calibration import judged_words, read_confidences, reliability
+from espnet_vivit.evaluation.calibration import judged_words, read_confidences, reliability
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_vivit.bin.command_parser import CommandParser, exit_status
-from espnet_vivit.bootstrap import RESAMPLES
-from espnet_vivit.error_rates import MISSING_POLICIES
+from espnet_vivit.evaluation.bootstrap import RESAMPLES
 from espnet_vivit.evaluation.comparison import Trained, comparison
 from espnet_vivit.evaluation.decoded import collect
+from espnet_vivit.evaluation.error_rates import MISSING_POLICIES
 from espnet_vivit.evaluation.provenance import provenance, training_config
 from espnet_vivit.evaluation.result_checks import Target, check_controls, check_fusion, check_targets
 from espnet_vivit.evaluation.result_tables import cost_lines, speed_lines

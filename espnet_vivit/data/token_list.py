@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from espnet_vivit import score
 from espnet_vivit.base.whole_file import write_lines
 from espnet_vivit.errors import ConfigError, DataError, unknown_name
+from espnet_vivit.evaluation import score
 
 TOKEN_TYPES = ("char", "word", "bpe")
 SPACE = "<space>"  # how ESPnet writes the blank between words as a character token

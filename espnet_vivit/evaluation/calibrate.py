@@ -14,7 +14,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from espnet_vivit.decode.calibration import MIN_CONFIDENCE
+from espnet_vivit.evaluation.calibration import MIN_CONFIDENCE
 
 MODALITIES = ("video", "audio", "multimodal")
 ACCURACY = 0.8  # of the words of the pieces that are believed
@@ -32,7 +32,7 @@ def calibrate(
     `min_confidence` is 1 where no threshold reaches the accuracy: nothing but certainty is believed then; where all
     utterances together reach it, it is at most `MIN_CONFIDENCE`, because nothing speaks against less sure ones.
     """
-    from espnet_vivit.decode.calibration import judged_words, reliability
+    from espnet_vivit.evaluation.calibration import judged_words, reliability
 
     words, correct = judged_words(references, hypotheses, confidences)
     means = {utt_id: sum(values) / len(values) for utt_id, values in confidences.items() if values}

@@ -14,7 +14,7 @@ from statistics import mean
 
 import numpy as np
 
-from espnet_vivit.bootstrap import Comparison, compare_error_rates
+from espnet_vivit.evaluation.bootstrap import Comparison, compare_error_rates
 from espnet_vivit.evaluation.decoded import CLEAN, Result
 from espnet_vivit.evaluation.result_tables import align_table
 from espnet_vivit.evaluation.training_log import TrainingHistory

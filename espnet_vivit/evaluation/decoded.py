@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet_vivit.bootstrap import RESAMPLES, Interval
 from espnet_vivit.data.transcripts import read_transcripts
-from espnet_vivit.error_rates import Score, score
 from espnet_vivit.errors import DataError
-from espnet_vivit.score import write_report
+from espnet_vivit.evaluation.bootstrap import RESAMPLES, Interval
+from espnet_vivit.evaluation.error_rates import Score, score
+from espnet_vivit.evaluation.score import write_report
 
 MODALITIES = {"video": "video", "audio": "audio", "both": "both", "multimodal": "both"}  # folder name -> shown
 CONTROLS = {

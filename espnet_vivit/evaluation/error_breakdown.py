@@ -20,9 +20,9 @@ from functools import lru_cache
 import jiwer
 import numpy as np
 
-from espnet_vivit.error_rates import Score
 from espnet_vivit.evaluation.decoded import CLEAN, Result
-from espnet_vivit.score import align_words
+from espnet_vivit.evaluation.error_rates import Score
+from espnet_vivit.evaluation.score import align_words
 from espnet_vivit.units import seconds_of_frames
 
 NUMBERS = frozenset("zero one two three four five six seven eight nine ten eleven twelve".split())

@@ -20,8 +20,8 @@ import numpy as np
 from espnet_vivit.base.whole_file import make_folder, replacing
 from espnet_vivit.data.transcripts import read_transcripts
 from espnet_vivit.errors import ConfigError, DataError, InputError
+from espnet_vivit.evaluation.score import align_words
 from espnet_vivit.evaluation.training_log import TrainingHistory
-from espnet_vivit.score import align_words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,8 +8,8 @@ usual causes come with the warnings of the third, the fifth and then every fifth
 
 from collections.abc import Sequence
 
-from espnet_vivit.error_rates import find_collapse
 from espnet_vivit.errors import InputError
+from espnet_vivit.evaluation.error_rates import find_collapse
 
 FIRST_EPOCH = 3  # that is judged
 FIRST_BLANK_EPOCH = 5  # in which saying nothing at all is judged

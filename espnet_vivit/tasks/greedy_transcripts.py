@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from espnet_vivit.error_rates import score
+from espnet_vivit.evaluation.error_rates import score
 from espnet_vivit.tasks.pieces import WORD_START
 
 if TYPE_CHECKING:

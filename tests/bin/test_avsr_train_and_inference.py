@@ -9,8 +9,8 @@ import yaml
 from espnet_vivit.bin import avsr_confidence, avsr_inference, avsr_train
 from espnet_vivit.bin.avsr_align import read_word_times
 from espnet_vivit.bin.command_parser import exit_status
-from espnet_vivit.decode.calibration import read_confidences
 from espnet_vivit.errors import ConfigError, DataError
+from espnet_vivit.evaluation.calibration import read_confidences
 from espnet_vivit.evaluation.decode_timing import TIMING, read_timing
 from espnet_vivit.tasks import launch
 from tests.tiny_corpus import FILES, TOKENS, data_options, shape_options, write_config, write_tiny_corpus

@@ -3,8 +3,8 @@
 import pytest
 
 from espnet_vivit.data.word_times import WordTime
-from espnet_vivit.decode.boundary_errors import boundary_errors
 from espnet_vivit.errors import DataError
+from espnet_vivit.evaluation.boundary_errors import boundary_errors
 
 KNOWN = {"a": (WordTime(0.0, 0.5, "bin"), WordTime(0.5, 1.0, "blue")), "b": (WordTime(0.2, 0.4, "now"),)}
 

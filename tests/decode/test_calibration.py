@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from espnet_vivit.decode.calibration import judged_words, reliability
 from espnet_vivit.errors import ConfigError, DataError
+from espnet_vivit.evaluation.calibration import judged_words, reliability
 
 
 def drawn(share_right, count=20_000):

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from espnet_vivit.data.word_times import WordTime
-from espnet_vivit.decode.boundary_errors import boundary_errors
 from espnet_vivit.decode.word_times import StepScores, words_with_times
+from espnet_vivit.evaluation.boundary_errors import boundary_errors
 from tests.test_overfit import END, FRAMES_PER_TOKEN, TEXTS, eight_clips
 from tests.tiny import PIXELS, tiny_e2e
 

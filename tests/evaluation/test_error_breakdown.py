@@ -7,8 +7,7 @@ from pathlib import Path
 import jiwer
 import pytest
 
-from espnet_vivit.bootstrap import Interval
-from espnet_vivit.error_rates import score
+from espnet_vivit.evaluation.bootstrap import Interval
 from espnet_vivit.evaluation.decoded import Result
 from espnet_vivit.evaluation.error_breakdown import (
     NOTHING,
@@ -21,6 +20,7 @@ from espnet_vivit.evaluation.error_breakdown import (
     viseme_confusions,
     word_class,
 )
+from espnet_vivit.evaluation.error_rates import score
 
 SAID = {"u1": "bin blue at f two now", "u2": "lay red by m nine soon", "u3": "set green in b four please"}
 READ = {"u1": "bin blue at s two now", "u2": "lay red m nine soon", "u3": "set green in p four please again"}

@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
 
     from espnet_vivit.data.transcripts import read_transcripts
-    from espnet_vivit.decode.calibration import read_confidences  # late: --help shall not wait for torch
+    from espnet_vivit.evaluation.calibration import read_confidences  # late: --help shall not wait for torch
     from espnet_vivit.package import RELIABILITY
 
     if not (options.experiment / "config.yaml").is_file():

@@ -3,10 +3,10 @@
 import sys
 
 from espnet_vivit.bin.command_parser import CommandParser
-from espnet_vivit.bootstrap import RESAMPLES
 from espnet_vivit.data.transcripts import read_transcripts
-from espnet_vivit.error_rates import MISSING_POLICIES, score
-from espnet_vivit.score import write_report
+from espnet_vivit.evaluation.bootstrap import RESAMPLES
+from espnet_vivit.evaluation.error_rates import MISSING_POLICIES, score
+from espnet_vivit.evaluation.score import write_report
 
 
 def main(argv: list[str] | None = None) -> int:

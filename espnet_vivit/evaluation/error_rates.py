@@ -13,8 +13,15 @@ from typing import Any
 import jiwer
 import numpy as np
 
-from espnet_vivit.bootstrap import LEVEL, RESAMPLES, Comparison, Interval, compare_error_rates, error_rate_interval
 from espnet_vivit.errors import DataError, unknown_name
+from espnet_vivit.evaluation.bootstrap import (
+    LEVEL,
+    RESAMPLES,
+    Comparison,
+    Interval,
+    compare_error_rates,
+    error_rate_interval,
+)
 
 MISSING_POLICIES = ("error", "delete")
 

@@ -1,6 +1,6 @@
 """Transcript files in; a line with the word error rate, readable alignments and sclite files out.
 
-    python -m espnet_vivit.score --ref data/test/text --hyp 1best_recog/text --out DIR
+    python -m espnet_vivit.evaluation.score --ref data/test/text --hyp 1best_recog/text --out DIR
                                  [--missing delete] [--compare OTHER/1best_recog/text] [--seed 0] [--resamples 10000]
 
 prints one line and writes in DIR: result.txt (alignments), wer.json (all counts, the interval, per utterance),
@@ -19,9 +19,9 @@ from pathlib import Path
 import jiwer
 
 from espnet_vivit.base.whole_file import make_folder, write_whole
-from espnet_vivit.bootstrap import LEVEL, Interval
 from espnet_vivit.data.transcripts import format_trn
-from espnet_vivit.error_rates import Counts, Score
+from espnet_vivit.evaluation.bootstrap import LEVEL, Interval
+from espnet_vivit.evaluation.error_rates import Counts, Score
 
 
 def write_report(scored: Score, folder: str | Path, *, interval: Interval, resamples: int, seed: int) -> None:
