@@ -24,7 +24,7 @@ from measure import in_turns, machine, matmul, paired_ratio, watched
 from stock_vivit import library_steps, window_flops
 
 from espnet_vivit.frontend.resnet import ResNetFrontend
-from espnet_vivit.frontend.vivit_clips import VivitEncoder
+from espnet_vivit.frontend.vivit.encoder import VivitEncoder
 from espnet_vivit.frontend.vivit_encoder import vivit_encoder
 from espnet_vivit.frontend.windows import plan_windows
 from espnet_vivit.units import VIDEO_RATE_HZ

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import torch
 from transformers import VivitConfig, VivitModel
 
-from espnet_vivit.frontend.vivit_clips import VivitEncoder
-from espnet_vivit.frontend.vivit_weights import grid_of
+from espnet_vivit.frontend.vivit.encoder import VivitEncoder
+from espnet_vivit.frontend.vivit.weights import grid_of
 
 
 def library_steps(encoder: VivitEncoder, clip: torch.Tensor, *, compiler: Callable = lambda model: model) -> Callable:

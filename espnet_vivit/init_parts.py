@@ -157,8 +157,8 @@ def _of_hugging_face(part: str, module: nn.Module, source: str) -> dict[str, Ten
             found=source,
             expected="a file; folders and hub ids are read for a ViViT alone",
         )
-    from espnet_vivit.frontend.vivit_checkpoint import read_checkpoint
-    from espnet_vivit.frontend.vivit_weights import resize_tower
+    from espnet_vivit.frontend.vivit.checkpoint import read_checkpoint
+    from espnet_vivit.frontend.vivit.weights import resize_tower
 
     options = {"revision": None, "cache_dir": None, "local_files_only": False, "attn_implementation": "sdpa"}
     stored = read_checkpoint(source, dtype=None, **options)

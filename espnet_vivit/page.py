@@ -108,8 +108,8 @@ def seen_and_looked_at(vision_encoder: "VisualFrontend", seen: np.ndarray) -> np
     """(T, H, W) uint8 as the encoder gets it; for a ViViT (T, H, 2 W, 3): beside it with its attention rollout."""
     import torch
 
-    from espnet_vivit.frontend.attention_rollout import attention_rollout, overlay
-    from espnet_vivit.frontend.vivit_clips import VivitEncoder
+    from espnet_vivit.frontend.vivit.attention_rollout import attention_rollout, overlay
+    from espnet_vivit.frontend.vivit.encoder import VivitEncoder
 
     if not isinstance(vision_encoder, VivitEncoder):
         return seen

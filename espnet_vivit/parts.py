@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from espnet_vivit.frontend.log_mel import LogMel
     from espnet_vivit.frontend.resnet import ResNetFrontend
     from espnet_vivit.frontend.resnet1d import ResNet1d
-    from espnet_vivit.frontend.vivit_clips import VivitEncoder
+    from espnet_vivit.frontend.vivit.encoder import VivitEncoder
 
     VisualFrontend = VivitEncoder | ResNetFrontend | LinearFrontend
     AudioFrontend = ResNet1d | LogMel

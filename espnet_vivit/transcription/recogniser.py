@@ -20,7 +20,7 @@ from espnet_vivit.decode.speech2text import Speech2Text
 from espnet_vivit.decode.word_times import Transcript, Word
 from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.frontend.presets import trained_preset
-from espnet_vivit.frontend.vivit_clips import VivitEncoder
+from espnet_vivit.frontend.vivit.encoder import VivitEncoder
 from espnet_vivit.media.faces.mouth_roi import SIZE as MOUTH_SIZE
 from espnet_vivit.media.mouth_clip import MouthClip
 from espnet_vivit.media.quality.verdict import Quality, assess_clip

@@ -7,7 +7,7 @@ from matplotlib import image
 from transformers import VivitModel
 
 from espnet_vivit.errors import InputError, TooShortError
-from espnet_vivit.frontend.attention_rollout import attention_rollout, overlay, roll_out, write_rollout
+from espnet_vivit.frontend.vivit.attention_rollout import attention_rollout, overlay, roll_out, write_rollout
 from espnet_vivit.frontend.windows import plan_windows
 from tests.tiny import PIXELS, WINDOW, gray_clip, raw_clip, tiny_vivit
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from espnet_vivit.errors import ConfigError, MediaError
-from espnet_vivit.frontend.feature_cache import FeatureCache
+from espnet_vivit.frontend.vivit.feature_cache import FeatureCache
 from tests.tiny import HIDDEN, PIXELS, gray_clip, raw_clip, tiny_vivit
 
 LENGTHS = torch.tensor([21, 5, 8])

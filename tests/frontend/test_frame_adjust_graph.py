@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from espnet_vivit.errors import InputError
-from espnet_vivit.frontend.frame_adjust import Tower, window_steps
-from espnet_vivit.frontend.frame_adjust_graph import PaddedClips, has_tail, sampled_in_graph, windowed_in_graph
 from espnet_vivit.frontend.sampling import interpolate_frames, pick_frames, resample_steps
+from espnet_vivit.frontend.vivit.frame_adjust import Tower, window_steps
+from espnet_vivit.frontend.vivit.frame_adjust_graph import PaddedClips, has_tail, sampled_in_graph, windowed_in_graph
 from espnet_vivit.frontend.windows import plan_windows
 from tests.tiny import PIXELS, WINDOW, raw_clip, tiny_vivit
 

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from espnet_vivit.errors import ConfigError
-from espnet_vivit.frontend import packed_layers
-from espnet_vivit.frontend.packed_layers import PackedLayers
+from espnet_vivit.frontend.vivit import packed_layers
+from espnet_vivit.frontend.vivit.packed_layers import PackedLayers
 from tests.tiny import WINDOW, raw_clip, tiny_vivit
 
 LENGTHS = (21, 1, 8, 13)

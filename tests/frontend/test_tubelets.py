@@ -8,7 +8,7 @@ import torch
 from transformers import VivitConfig, VivitImageProcessor
 from transformers.models.vivit.modeling_vivit import VivitTubeletEmbeddings
 
-from espnet_vivit.frontend.tubelets import NORMALIZATIONS, embed_tubelets
+from espnet_vivit.frontend.vivit.embedding import NORMALIZATIONS, embed_tubelets
 
 SCENIC = NORMALIZATIONS["scenic"]
 FRAMES, HEIGHT, WIDTH = 6, 16, 24

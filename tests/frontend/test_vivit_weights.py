@@ -7,7 +7,7 @@ from transformers import VivitConfig, VivitModel
 from espnet_vivit import vivit_encoder
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.frontend.positions import resize_positions
-from espnet_vivit.frontend.vivit_weights import grid_of, rename_v4_keys, size_of
+from espnet_vivit.frontend.vivit.weights import grid_of, rename_v4_keys, size_of
 from tests.tiny import CONFIG, PIXELS, WINDOW, randomize, tiny_vivit
 
 MILLION = 1e6

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from espnet_vivit import vivit_encoder
-from espnet_vivit.frontend.vivit_tower import tower_tokens
+from espnet_vivit.frontend.vivit.tower import tower_tokens
 
 TOLERANCE = 1e-5
 HEADS = 4

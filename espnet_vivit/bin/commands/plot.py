@@ -62,7 +62,7 @@ def _add_attention(report: Report, exp: Path, data: Path, decode_dir: Path | Non
 
 def _vivit_of(files):
     from espnet_vivit.espnet_compat import inference_with_task
-    from espnet_vivit.frontend.vivit_clips import VivitEncoder
+    from espnet_vivit.frontend.vivit.encoder import VivitEncoder
     from espnet_vivit.tasks.avsr import AVSRTask
 
     with inference_with_task(AVSRTask):
@@ -73,7 +73,7 @@ def _vivit_of(files):
 def _draw_attention(encoder, video: str, path: Path) -> None:
     import torch
 
-    from espnet_vivit.frontend.attention_rollout import attention_rollout, write_rollout
+    from espnet_vivit.frontend.vivit.attention_rollout import attention_rollout, write_rollout
     from espnet_vivit.media.files.video_file import read_video
     from espnet_vivit.tasks.augment import crop
 

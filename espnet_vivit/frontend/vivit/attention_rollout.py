@@ -18,11 +18,11 @@ import torch
 from torch.nn import functional as F
 
 from espnet_vivit.errors import InputError
-from espnet_vivit.frontend.frame_adjust import Tower, sampled_steps, window_steps
 from espnet_vivit.frontend.masking import check_video
-from espnet_vivit.frontend.vivit_clips import VivitEncoder
-from espnet_vivit.frontend.vivit_tower import check_picture_size, tower_tokens
-from espnet_vivit.frontend.vivit_weights import grid_of
+from espnet_vivit.frontend.vivit.encoder import VivitEncoder
+from espnet_vivit.frontend.vivit.frame_adjust import Tower, sampled_steps, window_steps
+from espnet_vivit.frontend.vivit.tower import check_picture_size, tower_tokens
+from espnet_vivit.frontend.vivit.weights import grid_of
 from espnet_vivit.units import TUBELET_FRAMES, VIDEO_RATE_HZ, tubelet_steps
 
 _WINDOWS_PER_PASS = 4  # each layer of each window holds a matrix of N x N

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from espnet_vivit.frontend.sampling import interpolate_frames, pick_frames, resample_steps
-from espnet_vivit.frontend.vivit_tower import normalise
+from espnet_vivit.frontend.vivit.tower import normalise
 from espnet_vivit.frontend.windows import plan_windows
 from espnet_vivit.units import TUBELET_FRAMES
 

@@ -15,7 +15,7 @@ from transformers.activations import ACT2FN
 
 from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.frontend.positions import resize_positions
-from espnet_vivit.frontend.vivit_checkpoint import missing_package, read_checkpoint
+from espnet_vivit.frontend.vivit.checkpoint import missing_package, read_checkpoint
 from espnet_vivit.units import TUBELET_FRAMES
 
 # Widths of the ViT family (Dosovitskiy et al. 2021, Touvron et al. 2021 for ti and s); b is what the hub holds.
