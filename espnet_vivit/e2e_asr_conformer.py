@@ -17,10 +17,15 @@ from espnet2.asr.ctc import CTC
 from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.torch_utils.initialize import initialize
 
-from espnet_vivit.adapters.attach import attach_adapters, hold_statistics
-from espnet_vivit.adapters.config import TOWERS, read_tower_adapters
-from espnet_vivit.auto_avsr import load_auto_avsr, model_options, read_state_dict
-from espnet_vivit.e2e_options import (
+from espnet_vivit.errors import ConfigError
+from espnet_vivit.frontend.feature_rate import check_feature_rate
+from espnet_vivit.model.adapters.attach import attach_adapters, hold_statistics
+from espnet_vivit.model.adapters.config import TOWERS, read_tower_adapters
+from espnet_vivit.model.auto_avsr import load_auto_avsr, model_options, read_state_dict
+from espnet_vivit.model.fusion import ModalityDropout, align_audio, build_fusion
+from espnet_vivit.model.hybrid_loss import HybridLoss
+from espnet_vivit.model.nonfinite import NonFiniteLosses
+from espnet_vivit.model.options import (
     ENCODER_SIZES,
     check_loss_weights,
     check_streams,
@@ -31,17 +36,12 @@ from espnet_vivit.e2e_options import (
     weight_sources,
     with_model_name,
 )
-from espnet_vivit.errors import ConfigError
-from espnet_vivit.frontend.feature_rate import check_feature_rate
-from espnet_vivit.fusion import ModalityDropout, align_audio, build_fusion
-from espnet_vivit.hybrid_loss import HybridLoss
-from espnet_vivit.nonfinite import NonFiniteLosses
-from espnet_vivit.parts import DECODERS, ENCODERS, build_checked, build_frontends, build_part
-from espnet_vivit.precision import ExactLoss, Precision
+from espnet_vivit.model.parts import DECODERS, ENCODERS, build_checked, build_frontends, build_part
+from espnet_vivit.model.precision import ExactLoss, Precision
 
 if TYPE_CHECKING:
-    from espnet_vivit.conformer import Conformer
-    from espnet_vivit.parts import AudioFrontend, VisualFrontend
+    from espnet_vivit.model.conformer import Conformer
+    from espnet_vivit.model.parts import AudioFrontend, VisualFrontend
 
     # (B, T', D); with intermediate CTC followed by [(block, (B, T', D)), …]
     EncoderStates = torch.Tensor | tuple[torch.Tensor, list[tuple[int, torch.Tensor]]]

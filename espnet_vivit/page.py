@@ -30,7 +30,7 @@ from espnet_vivit.units import VIDEO_RATE_HZ
 if TYPE_CHECKING:
     from gradio import Blocks
 
-    from espnet_vivit.parts import VisualFrontend
+    from espnet_vivit.model.parts import VisualFrontend
     from espnet_vivit.transcription.cutting import Stretch
 
 ADDRESS, PORT = "127.0.0.1", 7860

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from espnet_vivit import E2E
-from espnet_vivit.auto_avsr import auto_avsr_name
 from espnet_vivit.errors import ConfigError, WeightsError
+from espnet_vivit.model.auto_avsr import auto_avsr_name
 from tests.auto_avsr import TINY, state_dict
 
 MODALITIES = ("video", "audio")

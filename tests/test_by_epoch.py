@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from espnet_vivit.by_epoch import read_by_epoch
 from espnet_vivit.errors import ConfigError
+from espnet_vivit.model.by_epoch import read_by_epoch
 
 
 def test_numbers_are_joined_by_straight_lines_and_held_outside():

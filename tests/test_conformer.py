@@ -6,8 +6,8 @@ from espnet2.asr.ctc import CTC
 from espnet2.asr.encoder.conformer_encoder import ConformerEncoder
 from torch import nn
 
-from espnet_vivit.conformer import Conformer, ConformerLayer
 from espnet_vivit.errors import ConfigError, InputError
+from espnet_vivit.model.conformer import Conformer, ConformerLayer
 
 SIZE = 16
 SIZES = dict(output_size=SIZE, attention_heads=2, linear_units=24, cnn_module_kernel=7)

@@ -9,7 +9,7 @@ from espnet2.torch_utils.initialize import initialize
 from torch import nn
 
 from espnet_vivit.errors import ConfigError, InputError
-from espnet_vivit.fusion import FUSIONS, ModalityDropout, build_fusion
+from espnet_vivit.model.fusion import FUSIONS, ModalityDropout, build_fusion
 from tests.tiny import randomize
 
 VIDEO, AUDIO, OUTPUT = 5, 3, 4

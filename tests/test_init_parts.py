@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from espnet_vivit import vivit_encoder
 from espnet_vivit.bin import avsr_train
 from espnet_vivit.errors import ConfigError, WeightsError
-from espnet_vivit.init_parts import load_parts, weights_table
+from espnet_vivit.model.init_parts import load_parts, weights_table
 from espnet_vivit.tasks.avsr import AVSRTask
 from tests.auto_avsr import state_dict
 from tests.tiny import CONFIG, VOCABULARY, randomize, raw_clip, tiny_e2e, tiny_vivit

@@ -8,7 +8,7 @@ import torch
 from espnet_vivit import E2E
 from espnet_vivit.bin import avsr_train
 from espnet_vivit.errors import NonFiniteLossError
-from espnet_vivit.nonfinite import NonFiniteLosses
+from espnet_vivit.model.nonfinite import NonFiniteLosses
 from tests.tiny import PIXELS, SAMPLES_PER_FRAME, STREAMS, tiny_e2e
 from tests.tiny_corpus import data_options, shape_options, write_config, write_tiny_corpus
 

@@ -6,7 +6,15 @@ import pytest
 
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.frontend.linear import LinearFrontend
-from espnet_vivit.parts import AUDIO_ENCODERS, DECODERS, ENCODERS, VISION_ENCODERS, _load, build_checked, build_part
+from espnet_vivit.model.parts import (
+    AUDIO_ENCODERS,
+    DECODERS,
+    ENCODERS,
+    VISION_ENCODERS,
+    _load,
+    build_checked,
+    build_part,
+)
 
 TABLES = {"vision": VISION_ENCODERS, "audio": AUDIO_ENCODERS, "encoder": ENCODERS, "decoder": DECODERS}
 EVERY_PART = [(kind, name) for kind, table in TABLES.items() for name in table]

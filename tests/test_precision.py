@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from espnet_vivit.errors import ConfigError
-from espnet_vivit.precision import check_amp_dtype, precision_for_inference
+from espnet_vivit.model.precision import check_amp_dtype, precision_for_inference
 from tests import tiny
 
 BATCH = {

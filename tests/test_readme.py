@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from espnet_vivit import parts
 from espnet_vivit.bin.cli import COMMANDS
+from espnet_vivit.model import parts
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -32,7 +32,7 @@ from espnet_vivit.units import VIDEO_RATE_HZ
 
 if TYPE_CHECKING:
     from espnet_vivit.e2e_asr_conformer import E2E
-    from espnet_vivit.parts import VisualFrontend
+    from espnet_vivit.model.parts import VisualFrontend
 
 OPSET = 20
 _EXAMPLE_FRAMES = (19, 12)  # of the batch that is traced: any ragged one of more than one window would do

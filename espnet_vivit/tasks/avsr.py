@@ -15,13 +15,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from espnet_vivit import parts
-from espnet_vivit.adapters.report import tower_table
 from espnet_vivit.atomic_save import atomic_saves
 from espnet_vivit.base.config_file import read_config
 from espnet_vivit.checkpoints import CHECKPOINT
 from espnet_vivit.data.scp import read_scp
-from espnet_vivit.e2e_options import decoder_sizes
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.espnet_compat import (
     ASRTask,
@@ -29,7 +26,10 @@ from espnet_vivit.espnet_compat import (
     separate_averages,
 )
 from espnet_vivit.frontend.presets import trained_preset
-from espnet_vivit.precision import precision_for_inference
+from espnet_vivit.model import parts
+from espnet_vivit.model.adapters.report import tower_table
+from espnet_vivit.model.options import decoder_sizes
+from espnet_vivit.model.precision import precision_for_inference
 from espnet_vivit.tasks.alignment_check import check_alignable
 from espnet_vivit.tasks.batches import frame_batches, log_padding
 from espnet_vivit.tasks.cache_check import check_feature_cache

@@ -8,8 +8,8 @@ import argparse
 import inspect
 from collections.abc import Mapping
 
-from espnet_vivit.by_epoch import read_by_epoch
 from espnet_vivit.errors import ConfigError
+from espnet_vivit.model.by_epoch import read_by_epoch
 from espnet_vivit.tasks.preprocess import AVSRPreprocessor
 
 # What changes the pixels of a clip from epoch to epoch, each off when it is false or 0.

@@ -26,7 +26,7 @@ import torch
 
 from espnet_vivit.errors import ConfigError, MissingDependencyError
 from espnet_vivit.espnet_compat import Trainer
-from espnet_vivit.nonfinite import NonFiniteLosses
+from espnet_vivit.model.nonfinite import NonFiniteLosses
 from espnet_vivit.tasks.muon import NAME as MUON
 
 if TYPE_CHECKING:

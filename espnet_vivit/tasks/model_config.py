@@ -10,12 +10,12 @@ from types import ModuleType
 
 import torch
 
-from espnet_vivit.adapters.config import read_tower_adapters
 from espnet_vivit.base.option_types import check_option_types
-from espnet_vivit.e2e_options import check_loss_weights, modality_of, weight_sources
 from espnet_vivit.errors import ConfigError, DataError, WeightsError, unknown_name
 from espnet_vivit.espnet_compat import get_default_kwargs
-from espnet_vivit.init_parts import load_parts, weights_table
+from espnet_vivit.model.adapters.config import read_tower_adapters
+from espnet_vivit.model.init_parts import load_parts, weights_table
+from espnet_vivit.model.options import check_loss_weights, modality_of, weight_sources
 from espnet_vivit.tasks.options import refused
 
 log = logging.getLogger(__name__)  # logging.warning() would set up logging before ESPnet does, see token_check.py

@@ -8,8 +8,8 @@ import argparse
 from collections.abc import Sequence
 
 from espnet_vivit.espnet_compat import ClassChoices, NestedDictAction, int_or_none, str2bool, str_or_none
-from espnet_vivit.fusion import FUSIONS
-from espnet_vivit.precision import AMP_DTYPES
+from espnet_vivit.model.fusion import FUSIONS
+from espnet_vivit.model.precision import AMP_DTYPES
 from espnet_vivit.tasks.options import add_choice
 from espnet_vivit.tasks.streams import STREAMS
 from espnet_vivit.units import FEATURE_RATES

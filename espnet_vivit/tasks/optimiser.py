@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 from torch import nn
 from torch.optim import Optimizer
 
-from espnet_vivit.adapters.attach import base_of
 from espnet_vivit.errors import ConfigError, unknown_name
+from espnet_vivit.model.adapters.attach import base_of
 from espnet_vivit.tasks.freezing import FreezeUntil, refuse_other_groups
 
 if TYPE_CHECKING:

@@ -41,7 +41,7 @@ _ITERATORS = ("sequence",)  # chunks would cut video, sound and text at the same
 
 
 class PartChoices(ClassChoices):
-    """`--<kind>` and `--<kind>_conf` for one of the tables in `espnet_vivit.parts`; a part is imported when built."""
+    """`--<kind>` and `--<kind>_conf` for one of the tables in `espnet_vivit.model.parts`; a part is imported when built."""
 
     def __init__(self, kind: str, table: Mapping[str, str], default: str | None = None):
         super().__init__(kind, {}, default=default, optional=True)

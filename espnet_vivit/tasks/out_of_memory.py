@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from espnet_vivit.errors import BatchTooLargeError
-from espnet_vivit.nonfinite import NonFiniteLosses
+from espnet_vivit.model.nonfinite import NonFiniteLosses
 from espnet_vivit.tasks.progress import Batches
 from espnet_vivit.tasks.recompute import recomputed
 from espnet_vivit.units import SAMPLES_PER_FRAME

@@ -16,13 +16,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import numpy as np
 
 from espnet_vivit.base.option_types import check_option_types
-from espnet_vivit.by_epoch import read_by_epoch
 from espnet_vivit.data.data_dir import WordTime, parse_word_times, read_scp
 from espnet_vivit.data.noise import make_babble, mix_at_snr, read_wav
 from espnet_vivit.errors import ConfigError, DataError, EspnetVivitError, InputError, unknown_name
 from espnet_vivit.espnet_compat import AbsPreprocessor, TokenIDConverter
 from espnet_vivit.frontend.presets import VisualPreset
-from espnet_vivit.fusion import check_durations
+from espnet_vivit.model.by_epoch import read_by_epoch
+from espnet_vivit.model.fusion import check_durations
 from espnet_vivit.tasks.augment import Streams, change_speed, crop, crop_to_words, flip, join, mask_time
 from espnet_vivit.tasks.frame_labels import check_words, frame_labels
 from espnet_vivit.tasks.pieces import tokenizer_for
@@ -39,7 +39,7 @@ class AVSRPreprocessor(AbsPreprocessor):
     """`preprocessor(utterance id, data) -> data`, an ESPnet preprocessor.
 
     `preset`, `modality` and `feature_rate` come from the model's configuration, the rest from `preprocessor_conf`. Each
-    `*_prob` and `noise_snr_db` may be a schedule by epoch, such as {1: 0.0, 10: 0.8}; see `espnet_vivit.by_epoch`.
+    `*_prob` and `noise_snr_db` may be a schedule by epoch, such as {1: 0.0, 10: 0.8}; see `espnet_vivit.model.by_epoch`.
 
         random_crop: whether the crop's place is drawn for each clip; off, it is the centre, as in evaluation.
         flip_prob: how often a clip is mirrored.

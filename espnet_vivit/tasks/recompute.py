@@ -18,10 +18,10 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import VivitModel
 
-from espnet_vivit.adapters.attach import base_of
-from espnet_vivit.adapters.config import TOWERS
 from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.frontend.vivit.tower import recompute_layers
+from espnet_vivit.model.adapters.attach import base_of
+from espnet_vivit.model.adapters.config import TOWERS
 
 _LAYERS = ("layers", "encoders", "decoders")  # what ViViT, the Conformer and ESPnet's decoder call them
 

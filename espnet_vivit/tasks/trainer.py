@@ -24,7 +24,7 @@ import torch
 from espnet_vivit.checkpoints import best_epoch, prepare_resume
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.espnet_compat import Trainer, TrainerOptions, build_dataclass
-from espnet_vivit.precision import check_amp_dtype
+from espnet_vivit.model.precision import check_amp_dtype
 from espnet_vivit.tasks.out_of_memory import BatchStream, Halving, is_out_of_memory, too_large
 from espnet_vivit.tasks.progress import Batches
 from espnet_vivit.tasks.schedule_length import warn_of_length

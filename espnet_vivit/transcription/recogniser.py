@@ -24,8 +24,8 @@ from espnet_vivit.frontend.vivit.encoder import VivitEncoder
 from espnet_vivit.media.faces.mouth_roi import SIZE as MOUTH_SIZE
 from espnet_vivit.media.mouth_clip import MouthClip
 from espnet_vivit.media.quality.verdict import Quality, assess_clip
+from espnet_vivit.model.precision import check_amp_dtype
 from espnet_vivit.model_files import ModelFiles
-from espnet_vivit.precision import check_amp_dtype
 from espnet_vivit.tasks.augment import crop
 from espnet_vivit.transcription.cutting import Cut, slice_clip
 from espnet_vivit.transcription.reading import is_silent

@@ -6,8 +6,8 @@ import pytest
 import torch
 from espnet2.torch_utils.load_pretrained_model import load_pretrained_model
 
-from espnet_vivit.adapters.attach import base_of
 from espnet_vivit.errors import ConfigError, MissingDependencyError
+from espnet_vivit.model.adapters.attach import base_of
 from tests import tiny
 from tests.adapters.adapted import BATCH, STREAM, model_on, qlora_or_skip, save_tower, step
 

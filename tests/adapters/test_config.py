@@ -2,8 +2,8 @@
 
 import pytest
 
-from espnet_vivit.adapters.config import AdapterConfig, read_tower_adapters
 from espnet_vivit.errors import ConfigError
+from espnet_vivit.model.adapters.config import AdapterConfig, read_tower_adapters
 
 
 def test_towers_are_read_in_the_models_order_with_their_defaults():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from espnet_vivit.adapters.merge import merge_adapters
+from espnet_vivit.model.adapters.merge import merge_adapters
 from espnet_vivit.release.merge_adapters import answers
 from tests import tiny
 from tests.adapters.adapted import STREAM, model_on, qlora_or_skip, save_tower, step

@@ -2,7 +2,7 @@
 
 import torch
 
-from espnet_vivit.adapters.report import count_bytes, count_parameters, tower_table
+from espnet_vivit.model.adapters.report import count_bytes, count_parameters, tower_table
 from tests.adapters.adapted import model_on, qlora_or_skip, save_tower
 
 

@@ -99,7 +99,7 @@ def test_four_bits_that_compute_nonsense_are_not_ok(monkeypatch):
     def spoil(name, layers, config, dtype):
         layers[0].weight.zero_()
 
-    monkeypatch.setattr("espnet_vivit.adapters.quantize.quantize_linears", spoil)
+    monkeypatch.setattr("espnet_vivit.model.adapters.quantize.quantize_linears", spoil)
     finding = doctor_trials.check_four_bits()
     assert finding.state == ABSENT and finding.found.startswith("wrong by ")
 

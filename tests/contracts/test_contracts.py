@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from espnet_vivit import vivit_encoder
-from espnet_vivit.conformer import Conformer
 from espnet_vivit.errors import InputError, TooShortError
 from espnet_vivit.frontend.linear import LinearFrontend
 from espnet_vivit.frontend.log_mel import LogMel
 from espnet_vivit.frontend.masking import zero_padding
 from espnet_vivit.frontend.resnet import ResNetFrontend
 from espnet_vivit.frontend.resnet1d import ResNet1d
-from espnet_vivit.fusion import build_fusion
+from espnet_vivit.model.conformer import Conformer
+from espnet_vivit.model.fusion import build_fusion
 from espnet_vivit.units import SAMPLES_PER_FRAME, tubelet_steps
 from tests.tiny import CONFIG, WINDOW, randomize
 

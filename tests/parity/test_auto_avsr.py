@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from espnet_vivit import E2E
-from espnet_vivit.init_parts import load_parts
+from espnet_vivit.model.init_parts import load_parts
 from tests.auto_avsr import PUBLISHED, drawn_input, shapes, state_dict
 from tests.tiny import WINDOWED_VIVIT
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from espnet_vivit.conformer import Conformer
 from espnet_vivit.frontend.resnet import ResNetFrontend
 from espnet_vivit.frontend.resnet1d import ResNet1d
+from espnet_vivit.model.conformer import Conformer
 from tests.auto_avsr import drawn, drawn_input
 
 TOLERANCE = 1e-4  # absolute, float32, after 12 blocks (fixtures/README.md)

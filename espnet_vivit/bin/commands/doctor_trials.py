@@ -59,7 +59,7 @@ def check_precision() -> Finding:
     try:
         import torch
 
-        from espnet_vivit.precision import AMP_DTYPES, check_amp_dtype
+        from espnet_vivit.model.precision import AMP_DTYPES, check_amp_dtype
     except (ImportError, OSError) as error:
         return Finding(ABSENT, "mixed precision", str(error).splitlines()[0], "see torch above")
     devices = [torch.device("cpu")] + [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
@@ -127,8 +127,8 @@ def check_four_bits() -> Finding:
     try:
         import torch
 
-        from espnet_vivit.adapters.config import AdapterConfig
-        from espnet_vivit.adapters.quantize import quantize_linears
+        from espnet_vivit.model.adapters.config import AdapterConfig
+        from espnet_vivit.model.adapters.quantize import quantize_linears
 
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # kernels it would rather have are no finding
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -28,8 +28,8 @@ def import_auto_avsr(checkpoint: Path, out: Path, *, token_list: Path, bpemodel:
     import torch  # late, as are the next: --help shall not wait for ESPnet
     import yaml
 
-    from espnet_vivit.auto_avsr import model_options, read_state_dict
     from espnet_vivit.e2e_asr_conformer import E2E
+    from espnet_vivit.model.auto_avsr import model_options, read_state_dict
     from espnet_vivit.tasks.avsr import AVSRTask
 
     out = Path(out)

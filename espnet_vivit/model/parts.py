@@ -31,7 +31,7 @@ AUDIO_ENCODERS = {
     "resnet1d": "espnet_vivit.frontend.resnet1d:ResNet1d",
     "logmel": "espnet_vivit.frontend.log_mel:LogMel",
 }
-ENCODERS = {"conformer": "espnet_vivit.conformer:Conformer"}
+ENCODERS = {"conformer": "espnet_vivit.model.conformer:Conformer"}
 DECODERS = {"transformer": "espnet2.asr.decoder.transformer_decoder:TransformerDecoder"}
 
 

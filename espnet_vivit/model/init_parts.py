@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from espnet_vivit.adapters.attach import base_of
-from espnet_vivit.adapters.report import count_parameters
-from espnet_vivit.adapters.stored import HASH_KEY
-from espnet_vivit.auto_avsr import auto_avsr_name, read_state_dict
 from espnet_vivit.errors import ConfigError, WeightsError, unknown_name
+from espnet_vivit.model.adapters.attach import base_of
+from espnet_vivit.model.adapters.report import count_parameters
+from espnet_vivit.model.adapters.stored import HASH_KEY
+from espnet_vivit.model.auto_avsr import auto_avsr_name, read_state_dict
 
 _SHOWN = 5  # names of a list in an error
 _FILES = (".pth", ".pt", ".bin", ".safetensors")

@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from espnet_vivit.adapters.config import AdapterConfig
 from espnet_vivit.errors import ConfigError, MissingDependencyError
+from espnet_vivit.model.adapters.config import AdapterConfig
 
 
 def quantize_linears(name: str, base: nn.Module, config: AdapterConfig, default_dtype: torch.dtype | None) -> None:

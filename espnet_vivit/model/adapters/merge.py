@@ -7,8 +7,8 @@ adapters did, not as the tower before quantisation.
 import torch
 from torch import nn
 
-from espnet_vivit.adapters.attach import ADAPTER, base_of
-from espnet_vivit.adapters.quantize import dequantize
+from espnet_vivit.model.adapters.attach import ADAPTER, base_of
+from espnet_vivit.model.adapters.quantize import dequantize
 
 
 def merge_adapters(tower: nn.Module) -> dict[str, torch.Tensor]:

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from espnet_vivit.adapters.config import AdapterConfig
-from espnet_vivit.adapters.quantize import quantize_linears
-from espnet_vivit.adapters.stored import StoredBase
 from espnet_vivit.errors import ConfigError, MissingDependencyError
+from espnet_vivit.model.adapters.config import AdapterConfig
+from espnet_vivit.model.adapters.quantize import quantize_linears
+from espnet_vivit.model.adapters.stored import StoredBase
 
 ADAPTER = "default"  # peft's name of the only set of adapters
 _DEFAULT_TARGETS = (

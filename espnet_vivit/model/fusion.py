@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from espnet_vivit.by_epoch import read_by_epoch
 from espnet_vivit.errors import ConfigError, InputError, unknown_name
+from espnet_vivit.model.by_epoch import read_by_epoch
 from espnet_vivit.units import SAMPLES_PER_FRAME, seconds_of_frames, seconds_of_samples
 
 STREAMS = ("video", "audio")

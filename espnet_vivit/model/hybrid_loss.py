@@ -15,7 +15,7 @@ from torch import nn
 
 from espnet_vivit.errors import InputError
 from espnet_vivit.frontend.masking import length_mask
-from espnet_vivit.precision import Precision
+from espnet_vivit.model.precision import Precision
 
 _FRAME_LOSS_SMOOTHING = 0.1
 
