@@ -22,8 +22,8 @@ from espnet_vivit.data.scp import read_scp
 from espnet_vivit.media.files.video_file import read_video
 from espnet_vivit.model_files import open_model
 from espnet_vivit.release.export import export_model
-from espnet_vivit.tasks.augment import crop
 from espnet_vivit.tasks.avsr import AVSRTask
+from espnet_vivit.tasks.loading.augment import crop
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ from measure import machine, peak_bytes
 from torch.utils.flop_counter import FlopCounterMode
 
 from espnet_vivit import E2E
-from espnet_vivit.tasks.recompute import checkpoint_towers
+from espnet_vivit.tasks.training.recompute import checkpoint_towers
 
 WAYS = ("full", "frozen", "lora", "qlora")
 DTYPES = {"fp32": "none", "bf16": "bfloat16"}

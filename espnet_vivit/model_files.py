@@ -18,7 +18,7 @@ from espnet_vivit.errors import ConfigError, DataError, WeightsError, no_model
 from espnet_vivit.package import CONFIG, RELIABILITY, WEIGHTS, Package, is_package
 from espnet_vivit.package_decoding import Decoding
 from espnet_vivit.release.package_archive import extract, is_archive
-from espnet_vivit.training_facts import TrainingFacts, find_under, training_facts
+from espnet_vivit.tasks.training_facts import TrainingFacts, find_under, training_facts
 
 USUAL_WEIGHTS = ("valid.acc.ave.pth", "auto_avsr.pth")  # of stage 11, of `espnet-vivit import-auto-avsr`
 _ESPNET_META = "meta.yaml"

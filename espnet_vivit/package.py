@@ -31,7 +31,7 @@ from espnet_vivit.package_decoding import DECODING, Decoding, search_options
 from espnet_vivit.package_language import FILES as LANGUAGE_FILES
 from espnet_vivit.package_language import read_language
 from espnet_vivit.release.package_archive import extract, is_archive, write_zip
-from espnet_vivit.training_facts import TrainingFacts
+from espnet_vivit.tasks.training_facts import TrainingFacts
 from espnet_vivit.units import AUDIO_RATE_HZ, VIDEO_RATE_HZ
 
 FORMAT, FORMAT_VERSION = "espnet_vivit package", 1

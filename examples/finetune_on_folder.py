@@ -22,7 +22,7 @@ from espnet_vivit.errors import DataError
 from espnet_vivit.model_files import open_model
 from espnet_vivit.release.pack import packed_config
 from espnet_vivit.tasks.model_config import read_weights
-from espnet_vivit.training_facts import TrainingFacts
+from espnet_vivit.tasks.training_facts import TrainingFacts
 
 FILES = {"speech": "wav.scp,speech,sound", "video": "video.scp,video,video", "text": "text,text,text"}
 STREAMS = {"video": ["video"], "audio": ["speech"], "multimodal": ["speech", "video"]}

@@ -16,7 +16,7 @@ from espnet_vivit.data.data_dir import Utterance, read_data_dir
 from espnet_vivit.media.files.audio_file import read_wav
 from espnet_vivit.media.files.video_file import read_video
 from espnet_vivit.tasks.avsr import AVSRTask
-from espnet_vivit.tasks.frame_labels import frame_labels
+from espnet_vivit.tasks.loading.frame_labels import frame_labels
 from tests.tiny_corpus import write_config
 
 CLIPS, STEPS = 3, 240

@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from espnet_vivit.atomic_save import atomic_saves
+from espnet_vivit.tasks.training.atomic_save import atomic_saves
 
 
 class Unpicklable:
@@ -36,7 +36,7 @@ def test_outside_the_block_torch_saves_as_before():
 
 KILLED_WHILE_SAVING = """
 import os, signal, sys, torch
-from espnet_vivit.atomic_save import atomic_saves
+from espnet_vivit.tasks.training.atomic_save import atomic_saves
 
 class Kill:
     def __reduce__(self):

@@ -5,9 +5,9 @@ import os
 import pytest
 import torch
 
-from espnet_vivit.atomic_save import atomic_saves, previous_of
-from espnet_vivit.checkpoints import best_epoch, damage_of, find_checkpoint, prepare_resume
 from espnet_vivit.errors import DataError
+from espnet_vivit.tasks.training.atomic_save import atomic_saves, previous_of
+from espnet_vivit.tasks.training.checkpoints import best_epoch, damage_of, find_checkpoint, prepare_resume
 
 CRITERIA = [("valid", "acc", "max"), ("valid", "loss", "min")]
 

@@ -12,7 +12,7 @@ from espnet_vivit.data.data_dir import write_data_dir
 from espnet_vivit.data.token_list import train_sentencepiece
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.tasks.avsr import AVSRTask
-from espnet_vivit.tasks.pieces import JoinedPieces, tokenizer_for
+from espnet_vivit.tasks.loading.pieces import JoinedPieces, tokenizer_for
 from tests.auto_avsr import state_dict
 from tests.tiny_corpus import FILES, write_clip
 

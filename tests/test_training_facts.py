@@ -7,7 +7,7 @@ import yaml
 
 from espnet_vivit.frontend.presets import trained_preset
 from espnet_vivit.tasks.avsr import AVSRTask
-from espnet_vivit.training_facts import TrainingFacts, noted_facts, training_facts
+from espnet_vivit.tasks.training_facts import TrainingFacts, noted_facts, training_facts
 from tests.tiny_corpus import write_config, write_tiny_corpus
 
 VIVIT = {"vision_encoder": "vivit", "modality": "video"}

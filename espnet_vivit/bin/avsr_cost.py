@@ -66,7 +66,7 @@ def measure(model_file: Path, config: Path | None = None) -> dict:
     from espnet_vivit.base.config_file import read_config
     from espnet_vivit.frontend.presets import trained_preset
     from espnet_vivit.tasks.avsr import AVSRTask
-    from espnet_vivit.training_facts import MOUTH_SIZES, training_facts
+    from espnet_vivit.tasks.training_facts import MOUTH_SIZES, training_facts
 
     config = config or Path(model_file).parent / "config.yaml"
     options = read_config(config)

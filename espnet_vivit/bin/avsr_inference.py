@@ -24,8 +24,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from espnet_vivit.decode.recognize import build_loader, recognize
     from espnet_vivit.decode.speech2text import Speech2Text, streams_to_read
     from espnet_vivit.decode.video_control import write_shuffled_scp
-    from espnet_vivit.tasks.data_check import check_lists
     from espnet_vivit.tasks.launch import check_devices
+    from espnet_vivit.tasks.preflight.lists import check_lists
 
     args = get_parser().parse_args(argv)
     missing = [

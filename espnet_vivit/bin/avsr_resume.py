@@ -20,12 +20,12 @@ from pathlib import Path
 
 from espnet_vivit.base.whole_file import write_lines
 from espnet_vivit.bin.command_parser import CommandParser, exit_status
-from espnet_vivit.checkpoints import find_checkpoint
 from espnet_vivit.data.mouth_view import read_mouth_view
 from espnet_vivit.data.scp import read_scp
 from espnet_vivit.errors import ConfigError, DataError
 from espnet_vivit.evaluation.provenance import data_hash
 from espnet_vivit.media.files.video_file import probe_video
+from espnet_vivit.tasks.training.checkpoints import find_checkpoint
 
 NOTE = "made_from.json"
 

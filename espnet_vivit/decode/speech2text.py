@@ -25,7 +25,7 @@ from espnet_vivit.errors import ConfigError, InputError, unknown_name
 from espnet_vivit.espnet_compat import Hypothesis, inference_with_task
 from espnet_vivit.espnet_compat import Speech2Text as EspnetSpeech2Text
 from espnet_vivit.tasks.avsr import AVSRTask
-from espnet_vivit.tasks.pieces import JoinedPieces
+from espnet_vivit.tasks.loading.pieces import JoinedPieces
 from espnet_vivit.tasks.streams import STREAMS
 from espnet_vivit.units import FEATURE_RATES, VIDEO_RATE_HZ
 

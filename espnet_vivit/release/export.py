@@ -27,7 +27,7 @@ from torch import nn
 
 from espnet_vivit.base.whole_file import make_folder
 from espnet_vivit.errors import ConfigError, MissingDependencyError
-from espnet_vivit.training_facts import TrainingFacts
+from espnet_vivit.tasks.training_facts import TrainingFacts
 from espnet_vivit.units import VIDEO_RATE_HZ
 
 if TYPE_CHECKING:

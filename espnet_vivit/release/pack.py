@@ -33,7 +33,7 @@ from espnet_vivit.evaluation.training_log import read_training_history
 from espnet_vivit.package_decoding import DECODING, Decoding
 from espnet_vivit.package_language import write_language
 from espnet_vivit.release.model_card import NOT_STATED, CardText, model_card, read_card, results_of
-from espnet_vivit.training_facts import training_set
+from espnet_vivit.tasks.training_facts import training_set
 from espnet_vivit.version import __version__
 
 _BUILT_FROM = (  # the keys of a training's configuration that building and decoding read

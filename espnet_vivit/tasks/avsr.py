@@ -15,9 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from espnet_vivit.atomic_save import atomic_saves
 from espnet_vivit.base.config_file import read_config
-from espnet_vivit.checkpoints import CHECKPOINT
 from espnet_vivit.data.scp import read_scp
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.espnet_compat import (
@@ -30,13 +28,11 @@ from espnet_vivit.model import parts
 from espnet_vivit.model.adapters.report import tower_table
 from espnet_vivit.model.options import decoder_sizes
 from espnet_vivit.model.precision import precision_for_inference
-from espnet_vivit.tasks.alignment_check import check_alignable
-from espnet_vivit.tasks.batches import frame_batches, log_padding
-from espnet_vivit.tasks.cache_check import check_feature_cache
-from espnet_vivit.tasks.curriculum import EpochIterFactory, read_curriculum
-from espnet_vivit.tasks.data_check import check_training_data
-from espnet_vivit.tasks.dataset import AVSRDataset, AVSRIterableDataset
 from espnet_vivit.tasks.launch import with_deepspeed
+from espnet_vivit.tasks.loading.batches import frame_batches, log_padding
+from espnet_vivit.tasks.loading.curriculum import EpochIterFactory, read_curriculum
+from espnet_vivit.tasks.loading.dataset import AVSRDataset, AVSRIterableDataset
+from espnet_vivit.tasks.loading.preprocess import AVSRPreprocessor, check_preprocessor_conf
 from espnet_vivit.tasks.model_config import (
     check_adapters,
     check_model_options,
@@ -47,18 +43,22 @@ from espnet_vivit.tasks.model_config import (
     start_from_parts,
 )
 from espnet_vivit.tasks.model_options import add_model_arguments
-from espnet_vivit.tasks.muon import NAME as MUON
-from espnet_vivit.tasks.muon import mark_hidden_matrices
-from espnet_vivit.tasks.optimiser import build_optimizer, read_rates
-from espnet_vivit.tasks.optimiser_options import check_optimiser_options
+from espnet_vivit.tasks.optim.muon import NAME as MUON
+from espnet_vivit.tasks.optim.muon import mark_hidden_matrices
+from espnet_vivit.tasks.optim.optimiser import build_optimizer, read_rates
+from espnet_vivit.tasks.optim.optimiser_options import check_optimiser_options
+from espnet_vivit.tasks.optim.schedule_length import with_planned_schedule
 from espnet_vivit.tasks.options import PartChoices, adapt_parser
-from espnet_vivit.tasks.preprocess import AVSRPreprocessor, check_preprocessor_conf
-from espnet_vivit.tasks.recompute import checkpoint_towers
-from espnet_vivit.tasks.schedule_length import with_planned_schedule
-from espnet_vivit.tasks.token_check import check_known_tokens
-from espnet_vivit.tasks.trainer import AVSRTrainer, check_precision
+from espnet_vivit.tasks.preflight.alignment import check_alignable
+from espnet_vivit.tasks.preflight.feature_cache import check_feature_cache
+from espnet_vivit.tasks.preflight.lists import check_training_data
+from espnet_vivit.tasks.preflight.tokens import check_known_tokens
+from espnet_vivit.tasks.training.atomic_save import atomic_saves
+from espnet_vivit.tasks.training.checkpoints import CHECKPOINT
+from espnet_vivit.tasks.training.recompute import checkpoint_towers
+from espnet_vivit.tasks.training.trainer import AVSRTrainer, check_precision
+from espnet_vivit.tasks.training_facts import noted_facts
 from espnet_vivit.tasks.training_options import add_training_arguments, check_training_options
-from espnet_vivit.training_facts import noted_facts
 
 if TYPE_CHECKING:
     from espnet2.tasks.abs_task import IteratorOptions

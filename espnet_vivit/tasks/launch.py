@@ -27,7 +27,7 @@ import torch
 from espnet_vivit.errors import ConfigError, MissingDependencyError
 from espnet_vivit.espnet_compat import Trainer
 from espnet_vivit.model.nonfinite import NonFiniteLosses
-from espnet_vivit.tasks.muon import NAME as MUON
+from espnet_vivit.tasks.optim.muon import NAME as MUON
 
 if TYPE_CHECKING:
     from espnet_vivit.e2e_asr_conformer import E2E

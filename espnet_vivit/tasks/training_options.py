@@ -6,11 +6,11 @@ In: a parser, or parsed arguments. Out: the options added, or checked as a whole
 import argparse
 
 from espnet_vivit.errors import ConfigError, unknown_name
-from espnet_vivit.tasks.batches import MAX_PADDING, check_batch_options
-from espnet_vivit.tasks.criteria import check_criteria
 from espnet_vivit.tasks.launch import adapt_launch
-from espnet_vivit.tasks.out_of_memory import WAYS
-from espnet_vivit.tasks.recompute import check_tower_names
+from espnet_vivit.tasks.loading.batches import MAX_PADDING, check_batch_options
+from espnet_vivit.tasks.training.criteria import check_criteria
+from espnet_vivit.tasks.training.out_of_memory import WAYS
+from espnet_vivit.tasks.training.recompute import check_tower_names
 
 _AT_LEAST = {  # whole numbers, or lists of them -> the least that can be meant; null is where an option may be null
     "batch_size": 1,

@@ -26,7 +26,7 @@ from espnet_vivit.media.mouth_clip import MouthClip
 from espnet_vivit.media.quality.verdict import Quality, assess_clip
 from espnet_vivit.model.precision import check_amp_dtype
 from espnet_vivit.model_files import ModelFiles
-from espnet_vivit.tasks.augment import crop
+from espnet_vivit.tasks.loading.augment import crop
 from espnet_vivit.transcription.cutting import Cut, slice_clip
 from espnet_vivit.transcription.reading import is_silent
 from espnet_vivit.transcription.result import OK, UNCLEAR, WARN, Hypothesis, Piece

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from espnet_vivit.atomic_save import previous_of
 from espnet_vivit.bin.avsr_resume import check_resume
 from espnet_vivit.bin.avsr_resume import main as check_command
 from espnet_vivit.bin.command_parser import exit_status
 from espnet_vivit.data.mouth_view import write_mouth_view
 from espnet_vivit.data.scp import read_scp
 from espnet_vivit.errors import ConfigError, DataError
+from espnet_vivit.tasks.training.atomic_save import previous_of
 from tests.tiny_corpus import write_tiny_corpus
 
 ORIGIN = {"configuration": "a", "token list": "b"}

@@ -10,11 +10,15 @@ import yaml
 
 from espnet_vivit.bin import cli
 from espnet_vivit.bin.commands.check import main
-from espnet_vivit.checks import check_model
-from espnet_vivit.checks.check import Options, examine
-from espnet_vivit.checks.check_config import training_arguments, write_token_list
-from espnet_vivit.checks.check_data import FAIL, OK, WARN, Row, check_clips, check_ctc, check_tokens
-from espnet_vivit.checks.check_model import (
+from espnet_vivit.data.data_dir import read_data_dir
+from espnet_vivit.errors import ConfigError
+from espnet_vivit.tasks.avsr import AVSRTask
+from espnet_vivit.tasks.rehearsal import model as check_model
+from espnet_vivit.tasks.rehearsal.batches import training_batches
+from espnet_vivit.tasks.rehearsal.configuration import training_arguments, write_token_list
+from espnet_vivit.tasks.rehearsal.examine import Options, examine
+from espnet_vivit.tasks.rehearsal.findings import FAIL, OK, WARN, Row, check_clips, check_ctc, check_tokens
+from espnet_vivit.tasks.rehearsal.model import (
     Learnt,
     clips_to_learn,
     largest_row,
@@ -23,10 +27,6 @@ from espnet_vivit.checks.check_model import (
     model_row,
     total_memory,
 )
-from espnet_vivit.data.data_dir import read_data_dir
-from espnet_vivit.errors import ConfigError
-from espnet_vivit.tasks.avsr import AVSRTask
-from espnet_vivit.tasks.training_batches import training_batches
 from tests import tiny
 from tests.tiny_corpus import TOKENS, write_config, write_tiny_corpus
 

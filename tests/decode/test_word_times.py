@@ -6,7 +6,7 @@ import torch
 from espnet_vivit.decode.word_times import StepScores, spread_words, tokens_of_words, words_with_times
 from espnet_vivit.errors import DataError, InputError
 from espnet_vivit.espnet_compat import build_tokenizer
-from espnet_vivit.tasks.pieces import JoinedPieces
+from espnet_vivit.tasks.loading.pieces import JoinedPieces
 
 STEP_S = 0.04
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from espnet_vivit.checks.check_model import without_dropout
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.frontend.patch_dropout import PatchDropout
+from espnet_vivit.tasks.rehearsal.model import without_dropout
 from tests.tiny import PIXELS, WINDOW, gray_clip, tiny_vivit
 
 STEPS, PLACES = 5, 9

@@ -136,7 +136,7 @@ def test_a_preset_of_a_size_has_the_model_of_that_size_and_those_streams(size, s
 @pytest.mark.parametrize("preset", SIZED.values(), ids=name_of)
 def test_a_preset_of_a_size_has_what_keeps_a_training_from_failing(preset, token_list):
     """AdamW, warm-up and cosine, clipping, averaging, short clips first."""
-    from espnet_vivit.tasks.curriculum import read_curriculum
+    from espnet_vivit.tasks.loading.curriculum import read_curriculum
 
     args = arguments_of(preset, token_list)
     assert args.optim == "adamw" and args.optim_conf["betas"] == [0.9, 0.98]
@@ -173,7 +173,7 @@ def test_presets_to_compare_differ_only_in_the_vision_encoder_and_the_time_it_ta
 
 @pytest.mark.parametrize("preset", TRAINING, ids=name_of)
 def test_the_schedule_warms_up_and_ends_near_zero(preset, token_list):
-    from espnet_vivit.tasks.schedule import CosineWithWarmup
+    from espnet_vivit.tasks.optim.schedule import CosineWithWarmup
 
     args = arguments_of(preset, token_list)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=args.optim_conf["lr"])

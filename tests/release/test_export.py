@@ -18,7 +18,7 @@ from espnet_vivit.frontend.resnet import ResNetFrontend
 from espnet_vivit.release.export import export_frontend, export_model
 from espnet_vivit.release.export_int8 import quantize, quantize_weights
 from espnet_vivit.tasks.avsr import AVSRTask
-from espnet_vivit.training_facts import TrainingFacts
+from espnet_vivit.tasks.training_facts import TrainingFacts
 from tests.experiments import VIVIT, write_experiment
 from tests.tiny import PIXELS, randomize, raw_clip, tiny_e2e, tiny_vivit
 

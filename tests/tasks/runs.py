@@ -132,7 +132,7 @@ def plan_kill(what: str, *where: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     if what == "batch":
-        from espnet_vivit.tasks import progress
+        from espnet_vivit.tasks.training import progress
 
         original = progress.frames_of
 

@@ -7,8 +7,8 @@ import pytest
 
 from espnet_vivit.bin import avsr_train
 from espnet_vivit.errors import DataError
-from espnet_vivit.tasks import token_check
-from espnet_vivit.tasks.alignment_check import check_alignable
+from espnet_vivit.tasks.preflight import tokens as token_check
+from espnet_vivit.tasks.preflight.alignment import check_alignable
 from tests.tasks.runs import command, write_corpus
 from tests.tiny_corpus import write_config
 

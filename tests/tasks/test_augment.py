@@ -6,7 +6,7 @@ import pytest
 from espnet_vivit.data.data_dir import WordTime
 from espnet_vivit.errors import InputError
 from espnet_vivit.frontend.presets import visual_preset
-from espnet_vivit.tasks.augment import Streams, change_speed, crop, crop_to_words, flip, join, mask_time
+from espnet_vivit.tasks.loading.augment import Streams, change_speed, crop, crop_to_words, flip, join, mask_time
 
 RESNET, LINEAR = visual_preset("resnet", {}), visual_preset("linear", {"image_size": 44})
 VIVIT = visual_preset("vivit", {"image_size": 96})

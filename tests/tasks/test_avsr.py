@@ -7,7 +7,7 @@ from espnet2.train.distributed_utils import DistributedOption
 
 from espnet_vivit.errors import ConfigError, DataError, WeightsError
 from espnet_vivit.tasks.avsr import AVSRTask
-from espnet_vivit.tasks.dataset import AVSRDataset
+from espnet_vivit.tasks.loading.dataset import AVSRDataset
 from espnet_vivit.tasks.model_config import read_token_list
 from tests import tiny
 from tests.tiny_corpus import CONFIG, TOKENS, data_options, shape_options, write_config, write_tiny_corpus

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from espnet_vivit.errors import ConfigError, DataError
-from espnet_vivit.tasks.batches import batches_by_frames, log_padding, padding_of, read_frames
+from espnet_vivit.tasks.loading.batches import batches_by_frames, log_padding, padding_of, read_frames
 
 
 def corpus(count=500, seed=0):

@@ -9,10 +9,10 @@ from espnet_vivit.bin import avsr_train
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.frontend.presets import visual_preset
 from espnet_vivit.tasks.avsr import AVSRTask
-from espnet_vivit.tasks.cache_check import random_changes
-from espnet_vivit.tasks.dataset import AVSRDataset
-from espnet_vivit.tasks.preprocess import AVSRPreprocessor
-from espnet_vivit.tasks.run_log import read_log
+from espnet_vivit.tasks.loading.dataset import AVSRDataset
+from espnet_vivit.tasks.loading.preprocess import AVSRPreprocessor
+from espnet_vivit.tasks.preflight.feature_cache import random_changes
+from espnet_vivit.tasks.training.run_log import read_log
 from tests import tiny
 from tests.tasks.runs import command, write_corpus
 from tests.tiny_corpus import FILES, TOKENS, write_config

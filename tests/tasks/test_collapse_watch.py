@@ -4,7 +4,7 @@ import jiwer
 import pytest
 
 from espnet_vivit.errors import InputError
-from espnet_vivit.tasks.collapse_watch import STUCK_EPOCHS, collapse_warnings
+from espnet_vivit.tasks.training.collapse_watch import STUCK_EPOCHS, collapse_warnings
 
 REFERENCES = [
     "bin blue at f two now",

@@ -6,7 +6,7 @@ import pytest
 
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.tasks.avsr import AVSRTask
-from espnet_vivit.tasks.criteria import check_criteria, measured
+from espnet_vivit.tasks.training.criteria import check_criteria, measured
 from tests.tiny_corpus import write_config
 
 OTHERS = {  # ESPnet's defaults

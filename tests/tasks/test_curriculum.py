@@ -10,7 +10,7 @@ from espnet_vivit import E2E
 from espnet_vivit.bin import avsr_train
 from espnet_vivit.errors import ConfigError, DataError
 from espnet_vivit.tasks.avsr import AVSRTask
-from espnet_vivit.tasks.curriculum import Curriculum, at_least, read_curriculum
+from espnet_vivit.tasks.loading.curriculum import Curriculum, at_least, read_curriculum
 from tests.tiny_corpus import data_options, shape_options, write_config, write_tiny_corpus
 
 
@@ -103,7 +103,7 @@ def test_two_processes_see_every_short_clip_once_in_as_many_batches(corpus, rank
 
 def test_fewer_short_clips_than_processes_are_nothing_to_begin_with(corpus, ranks, monkeypatch, caplog):
     lengths = {key: 50 - 40 * (key == "s0-train0") for key in frames_of(corpus)}
-    monkeypatch.setattr("espnet_vivit.tasks.curriculum.read_frames", lambda shape_files: lengths)
+    monkeypatch.setattr("espnet_vivit.tasks.loading.curriculum.read_frames", lambda shape_files: lengths)
     factories = ranks({"max_frames": 20, "epochs": 1})
     assert sorted(key for factory in factories for key in keys_of(factory, 1)) == sorted(lengths)
     assert "curriculum: 1 of 8 clips have at most 20 frames (the shortest has 10), too few to begin" in caplog.text

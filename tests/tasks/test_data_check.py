@@ -3,7 +3,7 @@
 import pytest
 
 from espnet_vivit.errors import ConfigError, DataError
-from espnet_vivit.tasks.data_check import check_apart, check_lists, check_streams
+from espnet_vivit.tasks.preflight.lists import check_apart, check_lists, check_streams
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 from espnet_vivit.errors import ConfigError, DataError, MediaError
 from espnet_vivit.media.files.video_file import write_gray_video
-from espnet_vivit.tasks.dataset import AVSRDataset, AVSRIterableDataset
+from espnet_vivit.tasks.loading.dataset import AVSRDataset, AVSRIterableDataset
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 
 from espnet_vivit.data.data_dir import WordTime
 from espnet_vivit.errors import ConfigError, DataError
-from espnet_vivit.tasks.frame_labels import check_words, feature_steps, frame_labels
+from espnet_vivit.tasks.loading.frame_labels import check_words, feature_steps, frame_labels
 
 
 def letters(word):

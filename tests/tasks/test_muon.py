@@ -8,8 +8,8 @@ import torch
 
 from espnet_vivit.errors import ConfigError, MissingDependencyError
 from espnet_vivit.tasks.avsr import AVSRTask
-from espnet_vivit.tasks.muon import Muon, hidden_matrices
-from espnet_vivit.tasks.schedule import CosineWithWarmup
+from espnet_vivit.tasks.optim.muon import Muon, hidden_matrices
+from espnet_vivit.tasks.optim.schedule import CosineWithWarmup
 from tests.tiny import WINDOWED_VIVIT, tiny_e2e
 
 LR, DECAY = 0.01, 0.1

@@ -8,8 +8,14 @@ from espnet2.optimizers.optim_groups import add_optimizer_hooks
 from espnet2.tasks.abs_task import scheduler_classes
 
 from espnet_vivit.errors import ConfigError
-from espnet_vivit.tasks.optimiser import LEVELLING_SCHEDULERS, Rates, build_optimizer, parameter_groups, read_rates
-from espnet_vivit.tasks.schedule import CosineWithWarmup
+from espnet_vivit.tasks.optim.optimiser import (
+    LEVELLING_SCHEDULERS,
+    Rates,
+    build_optimizer,
+    parameter_groups,
+    read_rates,
+)
+from espnet_vivit.tasks.optim.schedule import CosineWithWarmup
 from tests.tiny import WINDOWED_VIVIT, tiny_e2e
 
 LR = 0.01

@@ -9,7 +9,7 @@ import yaml
 from espnet_vivit.errors import ConfigError, MissingDependencyError
 from espnet_vivit.espnet_compat import optim_classes, scheduler_classes
 from espnet_vivit.tasks.avsr import AVSRTask
-from espnet_vivit.tasks.optimiser_options import check_optimiser_options
+from espnet_vivit.tasks.optim.optimiser_options import check_optimiser_options
 
 
 def arguments(text):

@@ -10,8 +10,8 @@ from espnet_vivit import E2E
 from espnet_vivit.bin import avsr_train
 from espnet_vivit.errors import BatchTooLargeError
 from espnet_vivit.espnet_compat import Trainer
-from espnet_vivit.tasks.out_of_memory import BatchStream, Halving, cut, is_out_of_memory
-from espnet_vivit.tasks.trainer import AVSRTrainer
+from espnet_vivit.tasks.training.out_of_memory import BatchStream, Halving, cut, is_out_of_memory
+from espnet_vivit.tasks.training.trainer import AVSRTrainer
 from tests import tiny
 from tests.tasks.runs import command, write_corpus
 from tests.tiny_corpus import write_config

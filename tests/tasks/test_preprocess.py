@@ -12,7 +12,7 @@ from scipy.stats import chisquare
 
 from espnet_vivit.errors import ConfigError, DataError
 from espnet_vivit.frontend.presets import visual_preset
-from espnet_vivit.tasks.preprocess import AVSRPreprocessor, check_preprocessor_conf
+from espnet_vivit.tasks.loading.preprocess import AVSRPreprocessor, check_preprocessor_conf
 from tests.tiny_corpus import TOKENS
 
 RESNET = visual_preset("resnet", {})
@@ -142,7 +142,7 @@ def test_every_other_sound_is_chosen_equally_often_and_none_twice(tmp_path, own)
 
 
 def test_choosing_noise_costs_no_more_with_a_whole_corpus_to_choose_from(tmp_path, monkeypatch):
-    monkeypatch.setattr("espnet_vivit.tasks.preprocess.read_wav", lambda path: np.ones(100))
+    monkeypatch.setattr("espnet_vivit.tasks.loading.preprocess.read_wav", lambda path: np.ones(100))
     few, many = chooser(tmp_path, 100, 6), chooser(tmp_path, 100_000, 6)
 
     def cost_s(preprocessor):
@@ -314,7 +314,9 @@ def test_joining_happens_about_as_often_as_asked_and_never_in_evaluation():
 
 def test_nobody_babbles_under_an_utterance_that_was_joined(noise_scp, monkeypatch):
     heard = []
-    monkeypatch.setattr("espnet_vivit.tasks.preprocess.read_wav", lambda path: heard.append(path) or np.ones(100))
+    monkeypatch.setattr(
+        "espnet_vivit.tasks.loading.preprocess.read_wav", lambda path: heard.append(path) or np.ones(100)
+    )
     preprocessor = joining(utt_ids=["n2"], noise_scp=noise_scp, noise_snr_db=[0])
     for _ in range(20):
         preprocessor("n1", sample())

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from espnet_vivit.errors import ConfigError
-from espnet_vivit.tasks.recompute import check_tower_names, checkpoint_towers
+from espnet_vivit.tasks.training.recompute import check_tower_names, checkpoint_towers
 from tests import tiny
 from tests.test_precision import BATCH
 
@@ -58,7 +58,7 @@ def test_the_same_step_with_each_block_run_twice(vision):
 def test_the_second_run_would_count_twice_without_its_guard(monkeypatch):
     from contextlib import nullcontext
 
-    monkeypatch.setattr("espnet_vivit.tasks.recompute.statistics_kept", lambda module: nullcontext())
+    monkeypatch.setattr("espnet_vivit.tasks.training.recompute.statistics_kept", lambda module: nullcontext())
     buffers = trained(["encoder"])[2]
     assert buffers["encoder.encoders.0.conv_module.norm.num_batches_tracked"] == 2
 

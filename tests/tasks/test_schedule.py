@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from espnet_vivit.errors import ConfigError
-from espnet_vivit.tasks.schedule import CosineWithWarmup
+from espnet_vivit.tasks.optim.schedule import CosineWithWarmup
 
 
 def rates(steps, **options):

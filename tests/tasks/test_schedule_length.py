@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from espnet_vivit.bin import avsr_train
 from espnet_vivit.errors import ConfigError
-from espnet_vivit.tasks.schedule import CosineWithWarmup
-from espnet_vivit.tasks.schedule_length import plan_schedule, training_steps, warn_of_length
+from espnet_vivit.tasks.optim.schedule import CosineWithWarmup
+from espnet_vivit.tasks.optim.schedule_length import plan_schedule, training_steps, warn_of_length
 from tests.tasks.runs import command, write_corpus
 from tests.tiny_corpus import write_config
 

@@ -8,8 +8,8 @@ import pytest
 
 from espnet_vivit.bin import avsr_train
 from espnet_vivit.errors import ConfigError
-from espnet_vivit.tasks import token_check
-from espnet_vivit.tasks.token_check import check_known_tokens
+from espnet_vivit.tasks.preflight import tokens as token_check
+from espnet_vivit.tasks.preflight.tokens import check_known_tokens
 from tests.tiny_corpus import TOKENS, WORDS, data_options, shape_options, write_config, write_tiny_corpus
 
 FRAME = "<blank> <unk> {} <sos/eos>"

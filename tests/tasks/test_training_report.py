@@ -11,11 +11,11 @@ from espnet2.tasks import abs_task
 
 from espnet_vivit.bin import avsr_train
 from espnet_vivit.errors import MediaError
-from espnet_vivit.tasks import training_report
-from espnet_vivit.tasks.greedy_transcripts import GreedyTranscripts
-from espnet_vivit.tasks.progress import Progress
-from espnet_vivit.tasks.run_log import RunLog, read_log
-from espnet_vivit.tasks.trainer import AVSRTrainer
+from espnet_vivit.tasks.training import training_report
+from espnet_vivit.tasks.training.greedy_transcripts import GreedyTranscripts
+from espnet_vivit.tasks.training.progress import Progress
+from espnet_vivit.tasks.training.run_log import RunLog, read_log
+from espnet_vivit.tasks.training.trainer import AVSRTrainer
 from tests import tiny
 from tests.tasks.runs import command, write_corpus
 from tests.tasks.test_out_of_memory import batch

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_vivit.bin.command_parser import CommandParser
-from espnet_vivit.checks.check import DEVICES, LEARNING_RATE, LIMIT_S, TOKEN_TYPES, Options, examine
-from espnet_vivit.checks.check_data import FAIL
+from espnet_vivit.tasks.rehearsal.examine import DEVICES, LEARNING_RATE, LIMIT_S, TOKEN_TYPES, Options, examine
+from espnet_vivit.tasks.rehearsal.findings import FAIL
 
 
 def main(argv: Sequence[str] | None = None) -> int:

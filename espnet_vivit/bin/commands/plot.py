@@ -75,7 +75,7 @@ def _draw_attention(encoder, video: str, path: Path) -> None:
 
     from espnet_vivit.frontend.vivit.attention_rollout import attention_rollout, write_rollout
     from espnet_vivit.media.files.video_file import read_video
-    from espnet_vivit.tasks.augment import crop
+    from espnet_vivit.tasks.loading.augment import crop
 
     frames = crop(read_video(video), encoder.preset, rng=None).copy()
     write_rollout(path, frames, attention_rollout(encoder, torch.from_numpy(frames)).numpy())

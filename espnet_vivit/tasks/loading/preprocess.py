@@ -23,9 +23,9 @@ from espnet_vivit.espnet_compat import AbsPreprocessor, TokenIDConverter
 from espnet_vivit.frontend.presets import VisualPreset
 from espnet_vivit.model.by_epoch import read_by_epoch
 from espnet_vivit.model.fusion import check_durations
-from espnet_vivit.tasks.augment import Streams, change_speed, crop, crop_to_words, flip, join, mask_time
-from espnet_vivit.tasks.frame_labels import check_words, frame_labels
-from espnet_vivit.tasks.pieces import tokenizer_for
+from espnet_vivit.tasks.loading.augment import Streams, change_speed, crop, crop_to_words, flip, join, mask_time
+from espnet_vivit.tasks.loading.frame_labels import check_words, frame_labels
+from espnet_vivit.tasks.loading.pieces import tokenizer_for
 from espnet_vivit.units import VIDEO_RATE_HZ
 
 SCHEDULED = ("flip_prob", "speed_prob", "word_crop_prob", "join_prob", "noise_prob", "noise_snr_db")

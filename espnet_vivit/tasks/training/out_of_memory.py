@@ -6,7 +6,7 @@
 Halved means: forward and backward pass of one half after the other, the losses weighted by their utterances, then one
 step of the optimiser, as if the batch had fitted. The same gradient, but for BatchNorm, which sees halves, and for
 means over frames or tokens instead of utterances: the frame loss, and all with `length_normalized_loss`. Each half is
-computed twice (see espnet_vivit.tasks.recompute). What was accumulated (accum_grad) before the batch that did not fit
+computed twice (see espnet_vivit.tasks.training.recompute). What was accumulated (accum_grad) before the batch that did not fit
 is lost. On one device only: the others would wait for each other.
 """
 
@@ -19,8 +19,8 @@ import torch
 
 from espnet_vivit.errors import BatchTooLargeError
 from espnet_vivit.model.nonfinite import NonFiniteLosses
-from espnet_vivit.tasks.progress import Batches
-from espnet_vivit.tasks.recompute import recomputed
+from espnet_vivit.tasks.training.progress import Batches
+from espnet_vivit.tasks.training.recompute import recomputed
 from espnet_vivit.units import SAMPLES_PER_FRAME
 
 if TYPE_CHECKING:

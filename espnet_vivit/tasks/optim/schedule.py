@@ -2,7 +2,7 @@
 
 The schedule of Auto-AVSR and of most lip-reading recipes (Loshchilov and Hutter 2017, without restarts). ESPnet's own
 cosine restarts, and warms up from a separate minimum. Its length is `total_steps`; where a training's scheduler_conf
-leaves it out, it is that of the training (espnet_vivit.tasks.schedule_length).
+leaves it out, it is that of the training (espnet_vivit.tasks.optim.schedule_length).
 """
 
 import argparse

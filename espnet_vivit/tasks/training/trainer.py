@@ -4,10 +4,10 @@ In: the parsed options. Out: the trainer's own. What is added here, each by a mo
 
 * the scaler that `amp_dtype: float16` needs. ESPnet's comes with its `use_amp`, whose autocast has a dtype that the
   machine decides; E2E opens its own inside of it, in the dtype that was chosen. bfloat16 needs no scaler;
-* resuming from a folder that a kill or a disk has damaged (espnet_vivit.checkpoints), and not beyond an early stop;
+* resuming from a folder that a kill or a disk has damaged (espnet_vivit.tasks.training.checkpoints), and not beyond an early stop;
 * progress, a line per epoch in `log.jsonl`, and the word error rate of greedy CTC on the validation set, `wer_ctc`,
   which `best_model_criterion` can name, with warnings if the transcripts show a collapse;
-* what happens to a batch that does not fit (espnet_vivit.tasks.out_of_memory);
+* what happens to a batch that does not fit (espnet_vivit.tasks.training.out_of_memory);
 * no gradients left over from the last epoch: where accum_grad does not divide an epoch's batches, ESPnet adds the rest
   to the next epoch's first step, which a resumed training could not do.
 """
@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from espnet_vivit.checkpoints import best_epoch, prepare_resume
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.espnet_compat import Trainer, TrainerOptions, build_dataclass
 from espnet_vivit.model.precision import check_amp_dtype
-from espnet_vivit.tasks.out_of_memory import BatchStream, Halving, is_out_of_memory, too_large
-from espnet_vivit.tasks.progress import Batches
-from espnet_vivit.tasks.schedule_length import warn_of_length
-from espnet_vivit.tasks.training_report import TrainingReport
+from espnet_vivit.tasks.optim.schedule_length import warn_of_length
+from espnet_vivit.tasks.training.checkpoints import best_epoch, prepare_resume
+from espnet_vivit.tasks.training.out_of_memory import BatchStream, Halving, is_out_of_memory, too_large
+from espnet_vivit.tasks.training.progress import Batches
+from espnet_vivit.tasks.training.training_report import TrainingReport
 
 if TYPE_CHECKING:
     from espnet2.iterators.abs_iter_factory import AbsIterFactory

@@ -18,8 +18,8 @@ import torch
 
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.espnet_compat import quiet_espnet_import
-from espnet_vivit.tasks.curriculum import EpochIterFactory
-from espnet_vivit.tasks.schedule import CosineWithWarmup, waits_for_batches
+from espnet_vivit.tasks.loading.curriculum import EpochIterFactory
+from espnet_vivit.tasks.optim.schedule import CosineWithWarmup, waits_for_batches
 
 if TYPE_CHECKING:
     from espnet2.train.distributed_utils import DistributedOption

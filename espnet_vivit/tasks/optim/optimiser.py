@@ -22,7 +22,7 @@ from torch.optim import Optimizer
 
 from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.model.adapters.attach import base_of
-from espnet_vivit.tasks.freezing import FreezeUntil, refuse_other_groups
+from espnet_vivit.tasks.optim.freezing import FreezeUntil, refuse_other_groups
 
 if TYPE_CHECKING:
     from espnet_vivit.e2e_asr_conformer import E2E

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.model.by_epoch import read_by_epoch
-from espnet_vivit.tasks.preprocess import AVSRPreprocessor
+from espnet_vivit.tasks.loading.preprocess import AVSRPreprocessor
 
 # What changes the pixels of a clip from epoch to epoch, each off when it is false or 0.
 _CHANGES = ("random_crop", "flip_prob", "time_masks_per_s", "speed_prob", "word_crop_prob", "join_prob")

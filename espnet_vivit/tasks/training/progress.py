@@ -14,7 +14,7 @@ from typing import Protocol
 
 from tqdm import tqdm
 
-from espnet_vivit.tasks.run_log import peak_memory_bytes
+from espnet_vivit.tasks.training.run_log import peak_memory_bytes
 from espnet_vivit.units import SAMPLES_PER_FRAME, duration
 
 INTERVAL_S = 10.0

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from espnet_vivit.espnet_compat import aggregate
-from espnet_vivit.tasks.collapse_watch import collapse_warnings
-from espnet_vivit.tasks.greedy_transcripts import GreedyTranscripts
-from espnet_vivit.tasks.progress import Batches, Progress
-from espnet_vivit.tasks.run_log import RunLog
+from espnet_vivit.tasks.training.collapse_watch import collapse_warnings
+from espnet_vivit.tasks.training.greedy_transcripts import GreedyTranscripts
+from espnet_vivit.tasks.training.progress import Batches, Progress
+from espnet_vivit.tasks.training.run_log import RunLog
 
 if TYPE_CHECKING:
     from espnet2.train.reporter import SubReporter

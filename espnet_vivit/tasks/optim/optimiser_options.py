@@ -15,9 +15,9 @@ import torch
 from espnet_vivit.base.option_types import is_number
 from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.espnet_compat import add_optimizer_hooks, optim_classes, scheduler_classes
-from espnet_vivit.tasks.muon import NAME as MUON
-from espnet_vivit.tasks.optimiser import LEVELLING_SCHEDULERS
-from espnet_vivit.tasks.schedule import waits_for_batches
+from espnet_vivit.tasks.optim.muon import NAME as MUON
+from espnet_vivit.tasks.optim.optimiser import LEVELLING_SCHEDULERS
+from espnet_vivit.tasks.optim.schedule import waits_for_batches
 
 _GIVEN_BY_ESPNET = ("params", "optimizer", "model")
 

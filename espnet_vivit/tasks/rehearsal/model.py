@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from espnet_vivit.checks.check_data import FAIL, OK, WARN, Row
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.tasks.avsr import AVSRTask
-from espnet_vivit.tasks.out_of_memory import is_out_of_memory
-from espnet_vivit.tasks.run_log import peak_memory_bytes
-from espnet_vivit.tasks.training_batches import TrainingBatches
+from espnet_vivit.tasks.rehearsal.batches import TrainingBatches
+from espnet_vivit.tasks.rehearsal.findings import FAIL, OK, WARN, Row
+from espnet_vivit.tasks.training.out_of_memory import is_out_of_memory
+from espnet_vivit.tasks.training.run_log import peak_memory_bytes
 from espnet_vivit.units import duration
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from espnet_vivit.data.feasibility import MAX_EXCLUDED, check_feasibility
 from espnet_vivit.data.scp import read_scp
-from espnet_vivit.tasks.batches import holds_lengths, read_frames
+from espnet_vivit.tasks.loading.batches import holds_lengths, read_frames
+from espnet_vivit.tasks.loading.pieces import tokenizer_for
 from espnet_vivit.tasks.model_config import read_token_list
-from espnet_vivit.tasks.pieces import tokenizer_for
-from espnet_vivit.tasks.token_check import UNKNOWN, spread
+from espnet_vivit.tasks.preflight.tokens import UNKNOWN, spread
 
 NAMED = 3  # utterances in a warning
 

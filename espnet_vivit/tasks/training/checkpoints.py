@@ -2,7 +2,7 @@
 
 A process can be killed, a disk can be full, a file can lose a byte. What is found then:
 
-* an unfinished file beside the checkpoint (see espnet_vivit.atomic_save): removed;
+* an unfinished file beside the checkpoint (see espnet_vivit.tasks.training.atomic_save): removed;
 * a checkpoint that is cut off or whose bytes have changed (its zip archive has a CRC-32 of each part, which
   `torch.load` does not look at): it is named and set aside, and the one before it is used;
 * a checkpoint of epoch N, but no `Nepoch.pth`, or no link to it: the kill fell between the two files. The weights are
@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet_vivit.atomic_save import PARTIAL, previous_of
 from espnet_vivit.errors import DataError
+from espnet_vivit.tasks.training.atomic_save import PARTIAL, previous_of
 
 CHECKPOINT = "checkpoint.pth"
 

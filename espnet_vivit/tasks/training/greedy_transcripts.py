@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from espnet_vivit.evaluation.error_rates import score
-from espnet_vivit.tasks.pieces import WORD_START
+from espnet_vivit.tasks.loading.pieces import WORD_START
 
 if TYPE_CHECKING:
     from espnet_vivit.e2e_asr_conformer import E2E

@@ -12,7 +12,7 @@ import torch
 
 from espnet_vivit.espnet_compat import quiet_espnet_import
 from espnet_vivit.tasks.avsr import AVSRTask
-from espnet_vivit.tasks.batches import read_frames
+from espnet_vivit.tasks.loading.batches import read_frames
 
 
 @dataclass(frozen=True)

@@ -18,15 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_vivit.checks.check_config import (
+from espnet_vivit.errors import EspnetVivitError
+from espnet_vivit.tasks.rehearsal.configuration import (
     check_keys,
     read_subject,
     token_type_of,
     training_arguments,
     write_token_list,
 )
-from espnet_vivit.checks.check_data import FAIL, OK, Row, check_clips, check_ctc, check_directory, check_tokens
-from espnet_vivit.errors import EspnetVivitError
+from espnet_vivit.tasks.rehearsal.findings import FAIL, OK, Row, check_clips, check_ctc, check_directory, check_tokens
 
 if TYPE_CHECKING:
     import torch
@@ -78,7 +78,7 @@ def examine(options: Options) -> Iterator[Row]:
 
 
 def _examine(options: Options, folder: Path) -> Iterator[Row]:
-    from espnet_vivit.checks.check_model import device_of
+    from espnet_vivit.tasks.rehearsal.model import device_of
     from espnet_vivit.tasks.streams import STREAMS, feature_rate_of, modality_of
 
     with stops("configuration"):
@@ -122,9 +122,9 @@ def _examine_model(
 ) -> Iterator[Row]:
     import torch
 
-    from espnet_vivit.checks import check_model
     from espnet_vivit.tasks.avsr import AVSRTask
-    from espnet_vivit.tasks.training_batches import training_batches
+    from espnet_vivit.tasks.rehearsal import model as check_model
+    from espnet_vivit.tasks.rehearsal.batches import training_batches
 
     with stops("model"):
         torch.manual_seed(args.seed)

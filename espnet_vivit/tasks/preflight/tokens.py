@@ -14,8 +14,8 @@ from typing import Any
 
 from espnet_vivit.data.data_dir import read_scp
 from espnet_vivit.errors import ConfigError
+from espnet_vivit.tasks.loading.pieces import tokenizer_for
 from espnet_vivit.tasks.model_config import read_token_list
-from espnet_vivit.tasks.pieces import tokenizer_for
 
 UNKNOWN = "<unk>"
 MAX_UNKNOWN = 0.5  # share of tokens above which nothing can be meant by a training

@@ -22,7 +22,7 @@ import torch
 
 from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.espnet_compat import AbsIterFactory
-from espnet_vivit.tasks.batches import read_frames
+from espnet_vivit.tasks.loading.batches import read_frames
 
 
 @dataclass(frozen=True, kw_only=True)
