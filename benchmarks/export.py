@@ -19,8 +19,8 @@ import onnxruntime
 import torch
 
 from espnet_vivit.data.scp import read_scp
+from espnet_vivit.decode.model_files import open_model
 from espnet_vivit.media.files.video_file import read_video
-from espnet_vivit.model_files import open_model
 from espnet_vivit.release.export import export_model
 from espnet_vivit.tasks.avsr import AVSRTask
 from espnet_vivit.tasks.loading.augment import crop

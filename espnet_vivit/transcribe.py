@@ -89,7 +89,9 @@ class Transcriber:
             raise unknown_name("detector", detector, DETECTORS)
         if min_confidence is not None and not 0 <= min_confidence <= 1:
             raise ConfigError("min_confidence", found=min_confidence, expected="0 (believe everything) to 1")
-        from espnet_vivit.model_files import open_model  # here: ESPnet takes seconds, in which nothing else is said
+        from espnet_vivit.decode.model_files import (
+            open_model,  # here: ESPnet takes seconds, in which nothing else is said
+        )
         from espnet_vivit.transcription.recogniser import PieceRecogniser
 
         files = open_model(model, weights=weights)

@@ -18,8 +18,8 @@ import yaml
 from espnet_vivit import AVSRTask
 from espnet_vivit.base.config_file import read_config
 from espnet_vivit.bin.commands import prepare
+from espnet_vivit.decode.model_files import open_model
 from espnet_vivit.errors import DataError
-from espnet_vivit.model_files import open_model
 from espnet_vivit.release.pack import packed_config
 from espnet_vivit.tasks.model_config import read_weights
 from espnet_vivit.tasks.training_facts import TrainingFacts

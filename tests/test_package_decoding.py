@@ -10,10 +10,10 @@ import pytest
 from espnet_vivit.bin import avsr_decode, cli
 from espnet_vivit.bin.commands.transcribe import get_parser
 from espnet_vivit.decode.options import SearchOptions, decoding_parser
+from espnet_vivit.decode.package import Package
+from espnet_vivit.decode.package_decoding import Decoding, decoded_with, write_made_with
 from espnet_vivit.decode.speech2text import Speech2Text
 from espnet_vivit.errors import ConfigError, DataError
-from espnet_vivit.package import Package
-from espnet_vivit.package_decoding import Decoding, decoded_with, write_made_with
 from espnet_vivit.release.pack import pack
 from espnet_vivit.transcribe import Transcriber
 from tests.experiments import write_experiment

@@ -15,12 +15,12 @@ import yaml
 
 from espnet_vivit.bin import cli
 from espnet_vivit.decode.language_model import load_language_model
+from espnet_vivit.decode.model_files import open_model
+from espnet_vivit.decode.package import Package
+from espnet_vivit.decode.package_decoding import decoded_with
+from espnet_vivit.decode.package_language import LanguageModels
 from espnet_vivit.decode.speech2text import Speech2Text
 from espnet_vivit.errors import ConfigError, DataError, WeightsError
-from espnet_vivit.model_files import open_model
-from espnet_vivit.package import Package
-from espnet_vivit.package_decoding import decoded_with
-from espnet_vivit.package_language import LanguageModels
 from espnet_vivit.transcribe import Transcriber
 from tests.experiments import write_experiment
 from tests.release.test_pack import Planted

@@ -178,7 +178,7 @@ def part(args: argparse.Namespace) -> None:
     with redirect_stdout(sys.stderr):  # what libraries print goes to the log
         from espnet_vivit.bin.avsr_inference import main as decode
         from espnet_vivit.decode.options import decoding_parser
-        from espnet_vivit.package_decoding import write_made_with
+        from espnet_vivit.decode.package_decoding import write_made_with
 
         options = [option for option in args.options if option != "--"]
         if args.part == 1:  # for `espnet-vivit pack --decoded_with`

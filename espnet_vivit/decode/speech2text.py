@@ -137,8 +137,8 @@ class Speech2Text(EspnetSpeech2Text):
         What is None is as the package says that its model was decoded, and else as in the constructor. Only a package
         that is not here is fetched. Raises DataError, WeightsError or ConfigError.
         """
-        from espnet_vivit.model_files import open_model
-        from espnet_vivit.package import Package
+        from espnet_vivit.decode.model_files import open_model
+        from espnet_vivit.decode.package import Package
 
         here = Path(model).exists()
         files = open_model(model if here else Package.from_pretrained(model).folder, weights=weights)

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import torch
 import yaml
 
+from espnet_vivit.decode.package import RELIABILITY
 from espnet_vivit.errors import ConfigError, DataError
 from espnet_vivit.frontend.presets import trained_preset
 from espnet_vivit.model.adapters.merge import merge_adapters
-from espnet_vivit.package import RELIABILITY
 from espnet_vivit.units import SAMPLES_PER_FRAME
 
 if TYPE_CHECKING:

@@ -25,13 +25,13 @@ from pathlib import Path
 
 import yaml
 
-from espnet_vivit import package
+from espnet_vivit.decode import package
 from espnet_vivit.decode.options import check_branches
+from espnet_vivit.decode.package_decoding import DECODING, Decoding
+from espnet_vivit.decode.package_language import write_language
 from espnet_vivit.errors import ConfigError, DataError
 from espnet_vivit.evaluation.provenance import commit, versions
 from espnet_vivit.evaluation.training_log import read_training_history
-from espnet_vivit.package_decoding import DECODING, Decoding
-from espnet_vivit.package_language import write_language
 from espnet_vivit.release.model_card import NOT_STATED, CardText, model_card, read_card, results_of
 from espnet_vivit.tasks.training_facts import training_set
 from espnet_vivit.version import __version__
@@ -63,7 +63,7 @@ def pack(
     stage 11 leaves. decoding: how it was decoded, which then goes along; None: as `experiment` says if that is a
     package, else not stated. Raises DataError, ConfigError or WeightsError.
     """
-    from espnet_vivit.model_files import open_model
+    from espnet_vivit.decode.model_files import open_model
 
     text = CardText() if card is None else read_card(card)
     licence = (licence or text.licence or "").strip()

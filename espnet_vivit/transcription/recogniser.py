@@ -15,6 +15,7 @@ from torch import nn
 
 from espnet_vivit.base.config_file import read_config
 from espnet_vivit.corpora.pictures import middle, shrink
+from espnet_vivit.decode.model_files import ModelFiles
 from espnet_vivit.decode.options import SearchOptions
 from espnet_vivit.decode.speech2text import Speech2Text
 from espnet_vivit.decode.word_times import Transcript, Word
@@ -25,7 +26,6 @@ from espnet_vivit.media.faces.mouth_roi import SIZE as MOUTH_SIZE
 from espnet_vivit.media.mouth_clip import MouthClip
 from espnet_vivit.media.quality.verdict import Quality, assess_clip
 from espnet_vivit.model.precision import check_amp_dtype
-from espnet_vivit.model_files import ModelFiles
 from espnet_vivit.tasks.loading.augment import crop
 from espnet_vivit.transcription.cutting import Cut, slice_clip
 from espnet_vivit.transcription.reading import is_silent

@@ -6,10 +6,10 @@ import pytest
 
 from espnet_vivit.bin import cli
 from espnet_vivit.bin.commands.calibrate import report
+from espnet_vivit.decode.package import Package
 from espnet_vivit.errors import DataError
 from espnet_vivit.evaluation.calibrate import calibrate
 from espnet_vivit.evaluation.calibration import MIN_CONFIDENCE
-from espnet_vivit.package import Package
 from tests.experiments import write_experiment
 
 REFERENCES = {"a": "bin blue", "b": "lay red by", "c": "set white", "d": "now soon"}

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from espnet_vivit.data.data_dir import read_scp, validate_data_dir
-from espnet_vivit.package import Package
+from espnet_vivit.decode.package import Package
 
 pytestmark = [pytest.mark.recipe, pytest.mark.timeout(600)]
 

@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from espnet_vivit.bin import cli
+from espnet_vivit.decode.package import Package
 from espnet_vivit.errors import ConfigError
-from espnet_vivit.package import Package
 from espnet_vivit.release.model_card import CardText, read_card
 from espnet_vivit.release.pack import pack
 from tests.experiments import write_experiment

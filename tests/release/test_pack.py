@@ -16,10 +16,10 @@ import torch
 import yaml
 
 from espnet_vivit.bin import cli
+from espnet_vivit.decode.model_files import open_model
+from espnet_vivit.decode.package import Package
 from espnet_vivit.decode.speech2text import Speech2Text
 from espnet_vivit.errors import ConfigError, DataError, WeightsError
-from espnet_vivit.model_files import open_model
-from espnet_vivit.package import Package
 from espnet_vivit.release.pack import pack
 from espnet_vivit.tasks.avsr import AVSRTask
 from tests.experiments import VIVIT, write_experiment

@@ -25,8 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
 
     from espnet_vivit.data.transcripts import read_transcripts
+    from espnet_vivit.decode.package import RELIABILITY
     from espnet_vivit.evaluation.calibration import read_confidences  # late: --help shall not wait for torch
-    from espnet_vivit.package import RELIABILITY
 
     if not (options.experiment / "config.yaml").is_file():
         raise DataError(f"{options.experiment} is no experiment", found="no config.yaml", fix="Name exp/avsr_…")

@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--frontend", action="store_true", help="the visual frontend only: features instead of CTC")
     parser.add_argument("--int8", action="store_true", help="weights of linear layers as 8-bit integers")
     options = parser.parse_args(argv)
-    from espnet_vivit.model_files import open_model
+    from espnet_vivit.decode.model_files import open_model
     from espnet_vivit.tasks.avsr import AVSRTask  # late: --help shall not wait for ESPnet
 
     files = open_model(options.model)

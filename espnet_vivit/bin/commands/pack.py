@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_vivit.bin.command_parser import CommandParser
-from espnet_vivit.package_decoding import decoded_with
+from espnet_vivit.decode.package_decoding import decoded_with
 from espnet_vivit.release.pack import pack
 
 

@@ -39,7 +39,7 @@ def write_report(exp: Path, data: Path, folder: Path, *, inference_tag: str | No
 
 def _add_attention(report: Report, exp: Path, data: Path, decode_dir: Path | None) -> None:
     """Where a ViViT looks, on the first clip of the test sets that were decoded."""
-    from espnet_vivit.model_files import open_model
+    from espnet_vivit.decode.model_files import open_model
 
     sets = sorted({path.parent.name for path in data.glob("*/video.scp")})
     decoded = [name for name in sets if decode_dir is not None and list(decode_dir.glob(f"{name}_*"))]

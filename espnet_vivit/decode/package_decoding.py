@@ -14,8 +14,8 @@ from pathlib import Path
 
 from espnet_vivit.base.whole_file import write_whole
 from espnet_vivit.decode.options import SearchOptions, decoding_parser
+from espnet_vivit.decode.package_language import LanguageModels
 from espnet_vivit.errors import DataError
-from espnet_vivit.package_language import LanguageModels
 
 DECODING = "decoding.json"
 LANGUAGE_WEIGHTS = ("lm_weight", "ngram_weight")

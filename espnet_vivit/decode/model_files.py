@@ -14,10 +14,10 @@ import yaml
 
 from espnet_vivit.base.config_file import read_config
 from espnet_vivit.decode.options import SearchOptions
+from espnet_vivit.decode.package import CONFIG, RELIABILITY, WEIGHTS, Package, is_package
+from espnet_vivit.decode.package_archive import extract, is_archive
+from espnet_vivit.decode.package_decoding import Decoding
 from espnet_vivit.errors import ConfigError, DataError, WeightsError, no_model
-from espnet_vivit.package import CONFIG, RELIABILITY, WEIGHTS, Package, is_package
-from espnet_vivit.package_decoding import Decoding
-from espnet_vivit.release.package_archive import extract, is_archive
 from espnet_vivit.tasks.training_facts import TrainingFacts, find_under, training_facts
 
 USUAL_WEIGHTS = ("valid.acc.ave.pth", "auto_avsr.pth")  # of stage 11, of `espnet-vivit import-auto-avsr`

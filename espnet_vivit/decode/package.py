@@ -25,12 +25,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from espnet_vivit.base.whole_file import check_writable, make_folder
+from espnet_vivit.decode.package_archive import extract, is_archive, write_zip
+from espnet_vivit.decode.package_decoding import DECODING, Decoding, search_options
+from espnet_vivit.decode.package_language import FILES as LANGUAGE_FILES
+from espnet_vivit.decode.package_language import read_language
 from espnet_vivit.errors import ConfigError, DataError, WeightsError, unknown_name
 from espnet_vivit.frontend.presets import trained_preset
-from espnet_vivit.package_decoding import DECODING, Decoding, search_options
-from espnet_vivit.package_language import FILES as LANGUAGE_FILES
-from espnet_vivit.package_language import read_language
-from espnet_vivit.release.package_archive import extract, is_archive, write_zip
 from espnet_vivit.tasks.training_facts import TrainingFacts
 from espnet_vivit.units import AUDIO_RATE_HZ, VIDEO_RATE_HZ
 
