@@ -22,7 +22,7 @@ from espnet_vivit.corpora.grid_crops import read_table, word_times
 from espnet_vivit.data.word_times import WordTime
 from espnet_vivit.evaluation.boundary_errors import boundary_errors
 from espnet_vivit.evaluation.error_rates import score
-from espnet_vivit.transcribe import Transcriber
+from espnet_vivit.transcription.transcriber import Transcriber
 from espnet_vivit.units import seconds_of_frames
 
 RECORDING = "recording"

@@ -37,7 +37,7 @@ from espnet_vivit.base.config_file import read_config
 from espnet_vivit.corpora.mini_av.grammar import WORDS
 from espnet_vivit.media.faces.detectors import choose_detector
 from espnet_vivit.tasks.avsr import AVSRTask
-from espnet_vivit.transcribe import Transcriber
+from espnet_vivit.transcription.transcriber import Transcriber
 from espnet_vivit.units import AUDIO_RATE_HZ, VIDEO_RATE_HZ
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -178,7 +178,7 @@ def measure_memory(lengths_s: Sequence[int], *, threads: int) -> int:
 
 _READ_ALONE = """
 import resource, sys, time, torch
-from espnet_vivit.transcribe import Transcriber
+from espnet_vivit.transcription.transcriber import Transcriber
 torch.set_num_threads(int(sys.argv[3]))
 reader = Transcriber(sys.argv[1], detector="centre", search="ctc_greedy", min_confidence=0.0, nbest=1)
 begun_s = time.process_time()

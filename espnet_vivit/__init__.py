@@ -12,7 +12,7 @@ _PUBLIC = {  # public name -> module that defines it
     "vivit_encoder": "espnet_vivit.frontend.vivit_encoder",
     "E2E": "espnet_vivit.e2e_asr_conformer",
     "AVSRTask": "espnet_vivit.tasks.avsr",
-    "Transcriber": "espnet_vivit.transcribe",
+    "Transcriber": "espnet_vivit.transcription.transcriber",
     "register": "espnet_vivit.register",
 }
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from espnet_vivit.frontend.vivit_encoder import vivit_encoder
     from espnet_vivit.register import register
     from espnet_vivit.tasks.avsr import AVSRTask
-    from espnet_vivit.transcribe import Transcriber
+    from espnet_vivit.transcription.transcriber import Transcriber
 
 
 def __getattr__(name: str):

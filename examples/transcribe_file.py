@@ -9,8 +9,8 @@ nothing but a mouth, as those of mini_av, need `--detector centre`.
 import argparse
 from pathlib import Path
 
-from espnet_vivit.transcribe import Transcriber
-from espnet_vivit.transcription.subtitles import write_subtitles
+from espnet_vivit.transcription.subtitles.formats import write_subtitles
+from espnet_vivit.transcription.transcriber import Transcriber
 
 
 def main(argv=None):

@@ -15,7 +15,7 @@ from espnet_vivit.decode.package_decoding import Decoding, decoded_with, write_m
 from espnet_vivit.decode.speech2text import Speech2Text
 from espnet_vivit.errors import ConfigError, DataError
 from espnet_vivit.release.pack import pack
-from espnet_vivit.transcribe import Transcriber
+from espnet_vivit.transcription.transcriber import Transcriber
 from tests.experiments import write_experiment
 
 VIDEO = np.random.default_rng(0).integers(0, 256, (12, 22, 22), dtype=np.uint8)

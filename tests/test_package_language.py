@@ -21,7 +21,7 @@ from espnet_vivit.decode.package_decoding import decoded_with
 from espnet_vivit.decode.package_language import LanguageModels
 from espnet_vivit.decode.speech2text import Speech2Text
 from espnet_vivit.errors import ConfigError, DataError, WeightsError
-from espnet_vivit.transcribe import Transcriber
+from espnet_vivit.transcription.transcriber import Transcriber
 from tests.experiments import write_experiment
 from tests.release.test_pack import Planted
 from tests.tiny_corpus import TOKENS, WORDS

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 import torch
 
-from espnet_vivit import page
 from espnet_vivit.decode.word_times import Word
 from espnet_vivit.errors import ConfigError, MediaError
 from espnet_vivit.frontend.linear import LinearFrontend
 from espnet_vivit.frontend.vivit_encoder import vivit_encoder
 from espnet_vivit.media.files.video_file import probe_video, read_video
-from espnet_vivit.page import ADDRESS, PageReader, seen_and_looked_at, served_page, words_html
 from espnet_vivit.transcription.cutting import Stretch
-from espnet_vivit.transcription.page_clips import render_examples, write_spoken_video
+from espnet_vivit.transcription.page import page
+from espnet_vivit.transcription.page.example_clips import render_examples, write_spoken_video
+from espnet_vivit.transcription.page.page import ADDRESS, PageReader, seen_and_looked_at, served_page, words_html
 from espnet_vivit.transcription.result import OK, UNCLEAR, Piece, Transcription
 from tests.reader import write_reader
 

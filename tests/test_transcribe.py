@@ -17,8 +17,8 @@ from espnet_vivit.media.files.audio_file import read_wav
 from espnet_vivit.media.files.video_file import read_video
 from espnet_vivit.media.mouth_clip import NoFaceError
 from espnet_vivit.release.pack import pack
-from espnet_vivit.transcribe import UNKNOWN_PIECE_S, Transcriber
 from espnet_vivit.transcription.result import OK, UNCLEAR, WARN
+from espnet_vivit.transcription.transcriber import UNKNOWN_PIECE_S, Transcriber
 from tests.experiments import write_experiment
 from tests.reader import write_reader
 from tests.recordings import write_recording

@@ -11,8 +11,8 @@ from espnet_vivit.base.whole_file import write_whole
 from espnet_vivit.bin.commands.transcribe import main, transcribe_files
 from espnet_vivit.errors import ConfigError, MediaError
 from espnet_vivit.media.files.containers import duration_s, streams_of
-from espnet_vivit.transcribe import _shown_name
 from espnet_vivit.transcription.result import Transcription
+from espnet_vivit.transcription.transcriber import _shown_name
 from tests.media.videos import numbered, write_video
 
 ODD = os.fsdecode(b"caf\xe9.mp4")  # Latin-1: no UTF-8
@@ -86,11 +86,12 @@ def test_the_font_reaches_the_subtitles(tmp_path, monkeypatch):
 
     given = []
     monkeypatch.setattr(
-        "espnet_vivit.transcription.burn.burn_subtitles", lambda video, cues, out, *, font: given.append(font)
+        "espnet_vivit.transcription.subtitles.formats.burn.burn_subtitles",
+        lambda video, cues, out, *, font: given.append(font),
     )
     (clip,) = files(tmp_path, "clip.mp4")
     usual = [str(clip), "--model", "model", "--burn"]
-    monkeypatch.setattr("espnet_vivit.transcribe.Transcriber", lambda model, **_: Reader())
+    monkeypatch.setattr("espnet_vivit.transcription.transcriber.Transcriber", lambda model, **_: Reader())
     assert main([*usual, "--font", findfont("DejaVu Sans")]) == 0
     assert main(usual) == 0
     assert given == [Path(findfont("DejaVu Sans")), None]

@@ -9,9 +9,9 @@ from espnet_vivit.frontend.windows import plan_windows
 from espnet_vivit.media.faces import face_stream
 from espnet_vivit.media.faces.detectors import Face
 from espnet_vivit.media.files import source
-from espnet_vivit.page import PageReader
-from espnet_vivit.transcribe import Transcriber
 from espnet_vivit.transcription.cutting import FORCED_OVERLAP_S
+from espnet_vivit.transcription.page.page import PageReader
+from espnet_vivit.transcription.transcriber import Transcriber
 from tests.experiments import VIVIT, write_experiment
 from tests.recordings import write_recording
 

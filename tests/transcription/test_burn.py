@@ -6,12 +6,12 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from espnet_vivit.transcription.subtitles.formats.burn import burn_subtitles, draw_text
+from espnet_vivit.transcription.subtitles.formats.fonts import choose_font
 
 from espnet_vivit.errors import ConfigError, MediaError
 from espnet_vivit.media.files.source import read_speech
-from espnet_vivit.transcription.burn import burn_subtitles, draw_text
-from espnet_vivit.transcription.fonts import choose_font
-from espnet_vivit.transcription.subtitles import Cue
+from espnet_vivit.transcription.subtitles.formats import Cue
 from tests.media.videos import numbered, write_video
 
 WIDTH, HEIGHT, RATE_HZ, SECONDS = 320, 240, 25, 2

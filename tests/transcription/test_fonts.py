@@ -4,15 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from espnet_vivit.transcription.subtitles.formats.burn import burn_subtitles, draw_text
+from espnet_vivit.transcription.subtitles.formats.fonts import check_font, choose_font
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
 
 from espnet_vivit.errors import ConfigError
-from espnet_vivit.transcription import fonts
-from espnet_vivit.transcription.burn import burn_subtitles, draw_text
-from espnet_vivit.transcription.fonts import check_font, choose_font
-from espnet_vivit.transcription.subtitles import Cue
+from espnet_vivit.transcription.subtitles.formats import Cue, fonts
 from tests.media.videos import numbered, write_video
 
 CHINESE = "你好"

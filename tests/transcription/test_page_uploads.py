@@ -7,7 +7,7 @@ import pytest
 from espnet_vivit.errors import ConfigError, MediaError
 from espnet_vivit.media.files.containers import duration_s
 from espnet_vivit.transcription.cutting import Stretch
-from espnet_vivit.transcription.page_uploads import check_read, check_upload
+from espnet_vivit.transcription.page.uploads import check_read, check_upload
 from espnet_vivit.transcription.reading import read_mouth_stretches
 from tests.recordings import write_recording
 

@@ -10,7 +10,7 @@ import pytest
 from espnet_vivit.decode.word_times import Word
 from espnet_vivit.errors import ConfigError, MediaError
 from espnet_vivit.transcription.result import OK, UNCLEAR, WARN, Hypothesis, Piece, Transcription
-from espnet_vivit.transcription.subtitles import (
+from espnet_vivit.transcription.subtitles.formats import (
     CUE_LINES,
     FORMATS,
     LINE_CHARACTERS,

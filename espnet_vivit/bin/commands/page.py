@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from espnet_vivit.bin.command_parser import CommandParser
-from espnet_vivit.page import MAX_MB, MAX_S, PORT, served_page
+from espnet_vivit.transcription.page.page import MAX_MB, MAX_S, PORT, served_page
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,7 +12,7 @@ from espnet_vivit.bin.command_parser import CommandParser
 from espnet_vivit.decode.options import SEARCHES
 from espnet_vivit.errors import ConfigError, EspnetVivitError, MediaError, unknown_name
 from espnet_vivit.media.files.containers import check_is_file, duration_s
-from espnet_vivit.transcribe import MODALITIES, Transcriber, _shown_name
+from espnet_vivit.transcription.transcriber import MODALITIES, Transcriber, _shown_name
 
 VISION_DTYPES = ("float32", "bfloat16")
 BURNT_SUFFIX = ".subtitled.mp4"
@@ -54,8 +54,8 @@ def transcribe_files(
 
 def _handed_out(result, video: Path, formats: Sequence[str], folder: Path, burn: bool, font: Path | None) -> list[str]:
     """Write the files; returns the lines to print."""
-    from espnet_vivit.transcription.burn import burn_subtitles
-    from espnet_vivit.transcription.subtitles import FORMATS, cues, write_subtitles
+    from espnet_vivit.transcription.subtitles.formats import FORMATS, cues, write_subtitles
+    from espnet_vivit.transcription.subtitles.formats.burn import burn_subtitles
 
     lines = [str(path) for path in write_subtitles(result, folder, formats, name=video.stem)]
     if burn:
@@ -155,7 +155,7 @@ def _files_there(videos: Sequence[Path]) -> list[Path]:
 
 
 def _check_font(font: Path, *, burn: bool) -> None:
-    from espnet_vivit.transcription.fonts import check_font
+    from espnet_vivit.transcription.subtitles.formats.fonts import check_font
 
     if not burn:
         raise ConfigError("--font is of the subtitles in pictures", expected="--burn beside it")

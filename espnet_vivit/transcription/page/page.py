@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from espnet_vivit.errors import EspnetVivitError, MissingDependencyError
-from espnet_vivit.transcribe import MODALITIES, Transcriber
-from espnet_vivit.transcription.page_clips import render_examples, write_spoken_video
-from espnet_vivit.transcription.page_uploads import check_read, check_upload
+from espnet_vivit.transcription.page.example_clips import render_examples, write_spoken_video
+from espnet_vivit.transcription.page.uploads import check_read, check_upload
 from espnet_vivit.transcription.result import Transcription
+from espnet_vivit.transcription.transcriber import MODALITIES, Transcriber
 from espnet_vivit.units import VIDEO_RATE_HZ
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class PageReader:
 
     def read(self, path: str | Path, modality: str = "auto") -> tuple[str, str | None, list[str], dict]:
         """(words as HTML, video of the mouth or None, subtitle files, seconds by stage). Raises EspnetVivitError."""
-        from espnet_vivit.transcription.subtitles import write_subtitles
+        from espnet_vivit.transcription.subtitles.formats import write_subtitles
 
         path = Path(path)
         self._delete_old_results()
