@@ -25,8 +25,8 @@ from stock_vivit import library_steps, window_flops
 
 from espnet_vivit.frontend.resnet import ResNetFrontend
 from espnet_vivit.frontend.vivit.encoder import VivitEncoder
+from espnet_vivit.frontend.vivit.frame_adjust import plan_windows
 from espnet_vivit.frontend.vivit_encoder import vivit_encoder
-from espnet_vivit.frontend.windows import plan_windows
 from espnet_vivit.units import VIDEO_RATE_HZ
 
 PIXELS, PATCH, WINDOW = 96, 16, 32

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from espnet_vivit.corpora.pictures import middle, shrink
 from espnet_vivit.decode.model_files import open_model
+from espnet_vivit.media.faces.mouth_roi import middle, shrink
 from espnet_vivit.media.files.video_file import read_video
 from espnet_vivit.tasks.model_config import read_weights
 from tests.experiments import write_experiment

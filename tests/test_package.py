@@ -20,63 +20,18 @@ PACKAGE = ROOT / "espnet_vivit"
 HEAVY = ("torch", "transformers", "espnet", "espnet2", "cv2", "numpy")
 IMPORT_LIMIT_S = 0.3
 
-# Who may import which parts of ours; a part is a module or a folder right under the package. Parts not named here may
-# import any but the command lines: `cli`, and `bin`, of which nothing is used elsewhere. A part may import itself.
-BASE = {"errors", "units", "whole_file"}
-MODEL = {"frontend", "adapters", "fusion", "conformer", "parts", "auto_avsr", "e2e_options", "e2e_asr_conformer"}
-MODEL |= {"precision", "nonfinite", "hybrid_loss", "init_parts", "by_epoch"}
-MAY_IMPORT = {
-    "errors": set(),
-    "units": set(),
-    "whole_file": {"errors"},
-    "media": BASE,
-    "frontend": BASE,
-    "adapters": BASE,
-    "precision": BASE,
-    "nonfinite": BASE,
-    "option_types": BASE,
-    "by_epoch": BASE,
-    "fusion": BASE | {"by_epoch"},
-    "command_parser": {"errors"},
-    "corpora": BASE | {"media", "command_parser"},
-    "conformer": BASE | {"frontend"},
-    "parts": BASE | {"frontend", "adapters", "fusion", "conformer", "option_types"},
-    "auto_avsr": BASE,
-    "hybrid_loss": BASE | {"frontend", "precision"},
-    "init_parts": BASE | {"adapters", "auto_avsr", "frontend"},
-    "atomic_save": BASE,
-    "checkpoints": BASE | {"atomic_save"},
-    "e2e_options": BASE,
-    "e2e_asr_conformer": BASE | MODEL,
-    "tasks": BASE
-    | MODEL
-    | {
-        "media",
-        "corpora",
-        "espnet_compat",
-        "feasibility",
-        "atomic_save",
-        "checkpoints",
-        "error_rates",
-        "training_facts",
-        "option_types",
-    },
-    "training_facts": BASE | {"corpora", "frontend", "media"},
-    "token_list": BASE | {"score"},
-}
-COMMAND_LINES = {"cli", "bin"}
-ESPNET = {"espnet", "espnet2", "espnetez"}
-# `parts` names ESPnet's decoder as text, to be imported when a model is built
-MAY_IMPORT_ESPNET = {
-    "conformer",
-    "parts",
-    "hybrid_loss",
-    "e2e_asr_conformer",
-    "tasks",
-    "decode",
-    "bin",
-    "espnet_compat",
-}
+# The import rule: a room imports only rooms that stand above it. A room is a folder or a module under the package.
+ORDER = (
+    *("errors", "units", "version", "espnet_compat", "base", "media", "data", "corpora", "evaluation", "frontend"),
+    *("model", "e2e_asr_conformer", "tasks", "decode", "transcription", "release", "register", "bin"),
+)
+WALLS = {  # rooms that do not import each other though the order would allow it
+    ("frontend", "media"), ("frontend", "data"), ("frontend", "corpora"),
+    ("model", "media"), ("model", "data"), ("model", "corpora"),
+    ("tasks", "corpora"), ("release", "transcription"), ("bin", "register"),
+}  # fmt: skip
+ESPNET = {"espnet", "espnet2", "espnet3", "espnetez"}
+MAY_IMPORT_ESPNET = {"model", "e2e_asr_conformer", "tasks", "decode", "bin", "espnet_compat", "register"}
 MODULE_NAME = re.compile(r"(espnet2?|espnetez|espnet_vivit)(\.\w+)+(:\w+)?")
 
 
@@ -98,27 +53,40 @@ def imports_of(source: str) -> Iterator[str]:
                 yield node.value.replace(":", ".")
 
 
-def part_of(module: str) -> str | None:
-    """ "espnet_vivit.frontend.resnet.ResNet" -> "frontend"; None for the package's own names and for other packages."""
+def file_of(module: str) -> str | None:
+    """ "espnet_vivit.frontend.resnet.ResNet" -> "frontend/resnet.py"; None for the package's own names and others."""
     names = module.split(".")
-    if names[0] != "espnet_vivit" or len(names) == 1:
+    if names[0] != "espnet_vivit":
         return None
-    return names[1] if (PACKAGE / names[1]).is_dir() or (PACKAGE / f"{names[1]}.py").is_file() else None
+    for end in range(len(names), 1, -1):
+        path = Path(*names[1:end])
+        if (PACKAGE / path).is_dir():
+            return str(path / "__init__.py")
+        if (PACKAGE / f"{path}.py").is_file():
+            return f"{path}.py"
+    return None
 
 
 def violations(path: str, source: str) -> list[str]:
     """What the module at `path` (relative to the package) imports and may not."""
-    part = path.split("/")[0].removesuffix(".py")
+    room = path.split("/")[0].removesuffix(".py")
     found = []
     for module in imports_of(source):
-        target = part_of(module)
-        if module.split(".")[0] in ESPNET and part not in MAY_IMPORT_ESPNET:
+        if module.split(".")[0] in ESPNET and room not in MAY_IMPORT_ESPNET:
             found.append(f"{path} imports {module}")
-        if target in (None, part):
+        file = file_of(module)
+        target = file and file.split("/")[0].removesuffix(".py")
+        if target in (None, room):
             continue
-        if target in COMMAND_LINES or target not in MAY_IMPORT.get(part, {target}):
+        if ORDER.index(target) > ORDER.index(room) or (room, target) in WALLS:
             found.append(f"{path} imports {module}")
     return found
+
+
+def pairs_that_import_each_other(sources: dict[str, str]) -> list[tuple[str, str]]:
+    """Pairs of files, lazy imports included."""
+    imported = {path: {file_of(module) for module in imports_of(source)} for path, source in sources.items()}
+    return [(a, b) for a in imported for b in imported[a] if b in imported and a < b and a in imported[b]]
 
 
 def modules() -> dict[str, str]:
@@ -163,10 +131,27 @@ def test_an_unknown_public_name_is_an_attribute_error():
         _ = espnet_vivit.vivit_encodr
 
 
-def test_modules_import_only_what_their_layer_may():
+def test_rooms_import_only_rooms_above_them():
     assert [
         line for path, source in modules().items() if path != "__init__.py" for line in violations(path, source)
     ] == []
+
+
+def test_every_room_has_its_place_in_the_order():
+    rooms = {path.split("/")[0].removesuffix(".py") for path in modules()} - {"__init__"}
+    assert rooms == set(ORDER)
+
+
+def test_no_two_files_import_each_other():
+    assert pairs_that_import_each_other(modules()) == []
+
+
+def test_two_planted_files_that_import_each_other_are_seen():
+    sources = {
+        "media/mouth_clip.py": "from espnet_vivit.media.files.source import x",
+        "media/files/source.py": "def f():\n    from espnet_vivit.media import mouth_clip",
+    }
+    assert pairs_that_import_each_other(sources) == [("media/files/source.py", "media/mouth_clip.py")]
 
 
 @pytest.mark.parametrize(
@@ -174,12 +159,14 @@ def test_modules_import_only_what_their_layer_may():
     [
         ("media/planted.py", "from espnet_vivit.frontend import presets"),
         ("frontend/planted.py", "def f():\n    import espnet_vivit.data.data_dir"),
-        ("fusion.py", "from espnet_vivit.frontend.masking import length_mask"),
+        ("model/fusion.py", "from espnet_vivit.data.data_dir import read_data_dir"),
         ("corpora/planted.py", "from espnet_vivit import tasks"),
-        ("tasks/planted.py", "from espnet_vivit.bin import command"),
-        ("score.py", "from espnet_vivit.bin.cli import main"),
-        ("checks/planted.py", "def f():\n    from espnet_vivit.bin.avsr_tokens import main"),
-        ("score.py", "import espnet2.tasks.asr"),
+        ("tasks/planted.py", "from espnet_vivit.corpora import grid_crops"),
+        ("evaluation/score.py", "from espnet_vivit.bin.cli import main"),
+        ("evaluation/planted.py", "from espnet_vivit.decode.package import Package"),
+        ("release/planted.py", "from espnet_vivit.transcription.transcriber import Transcriber"),
+        ("decode/planted.py", "def f():\n    from espnet_vivit.bin.avsr_tokens import main"),
+        ("evaluation/score.py", "import espnet2.tasks.asr"),
         ("frontend/planted.py", "from espnet.nets import beam_search"),
         ("media/planted.py", "load('espnet2.train.dataset:ESPnetDataset')"),
     ],
@@ -191,13 +178,11 @@ def test_a_planted_violation_is_seen(path, source):
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("media/planted.py", "from espnet_vivit.errors import MediaError\nfrom espnet_vivit.media import video_file"),
-        (
-            "corpora/planted.py",
-            "from espnet_vivit import __version__\nfrom espnet_vivit.media.files.video_file import read_video",
-        ),
+        ("media/planted.py", "from espnet_vivit.errors import MediaError\nfrom espnet_vivit.media import mouth_clip"),
+        ("corpora/planted.py", "from espnet_vivit import __version__\nfrom espnet_vivit.media.mouth_clip import x"),
+        ("decode/planted.py", "from espnet_vivit.evaluation.calibration import MIN_CONFIDENCE"),
         ("tasks/planted.py", "from espnet2.tasks.asr import ASRTask"),
-        ("score.py", '"""espnet2.tasks.asr"""\nimport espnet_models'),
+        ("evaluation/score.py", '"""espnet2.tasks.asr"""\nimport espnet_models'),
     ],
 )
 def test_what_is_allowed_is_not_reported(path, source):

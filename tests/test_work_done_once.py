@@ -5,9 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from espnet_vivit.frontend.windows import plan_windows
+from espnet_vivit.frontend.vivit.frame_adjust import plan_windows
 from espnet_vivit.media.faces import face_stream
-from espnet_vivit.media.faces.detectors import Face
+from espnet_vivit.media.faces.detectors.face import Face
 from espnet_vivit.media.files import source
 from espnet_vivit.transcription.cutting import FORCED_OVERLAP_S
 from espnet_vivit.transcription.page.page import PageReader

@@ -4,6 +4,7 @@ What a run that was killed had not finished lies under a name of its own (TEMPOR
 file's: half a file can not be taken for a finished one. (Checkpoints go further: see atomic_save.py.)
 """
 
+import errno
 import os
 import re
 import tempfile
@@ -72,3 +73,15 @@ def check_writable(folder: str | os.PathLike) -> None:
             pass
     except OSError as error:
         raise MediaError(f"cannot write into {folder} ({error.strerror})", fix="Choose another folder.") from error
+
+
+_CODES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+
+
+def is_disk_error(error: BaseException | None) -> bool:
+    """Whether an error, or one that it came from, says that a disk is full or may not be written to."""
+    while error is not None:
+        if getattr(error, "errno", None) in _CODES:
+            return True
+        error = error.__cause__
+    return False

@@ -5,8 +5,9 @@
     epoch  3/40  train loss 41.2 acc 0.312 | valid loss 38.0 acc 0.355 wer_ctc 0.871 | 21 s, 12 min left
 
 Inside an epoch a terminal shows a bar with loss, accuracy, frames per second, peak memory and the time left, and a file
-gets a line a minute. Reads the log lines of `espnet2.train.trainer` (202511) and of `espnet_vivit.tasks.training.progress`;
-warnings of a collapse, of a schedule and of a curriculum are shown; lines that it does not know stay in the log.
+gets a line a minute. Reads the log lines of `espnet2.train.trainer` (202511) and of
+`espnet_vivit.tasks.training.progress`; warnings of a collapse, of a schedule and of a curriculum are shown; lines that
+it does not know stay in the log.
 """
 
 import argparse

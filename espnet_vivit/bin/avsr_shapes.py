@@ -5,8 +5,8 @@
 
 ESPnet's own `--collect_stats true` reads every clip to learn its length; those are known since stage 3. Out, in
 `train/` and `valid/`: `video_shape` (T,H,W), `speech_shape` (N), `text_shape.<type>` (L,V). Training takes its
-utterances from these files, so one that CTC cannot align (`espnet_vivit.data.feasibility`) is left out of them: counted,
-printed, and more than `--max_infeasible` of them is an error.
+utterances from these files, so one that CTC cannot align (`espnet_vivit.data.feasibility`) is left out of them:
+counted, printed, and more than `--max_infeasible` of them is an error.
 """
 
 import os

@@ -25,8 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from espnet_vivit.base.progress_bar import byte_bar
-from espnet_vivit.base.whole_file import replacing
-from espnet_vivit.corpora.disk import is_disk_error
+from espnet_vivit.base.whole_file import is_disk_error, replacing
 from espnet_vivit.errors import DataError, MediaError
 
 GRID_RECORD = "https://zenodo.org/api/records/3625687"

@@ -24,9 +24,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from espnet_vivit.corpora.pictures import middle, shrink
 from espnet_vivit.data.data_dir import Utterance, WordTime, validate_data_dir, write_data_dir
 from espnet_vivit.errors import ConfigError, DataError, MediaError
+from espnet_vivit.media.faces.mouth_roi import middle, shrink
 from espnet_vivit.media.files.video_file import probe_video, read_video, write_gray_video
 
 SPLITS = ("train", "dev", "test_seen", "test_unseen")  # the manifest's `corrupt` clips have no usable picture

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from espnet_vivit.base.whole_file import write_lines
+from espnet_vivit.data.transcripts import read_spoken_transcripts, read_transcripts
 from espnet_vivit.errors import ConfigError, DataError, unknown_name
-from espnet_vivit.evaluation import score
 
 TOKEN_TYPES = ("char", "word", "bpe")
 SPACE = "<space>"  # how ESPnet writes the blank between words as a character token
@@ -42,24 +42,6 @@ def _processor(**source: Any) -> Any:
     from sentencepiece import SentencePieceProcessor
 
     return SentencePieceProcessor(**source)
-
-
-def read_transcripts(path: Path) -> dict[str, str]:
-    """`utterance -> transcript` of a Kaldi `text` file; an utterance without words is an error that names it."""
-    path = Path(path)
-    if not path.is_file():
-        raise DataError("no transcripts", found=f"no file {path}", fix="Run stages 1 to 4 first.")
-    transcripts = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        utterance, _, transcript = line.strip().partition(" ")
-        if not transcript.strip():
-            raise DataError(f"{path}:{number}: utterance {utterance!r} has no transcript")
-        if utterance in transcripts:
-            raise DataError(f"{path}:{number}: utterance {utterance!r} is listed twice")
-        transcripts[utterance] = " ".join(transcript.split())
-    if not transcripts:
-        raise DataError(f"{path} is empty", expected="one 'utterance transcript' per line")
-    return transcripts
 
 
 def token_list(symbols: Sequence[str]) -> list[str]:
@@ -111,7 +93,7 @@ def write_token_list(
     """Write the folder `out` for the transcripts in `text`, all or nothing; return the token list."""
     if token_type not in TOKEN_TYPES:
         raise unknown_name("token_type", token_type, TOKEN_TYPES)
-    transcripts = list(read_transcripts(text).values())
+    transcripts = list(read_spoken_transcripts(text).values())
     out = Path(out)
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -138,5 +120,5 @@ def read_labels(text: Path, *, token_type: str, token_list: Path, bpemodel: Path
     known = set(Path(token_list).read_text(encoding="utf-8").splitlines())
     return {
         utt: [token if token in known else UNKNOWN for token in split(transcript)]
-        for utt, transcript in score.read_transcripts(text).items()
+        for utt, transcript in read_transcripts(text).items()
     }

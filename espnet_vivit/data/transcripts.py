@@ -27,6 +27,15 @@ def read_transcripts(path: str | Path) -> dict[str, str]:
     return transcripts
 
 
+def read_spoken_transcripts(path: str | Path) -> dict[str, str]:
+    """As `read_transcripts`, for training: an utterance without words is a DataError that names it."""
+    transcripts = read_transcripts(path)
+    for utterance, words in transcripts.items():
+        if not words:
+            raise DataError(f"{path}: utterance {utterance!r} has no transcript", fix="Remove it from the data.")
+    return transcripts
+
+
 def format_trn(transcripts: dict[str, str]) -> str:
     """sclite's trn format: the words, then the utterance id in parentheses (sclite takes `{a / b}` as alternatives)."""
     return "".join(f"{text} ({utt})\n" for utt, text in transcripts.items())

@@ -4,10 +4,16 @@ A word is right if the alignment of the word error rate pairs it with an equal o
 is about 0.8, eight of ten should be; the expected calibration error is the mean difference, weighted by words (Guo et
 al., ICML 2017). Separation is the probability that a right word has more confidence than a wrong one (area under the
 ROC curve): a confidence may be badly calibrated and still tell which words to doubt.
+
+Transcribing judges pieces, so the threshold that `calibrate` finds is on the mean confidence of an utterance: the
+lowest from which on a given share of all words is right. Where all utterances are right often enough, nothing speaks
+against less sure ones: they are accepted as without calibration. `reliability.json` in the experiment folder gets it,
+one entry per modality, with the reliability curve of single words; packing takes it along.
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import jiwer
@@ -146,3 +152,42 @@ def judged_words(
 
 
 MIN_CONFIDENCE = 0.5  # where nobody has calibrated the model
+
+
+MODALITIES = ("video", "audio", "multimodal")
+ACCURACY = 0.8  # of the words of the pieces that are believed
+
+
+def calibrate(
+    references: Mapping[str, str],
+    hypotheses: Mapping[str, str],
+    confidences: Mapping[str, Sequence[float]],
+    *,
+    accuracy: float = ACCURACY,
+) -> dict:
+    """What is written for one modality. Raises DataError for lists that do not belong together.
+
+    `min_confidence` is 1 where no threshold reaches the accuracy: nothing but certainty is believed then; where all
+    utterances together reach it, it is at most `MIN_CONFIDENCE`, because nothing speaks against less sure ones.
+    """
+    from espnet_vivit.evaluation.calibration import judged_words, reliability
+
+    words, correct = judged_words(references, hypotheses, confidences)
+    means = {utt_id: sum(values) / len(values) for utt_id, values in confidences.items() if values}
+    by_utterance = [means[utt_id] for utt_id in sorted(hypotheses) for _ in hypotheses[utt_id].split()]
+    of_words = reliability(words, correct)
+    found = reliability(by_utterance, correct).threshold(accuracy)
+    threshold, kept = (1.0, 0.0) if found is None else found
+    if kept == 1.0:
+        threshold = min(threshold, MIN_CONFIDENCE)
+    return {
+        "min_confidence": math.floor(threshold * 1e4) / 1e4,
+        "accuracy": accuracy,
+        "kept_words": kept,
+        "words": len(correct),
+        "utterances": len(hypotheses),
+        "right": sum(correct) / len(correct),
+        "expected_calibration_error": of_words.expected_calibration_error,
+        "separation": of_words.separation,
+        "curve": [{k: None if v != v else v for k, v in asdict(part).items()} for part in of_words.bins],
+    }

@@ -3,7 +3,7 @@
 In: scored decode folders (decoded.py). Out: tables of numbers that error_plots.py draws.
 
 Word classes: single letters, numbers written as words, and all others; spoken letters are the hard part of lip reading.
-Visemes are those of the synthetic corpus (mini_av_visemes.py), from espeak-ng's phonemes of the words; two words of the
+Visemes are those of the synthetic corpus (mini_av/visemes.py), from espeak-ng's phonemes of the words; two words of the
 same visemes look alike on the lips, and no reader of lips can be blamed for taking one for the other.
 """
 

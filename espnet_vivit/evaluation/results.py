@@ -6,8 +6,8 @@
 
 Reads `exp/avsr_TAG/decode_<inference tag>/<test set>_<modality>[_<condition>]/1best_recog/text` (which names there are
 says decoded.py); without `--inference_tag`, every decode folder. Each gets `score/` with what
-`espnet_vivit.evaluation.score` writes. A section stands between markers that name the experiment and replaces its predecessor in
-the file; other sections stay. It is printed as well. `--corpus` asks
+`espnet_vivit.evaluation.score` writes. A section stands between markers that name the experiment and replaces its
+predecessor in the file; other sections stay. It is printed as well. `--corpus` asks
 `espnet_vivit.corpora.<corpus>_grammar.chance_wer(texts)` for the chance level of each test set. Several experiments
 after `--exp` give a section each and one that compares them; of those that differ in their seed only, the means. Exit
 codes: 0 written (a check that failed says NO), 1 an error, 2 with `--strict` if a check failed.

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from espnet_vivit.errors import ConfigError, unknown_name
-from espnet_vivit.frontend.conv_stem import ConvStem
+from espnet_vivit.frontend.vivit.embedding import ConvStem
 from espnet_vivit.frontend.vivit.encoder import VivitEncoder, check_options
 from espnet_vivit.frontend.vivit.tower import recompute_layers
 from espnet_vivit.frontend.vivit.weights import dtype_named, load_vivit

@@ -30,8 +30,9 @@ from espnet_vivit.model.nonfinite import NonFiniteLosses
 from espnet_vivit.tasks.optim.muon import NAME as MUON
 
 if TYPE_CHECKING:
+    from espnet2.tasks.asr import ASRTask
+
     from espnet_vivit.e2e_asr_conformer import E2E
-    from espnet_vivit.tasks.avsr import AVSRTask
 
 _PRECISIONS = ("bf16", "fp16", "amp")  # of a DeepSpeed configuration
 _OWN_RATES = ("lr_scale", "layer_decay", "freeze_until")
@@ -131,14 +132,14 @@ def _check_deepspeed(args: argparse.Namespace, several: bool) -> None:
     if any(isinstance(value, Mapping) for value in (args.modality_dropout or {}).values()):
         fix = "Give each stream one number"
         raise ConfigError("ESPnet's DeepSpeed loop tells the model no epoch: modality_dropout by epoch", fix=fix)
-    logging.getLogger(__name__).warning(  # ESPnet has not set up logging yet: see token_check.py
+    logging.getLogger(__name__).warning(  # ESPnet has not set up logging yet: see preflight/tokens.py
         "DeepSpeed's configuration decides optimiser, schedule and clipping; optim, scheduler, grad_clip, patience and "
         "on_out_of_memory are not used, and log.jsonl, progress, wer_ctc, TensorBoard and W&B are not written"
     )
     os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))  # ESPnet reads it unasked
 
 
-def with_deepspeed(task: "type[AVSRTask]") -> "type[AVSRTask]":
+def with_deepspeed(task: "type[ASRTask]") -> "type[ASRTask]":
     """`task` with ESPnet's own trainer, which ESPnet wants to see before it puts its DeepSpeedTrainer in its place.
 
     Its loop would step with gradients that are not finite: the first such loss ends the training.

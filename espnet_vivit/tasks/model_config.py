@@ -18,7 +18,7 @@ from espnet_vivit.model.init_parts import load_parts, weights_table
 from espnet_vivit.model.options import check_loss_weights, modality_of, weight_sources
 from espnet_vivit.tasks.options import refused
 
-log = logging.getLogger(__name__)  # logging.warning() would set up logging before ESPnet does, see token_check.py
+log = logging.getLogger(__name__)  # logging.warning() would set up logging before ESPnet does, see preflight/tokens.py
 
 _PART_KINDS = ("vision_encoder", "audio_encoder", "encoder", "decoder")
 

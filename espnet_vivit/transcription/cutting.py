@@ -2,8 +2,8 @@
 
 A piece ends where another shot begins, where the picture freezes or moves again, or in the quietest spot of its last
 two thirds. Where that is a pause, the next piece shares only the pause; where there is none, the two share
-`FORCED_OVERLAP_S`, and joining.py finds the word at which to change over. At most one piece and one stretch are held at
-a time, so memory does not depend on the length of the recording.
+`FORCED_OVERLAP_S`, and assembly.py finds the word at which to change over. At most one piece and one stretch are held
+at a time, so memory does not depend on the length of the recording.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SHORTEST_LIMIT_S = 2.0  # pieces shorter than this hold no word with its surroundings
 FORCED_OVERLAP_S = 1.2  # where speech has to be cut: a long word and some of its neighbours
 QUIET = 0.3  # activity below it is a pause
-FREEZE_S = 1.0  # the picture stands still for so long: media/quality.py rejects pieces that hold that much of it
+FREEZE_S = 1.0  # the picture stands still: media/quality/verdict.py rejects pieces that hold that much of it
 _FORCED_FRAMES = round(FORCED_OVERLAP_S * VIDEO_RATE_HZ / 2)  # on either side of the cut
 _PAUSE_FRAMES = 4  # a pause lasts at least 0.16 s
 _MARGIN_FRAMES = 6  # of a pause, at most 0.24 s on either side of the cut are kept
@@ -136,7 +136,7 @@ def _freezes(clip: "MouthClip | None", in_freeze: bool) -> list[tuple[int, int]]
 
 
 def _repeated(clip: "MouthClip") -> np.ndarray:
-    """(T,) bool: pictures that are the ones before again, as media/quality_pictures.py tells them."""
+    """(T,) bool: pictures that are the ones before again, as media/quality/pictures.py tells them."""
     change = clip.source_change
     if np.isnan(change).all():
         change = measure_change(as_gray(clip.frames))

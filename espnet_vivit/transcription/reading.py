@@ -4,8 +4,9 @@ A time without a face, more than a moment long, comes as its sound alone, or wit
 reading goes on behind it.
 """
 
+import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ import numpy as np
 from espnet_vivit.errors import ConfigError, MediaError
 from espnet_vivit.media.files.sound_track import SpeechReader
 from espnet_vivit.transcription.cutting import Stretch
-from espnet_vivit.transcription.stopwatch import stopwatch
 from espnet_vivit.units import SAMPLES_PER_FRAME, VIDEO_RATE_HZ, seconds_of_frames
 
 STRETCH_S = 20.0  # what is held at a time
@@ -128,3 +128,13 @@ def _fitted(speech: np.ndarray | None, frames: int) -> np.ndarray | None:
         return None
     wanted = frames * SAMPLES_PER_FRAME
     return np.pad(speech[:wanted], (0, max(0, wanted - len(speech)))).astype(np.float32, copy=False)
+
+
+@contextmanager
+def stopwatch(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Add the time inside the block to `seconds[stage]`."""
+    begun_s = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - begun_s

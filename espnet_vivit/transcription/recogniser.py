@@ -1,8 +1,8 @@
 """One piece of a recording in, its words or the reason why there are none out.
 
-What is looked at before and after the search: whether the picture shows a talking mouth (media/quality.py), whether
-there is any sound, and whether the words are sure enough. A model of both streams reads a piece whose picture is
-rejected from the sound alone, and says so.
+What is looked at before and after the search: whether the picture shows a talking mouth (media/quality/verdict.py),
+whether there is any sound, and whether the words are sure enough. A model of both streams reads a piece whose picture
+is rejected from the sound alone, and says so.
 """
 
 import dataclasses
@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 from espnet_vivit.base.config_file import read_config
-from espnet_vivit.corpora.pictures import middle, shrink
 from espnet_vivit.decode.model_files import ModelFiles
 from espnet_vivit.decode.options import SearchOptions
 from espnet_vivit.decode.speech2text import Speech2Text
@@ -23,14 +22,14 @@ from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.frontend.presets import trained_preset
 from espnet_vivit.frontend.vivit.encoder import VivitEncoder
 from espnet_vivit.media.faces.mouth_roi import SIZE as MOUTH_SIZE
+from espnet_vivit.media.faces.mouth_roi import middle, shrink
 from espnet_vivit.media.mouth_clip import MouthClip
 from espnet_vivit.media.quality.verdict import Quality, assess_clip
 from espnet_vivit.model.precision import check_amp_dtype
 from espnet_vivit.tasks.loading.augment import crop
 from espnet_vivit.transcription.cutting import Cut, slice_clip
-from espnet_vivit.transcription.reading import is_silent
+from espnet_vivit.transcription.reading import is_silent, stopwatch
 from espnet_vivit.transcription.result import OK, UNCLEAR, WARN, Hypothesis, Piece
-from espnet_vivit.transcription.stopwatch import stopwatch
 from espnet_vivit.units import VIDEO_RATE_HZ, seconds_of_frames
 
 _BEAM_SIZE, _CTC_WEIGHT = 10, 0.3  # where neither caller nor package says; the second of a model with both branches

@@ -6,7 +6,7 @@
     Transcriber("package.zip").transcribe("talk.mp4").text
 
 Long recordings are cut where nothing is said (transcription/cutting.py) into pieces about as long as the model's
-longest training clip, decoded one by one and joined (joining.py): memory does not grow with the length. A piece that
+longest training clip, decoded one by one and joined (assembly.py): memory does not grow with the length. A piece that
 does not look like a talking mouth, or whose words are not believed, is reported as unclear instead of being given
 words: the mean of its words' confidences must reach a threshold, which `espnet-vivit calibrate` measures on development
 data. A file that fails is reported and the others go on; what is missing (files, the model, a folder that can be

@@ -22,4 +22,4 @@ def test_a_misspelt_option_is_a_usage_error_with_a_suggestion(capsys):
 def test_the_command_prints_the_error_without_a_traceback(tmp_path, capsys):
     status = exit_status(main, ["--text", str(tmp_path / "none"), "--out", str(tmp_path / "out")])
     assert status == 1
-    assert capsys.readouterr().err.startswith("error: no transcripts")
+    assert capsys.readouterr().err.startswith("error: no transcript file")

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from espnet_vivit import vivit_encoder
 from espnet_vivit.errors import ConfigError, InputError, TooShortError, WeightsError
-from espnet_vivit.frontend.windows import plan_windows
+from espnet_vivit.frontend.vivit.frame_adjust import plan_windows
 from tests.tiny import CONFIG, HIDDEN, PIXELS, WINDOW, gray_clip, raw_clip, tiny_vivit
 
 TOLERANCE = 1e-5

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from espnet_vivit.errors import ConfigError, InputError, MediaError
-from espnet_vivit.media.faces.detectors import Face, haar, mediapipe
+from espnet_vivit.media.faces.detectors import haar, mediapipe
+from espnet_vivit.media.faces.detectors.face import Face
 from espnet_vivit.media.faces.landmarks import SMOOTHED_FRAMES, LandmarkStream, NoFaceError
 from espnet_vivit.media.faces.mouth_roi import REFERENCE, centre_points, crop_matrix, crop_mouth, similarity
 from espnet_vivit.media.faces.tracking import FaceTracker

@@ -14,7 +14,7 @@ from espnet_vivit.release.merge_adapters import merge_experiment
 from espnet_vivit.tasks.avsr import AVSRTask
 from espnet_vivit.tasks.training.trainer import AVSRTrainer
 from tests import tiny
-from tests.adapters.adapted import STREAM, save_tower, vision_conf
+from tests.model.adapters.adapted import STREAM, save_tower, vision_conf
 from tests.tiny_corpus import data_options, shape_options, write_config, write_tiny_corpus
 
 pytest.importorskip("peft", reason="LoRA needs peft: pip install espnet-vivit[qlora]")

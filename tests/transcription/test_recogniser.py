@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from espnet_vivit.corpora.pictures import middle, shrink
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.frontend.linear import LinearFrontend
 from espnet_vivit.frontend.presets import linear_preset
+from espnet_vivit.media.faces.mouth_roi import middle, shrink
 from espnet_vivit.transcription.recogniser import PieceRecogniser, _prepare
 from tests.tiny import raw_clip, tiny_vivit
 

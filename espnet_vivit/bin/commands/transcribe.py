@@ -54,8 +54,8 @@ def transcribe_files(
 
 def _handed_out(result, video: Path, formats: Sequence[str], folder: Path, burn: bool, font: Path | None) -> list[str]:
     """Write the files; returns the lines to print."""
+    from espnet_vivit.transcription.subtitles.burn import burn_subtitles
     from espnet_vivit.transcription.subtitles.formats import FORMATS, cues, write_subtitles
-    from espnet_vivit.transcription.subtitles.formats.burn import burn_subtitles
 
     lines = [str(path) for path in write_subtitles(result, folder, formats, name=video.stem)]
     if burn:
@@ -155,7 +155,7 @@ def _files_there(videos: Sequence[Path]) -> list[Path]:
 
 
 def _check_font(font: Path, *, burn: bool) -> None:
-    from espnet_vivit.transcription.subtitles.formats.fonts import check_font
+    from espnet_vivit.transcription.subtitles.fonts import check_font
 
     if not burn:
         raise ConfigError("--font is of the subtitles in pictures", expected="--burn beside it")

@@ -1,7 +1,7 @@
 """`mini_av`: an audio-visual corpus that is rendered on the spot, so that everything can be tried without a download.
 
-Out: four data directories (train, dev, test_seen, test_unseen) with their clips. Drawn mouths (mini_av_mouth.py) move
-to the phonemes of espeak-ng's speech (mini_av_speech.py); what they say is in mini_av_grammar.py. Same versions and
+Out: four data directories (train, dev, test_seen, test_unseen) with their clips. Drawn mouths (mouth.py) move
+to the phonemes of espeak-ng's speech (speech.py); what they say is in grammar.py. Same versions and
 seed, same frames and samples, for any number of jobs.
 
     python -m espnet_vivit.bin.avsr_mini_av --out data --nj 2

@@ -87,7 +87,7 @@ def visemes_of(phoneme: str) -> tuple[str, ...]:
     """The visemes of one espeak-ng phoneme, stress marks ignored. Raises DataError for one that is not in the table."""
     name = phoneme.lstrip("',%=|")
     if name not in _PHONEMES:
-        raise DataError(f"no mouth shape for espeak-ng's phoneme {phoneme!r}", fix="Add it to mini_av_visemes.py.")
+        raise DataError(f"no mouth shape for espeak-ng's phoneme {phoneme!r}", fix="Add it to visemes.py.")
     return tuple(_PHONEMES[name].split())
 
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from espnet_vivit.corpora.disk import is_disk_error
-from espnet_vivit.corpora.pictures import middle, shrink
+from espnet_vivit.base.whole_file import is_disk_error
 from espnet_vivit.corpora.preparing.source_clip import SourceClip, make_id
 from espnet_vivit.data.data_dir import Utterance, check_utterance
 from espnet_vivit.errors import ConfigError, EspnetVivitError, MediaError, MissingDependencyError
+from espnet_vivit.media.faces.mouth_roi import middle, shrink
 from espnet_vivit.media.files.audio_file import write_wav
 from espnet_vivit.media.files.video_file import write_gray_video
 from espnet_vivit.media.quality.verdict import Quality, assess_clip, refused_clip

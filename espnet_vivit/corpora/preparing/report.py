@@ -1,7 +1,7 @@
 """What became of every clip of a preparation: report.tsv, a row a clip, and report.html, a page to look at.
 
 report.tsv has `utt_id`, `split`, `path` (the source, with its span in seconds where it was cut), `verdict`, `reasons`
-and the columns of media/quality_report.py; its rows are sorted by id. Both files appear whole or not at all.
+and the columns of media/quality/report.py; its rows are sorted by id. Both files appear whole or not at all.
 """
 
 from __future__ import annotations

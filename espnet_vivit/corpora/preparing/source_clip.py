@@ -1,6 +1,6 @@
 """What a corpus lists before anything is decoded: a span of a video file, who speaks in it, and what is said.
 
-A corpus (grid_videos.py, lrs2.py, lrs3.py, folder.py, manifests.py) is a generator of these; prepared.py makes clips of
+A corpus (grid_videos.py, lrs2.py, lrs3.py, folder.py, manifests.py) is a generator of these; prepare.py makes clips of
 them. An entry that cannot be used is listed as well, with its `problem`: it becomes a row of the report.
 """
 

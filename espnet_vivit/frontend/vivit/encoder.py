@@ -16,17 +16,22 @@ from transformers import VivitModel
 from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.frontend.feature_rate import at_least_one, check_feature_rate, steps_at_rate
 from espnet_vivit.frontend.masking import check_video, zero_padding
-from espnet_vivit.frontend.patch_dropout import PatchDropout
 from espnet_vivit.frontend.presets import VisualPreset
-from espnet_vivit.frontend.sampling import RepeatUpsample
-from espnet_vivit.frontend.vivit.embedding import NORMALIZATIONS
+from espnet_vivit.frontend.vivit.embedding import NORMALIZATIONS, PatchDropout
 from espnet_vivit.frontend.vivit.feature_cache import FeatureCache, Fingerprint
-from espnet_vivit.frontend.vivit.frame_adjust import FRAME_ADJUSTS, Finish, Tower, sampled_steps, window_steps
+from espnet_vivit.frontend.vivit.frame_adjust import (
+    FRAME_ADJUSTS,
+    Finish,
+    RepeatUpsample,
+    Tower,
+    check_overlap,
+    sampled_steps,
+    window_steps,
+)
 from espnet_vivit.frontend.vivit.frame_adjust_graph import PaddedClips, has_tail, sampled_in_graph, windowed_in_graph
 from espnet_vivit.frontend.vivit.packed_layers import PackedLayers, check_packable
 from espnet_vivit.frontend.vivit.tower import POOLINGS, check_picture_size, normalise, tower_steps
 from espnet_vivit.frontend.vivit.weights import pair, rename_v4_keys
-from espnet_vivit.frontend.windows import check_overlap
 from espnet_vivit.units import TUBELET_FRAMES, tubelet_steps
 
 # In inference, where nothing else bounds the memory of a ten-minute clip. On a CPU more would be slower: what a pass

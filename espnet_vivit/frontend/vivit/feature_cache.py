@@ -3,7 +3,8 @@
 An entry's name is a hash of all that decides its content: the tower's weights, configuration and dtype, how frames
 become steps, and the pixels of the clip. So an entry is never stale; it can only be unused, and the least recently
 used go when the folder outgrows its bound. Each file carries a checksum of its bytes: a damaged one is computed anew.
-Clips that are cropped, mirrored or masked at random hardly ever come again: see `espnet_vivit.tasks.preflight.feature_cache`.
+Clips that are cropped, mirrored or masked at random hardly ever come again: see
+`espnet_vivit.tasks.preflight.feature_cache`.
 """
 
 import contextlib

@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from transformers import VivitConfig, VivitModel
 
 from espnet_vivit.errors import InputError
-from espnet_vivit.frontend.conv_stem import ConvStem
-from espnet_vivit.frontend.vivit.embedding import embed_tubelets
+from espnet_vivit.frontend.vivit.embedding import ConvStem, embed_tubelets
 from espnet_vivit.frontend.vivit.packed_layers import PackedLayers
 from espnet_vivit.frontend.vivit.weights import grid_of
 from espnet_vivit.units import TUBELET_FRAMES

@@ -13,7 +13,8 @@ from typing import Protocol
 import numpy as np
 
 from espnet_vivit.errors import ConfigError, InputError, MediaError
-from espnet_vivit.media.faces.detectors import Face, choose_detector, open_detector
+from espnet_vivit.media.faces.detectors import choose_detector, open_detector
+from espnet_vivit.media.faces.detectors.face import Face
 from espnet_vivit.media.faces.landmarks import LANDMARKS
 from espnet_vivit.media.faces.speaking import speaking_face
 from espnet_vivit.media.faces.tracking import FaceTracker, check_face

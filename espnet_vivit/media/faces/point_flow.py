@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from espnet_vivit.media.faces.detectors import Face
+from espnet_vivit.media.faces.detectors.face import Face
 
 _GRID = 6  # points a side
 _SCALE_SIZE = 40  # pixels from eyes to mouth to which larger faces are reduced

@@ -11,7 +11,8 @@ import os
 
 import numpy as np
 
-from espnet_vivit.media.faces.detectors import Face, open_detector
+from espnet_vivit.media.faces.detectors import open_detector
+from espnet_vivit.media.faces.detectors.face import Face
 from espnet_vivit.media.faces.mouth_roi import crop_mouth
 from espnet_vivit.media.faces.tracking import same_face
 from espnet_vivit.media.files.source import open_source, read_speech

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 from espnet_vivit.errors import unknown_name
-from espnet_vivit.media.faces.detectors import Face
+from espnet_vivit.media.faces.detectors.face import Face
 from espnet_vivit.units import VIDEO_RATE_HZ
 
 FACES = {

@@ -100,7 +100,7 @@ def decode_timed(
     """(time_s, duration_s, frame) of a stream, times rising strictly; `counts` of frames and broken packets grow.
 
     A packet that cannot be decoded is counted and left out, as players do. A clock that begins anew goes on from where
-    it was, for pictures and sound alike (one_clock.py). Frames much before `from_s` are left out, undecoded.
+    it was, for pictures and sound alike (joined_recordings.py). Frames much before `from_s` are left out, undecoded.
     """
     decoder = TimedDecoder(stream, counts)
     packets: Iterable[Packet] = (packet for packet in steady_packets(container) if packet.stream.index == stream.index)

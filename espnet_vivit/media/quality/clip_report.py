@@ -1,5 +1,7 @@
 """One clip's row of a quality report: its facts, measures and verdict, as a table and a page show them."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING

@@ -20,7 +20,7 @@ def found_faces(landmarks: np.ndarray) -> np.ndarray:
 
 
 def measure_faces(landmarks: np.ndarray, num_faces: np.ndarray) -> dict[str, float]:
-    """The clip's numbers, named as in MEASURES of media/quality.py; NaN for what takes a face where none is found."""
+    """The clip's numbers, named as in MEASURES of verdict.py; NaN for what takes a face where none is found."""
     found = found_faces(landmarks)
     measures: dict[str, float] = dict.fromkeys(NAMES, float("nan"))
     measures |= {

@@ -2,7 +2,7 @@
 
     counts = inspect_files(find_videos(["corpus"]), "inspected", detector="auto")     # Counter(ok=40, warn=0, reject=8)
 
-A file becomes a row of the report (media/quality_report.py) whatever is wrong with it: one that cannot be read, or that
+A file becomes a row of the report (report.py) whatever is wrong with it: one that cannot be read, or that
 brings down the process which reads it, is rejected with that as the reason. Recordings longer than PIECE_S become a row
 for each piece, so that memory stays bounded and it is seen where they are bad.
 """

@@ -83,7 +83,7 @@ def longest_run_s(marks: np.ndarray) -> float:
 
 
 def measure_pictures(gray: np.ndarray, verdicts: np.ndarray) -> dict[str, float]:
-    """The clip's numbers, named as in MEASURES of media/quality.py; NaN where no good picture is left to judge by."""
+    """The clip's numbers, named as in MEASURES of verdict.py; NaN where no good picture is left to judge by."""
     shown = gray[np.isin(verdicts, (GOOD, FROZEN))].astype(np.float32)
     measures = {
         "black_pictures": int(np.sum(verdicts == BLACK)),

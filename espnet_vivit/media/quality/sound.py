@@ -1,13 +1,14 @@
-"""How far the sound of a clip is from its mouth: the shift in time at which the two tell most about each other.
+"""The sound of a clip: absent, silent, faint, clipped, shorter than the pictures, or out of step with the mouth.
 
-In: (T, H, W) gray mouth crops at 25 per second (or lip openings), speech at 16 kHz. Out: the offset in pictures, and
-how sure that is. Nothing is trained. For every shift up to ±0.48 s, three correlations are taken: between the mouth's
-shapes (6 principal components) and the sound's spectrum (5 bands), by canonical correlation; between the speeds at
-which the two change; and between the mouth's speed and the loudness. With r for each, -½ log(1 - r²) is what two
-Gaussian signals tell about each other, in nats per picture; the sum of the three is the evidence for a shift.
+The offset from the mouth is the shift in time at which the two tell most about each other. In: (T, H, W) gray mouth
+crops at 25 per second (or lip openings), speech at 16 kHz. Out: the offset in pictures, and how sure that is. Nothing
+is trained. For every shift up to ±0.48 s, three correlations are taken: between the mouth's shapes (6 principal
+components) and the sound's spectrum (5 bands), by canonical correlation; between the speeds at which the two change;
+and between the mouth's speed and the loudness. With r for each, -½ log(1 - r²) is what two Gaussian signals tell about
+each other, in nats per picture; the sum of the three is the evidence for a shift.
 
 Canonical correlation for this purpose: Slaney and Covell, "FaceSync", NIPS 2000. Ours adds the speeds and the loudness.
-On GRID's 3-s clips the evidence is highest within ±80 ms of the truth for 94 % of 817; see LIMITS in media/quality.py
+On GRID's 3-s clips the evidence is highest within ±80 ms of the truth for 94 % of 817; see LIMITS in verdict.py
 for what is asked before it is believed.
 """
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from espnet_vivit.units import AUDIO_RATE_HZ, SAMPLES_PER_FRAME, VIDEO_RATE_HZ
+from espnet_vivit.units import AUDIO_RATE_HZ, SAMPLES_PER_FRAME, VIDEO_RATE_HZ, seconds_of_frames, seconds_of_samples
 
 MAX_SHIFT = 12  # pictures: 0.48 s; offsets beyond are another clip's sound
 IN_STEP = 2  # pictures: shifts up to ±80 ms are not told apart by such short clips
@@ -28,7 +29,7 @@ _FLOOR = 1e-6  # power at which sound counts as silence: -60 dB
 
 
 def measure_offset(gray: np.ndarray, speech: np.ndarray, opening: np.ndarray | None = None) -> dict[str, float]:
-    """`av_offset_ms` and `av_evidence` as in MEASURES of media/quality.py; NaN where nothing can be said.
+    """`av_offset_ms` and `av_evidence` as in MEASURES of verdict.py; NaN where nothing can be said.
 
     gray: (T, H, W) uint8 mouth crops; speech: (N,) float32 at 16 kHz from the same start; opening: (T,) lip opening,
     NaN where unknown, taken as one more shape where a detector gives it. A positive offset: the sound comes late.
@@ -125,3 +126,24 @@ def _whitened(columns: np.ndarray) -> np.ndarray:
 def _fit(speech: np.ndarray, samples: int) -> np.ndarray:
     """(samples,) float64: cut or filled with silence at its end; some tracks end 22 ms before their pictures."""
     return np.pad(speech[:samples].astype(np.float64), (0, max(0, samples - len(speech))))
+
+
+NAMES = ("sound_s", "level_db", "clipped")
+LOUDEST = 0.1  # share of the clip's 40-ms blocks, the loudest ones, whose level counts: pauses say nothing
+FULL_SCALE = 0.985  # of 1: resampling rounds what was cut off flat
+
+
+def measure_sound(speech: np.ndarray | None, pictures: int) -> dict[str, float]:
+    """The clip's numbers, named as in MEASURES of verdict.py; NaN without sound. speech: (N,) float at 16 kHz."""
+    measures: dict[str, float] = dict.fromkeys((*NAMES, "sound_minus_pictures_s"), float("nan"))
+    if speech is None or len(speech) == 0:
+        return measures
+    seconds = seconds_of_samples(len(speech))
+    blocks = np.sort(levels(speech, max(1, len(speech) // SAMPLES_PER_FRAME)))
+    loud = blocks[-max(1, round(LOUDEST * len(blocks))) :]
+    return {
+        "sound_s": seconds,
+        "level_db": float(loud.mean()),
+        "clipped": 100 * float((np.abs(speech) >= FULL_SCALE).mean()),
+        "sound_minus_pictures_s": seconds - seconds_of_frames(pictures),
+    }

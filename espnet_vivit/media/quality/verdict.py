@@ -21,8 +21,7 @@ import numpy as np
 from espnet_vivit.errors import unknown_name
 from espnet_vivit.media.quality.faces import measure_faces
 from espnet_vivit.media.quality.pictures import GOOD, as_gray, judge_pictures, measure_pictures
-from espnet_vivit.media.quality.sound import measure_offset
-from espnet_vivit.media.quality_sound import measure_sound
+from espnet_vivit.media.quality.sound import measure_offset, measure_sound
 
 if TYPE_CHECKING:
     from espnet_vivit.media.mouth_clip import MouthClip

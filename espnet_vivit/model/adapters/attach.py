@@ -113,7 +113,7 @@ def target_names(name: str, base: nn.Module, config: AdapterConfig) -> list[str]
 
 def _is_adaptable(layer: str, module: nn.Module) -> bool:
     if layer.endswith("patch_embeddings.projection"):
-        return False  # its weights are read, not called (see frontend/tubelets.py): adapters would have no effect
+        return False  # its weights are read, not called (frontend/vivit/embedding.py): adapters would have no effect
     plain_conv = isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) and module.groups == 1
     return isinstance(module, nn.Linear) or plain_conv
 

@@ -39,7 +39,8 @@ class AVSRPreprocessor(AbsPreprocessor):
     """`preprocessor(utterance id, data) -> data`, an ESPnet preprocessor.
 
     `preset`, `modality` and `feature_rate` come from the model's configuration, the rest from `preprocessor_conf`. Each
-    `*_prob` and `noise_snr_db` may be a schedule by epoch, such as {1: 0.0, 10: 0.8}; see `espnet_vivit.model.by_epoch`.
+    `*_prob` and `noise_snr_db` may be a schedule by epoch, such as {1: 0.0, 10: 0.8}; see
+    `espnet_vivit.model.by_epoch`.
 
         random_crop: whether the crop's place is drawn for each clip; off, it is the centre, as in evaluation.
         flip_prob: how often a clip is mirrored.

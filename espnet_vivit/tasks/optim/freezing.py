@@ -1,7 +1,8 @@
 """Freeze-then-unfreeze: parts that do not learn until the optimiser has made so many steps.
 
-In: a model and the optimiser of `espnet_vivit.tasks.optim.optimiser`, whose groups say `frozen_until`. Out: hooks on both;
-ESPnet's trainer needs to know nothing. Steps are counted in the groups, and so saved and resumed with the optimiser.
+In: a model and the optimiser of `espnet_vivit.tasks.optim.optimiser`, whose groups say `frozen_until`. Out: hooks on
+both; ESPnet's trainer needs to know nothing. Steps are counted in the groups, and so saved and resumed with the
+optimiser.
 
 Until its step a part has no gradient: no share in the clipped norm, no moments, no weight decay, and BatchNorm in it
 keeps its statistics. Without distributed training its parameters ask for none, and its backward pass is not computed.

@@ -22,10 +22,10 @@ from espnet_vivit.tasks.loading.curriculum import EpochIterFactory
 from espnet_vivit.tasks.optim.schedule import CosineWithWarmup, waits_for_batches
 
 if TYPE_CHECKING:
+    from espnet2.tasks.asr import ASRTask
     from espnet2.train.distributed_utils import DistributedOption
 
     from espnet_vivit.e2e_asr_conformer import E2E
-    from espnet_vivit.tasks.avsr import AVSRTask
 
 FAR = (0.5, 1.5)  # steps of the training, as shares of total_steps: what is outside of them is warned of
 
@@ -48,7 +48,7 @@ def batches_of(factory: Any, epoch: int) -> int | None:
         return None
 
 
-def with_planned_schedule(task: "type[AVSRTask]") -> "type[AVSRTask]":
+def with_planned_schedule(task: "type[ASRTask]") -> "type[ASRTask]":
     """`task` for one training, which knows its training batches before ESPnet builds its schedule."""
     built: list = []
 

@@ -19,7 +19,7 @@ from espnet_vivit.tasks.preflight.tokens import UNKNOWN, spread
 
 NAMED = 3  # utterances in a warning
 
-log = logging.getLogger(__name__)  # logging.warning() would set up logging before ESPnet does, see token_check.py
+log = logging.getLogger(__name__)  # logging.warning() would set up logging before ESPnet does, see preflight/tokens.py
 
 
 def check_alignable(args: argparse.Namespace) -> None:

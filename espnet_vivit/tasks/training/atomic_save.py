@@ -2,7 +2,8 @@
 
 ESPnet's trainer writes `checkpoint.pth` in place after every epoch. A training that is killed at that moment would
 leave half a file under the name that `--resume` reads, and lose the epochs before it. Files that disks damage later are
-met by keeping the checkpoint before the last one (see espnet_vivit.tasks.training.checkpoints, which reads what is written here).
+met by keeping the checkpoint before the last one (see espnet_vivit.tasks.training.checkpoints, which reads what is
+written here).
 """
 
 import os

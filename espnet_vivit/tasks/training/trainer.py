@@ -4,7 +4,8 @@ In: the parsed options. Out: the trainer's own. What is added here, each by a mo
 
 * the scaler that `amp_dtype: float16` needs. ESPnet's comes with its `use_amp`, whose autocast has a dtype that the
   machine decides; E2E opens its own inside of it, in the dtype that was chosen. bfloat16 needs no scaler;
-* resuming from a folder that a kill or a disk has damaged (espnet_vivit.tasks.training.checkpoints), and not beyond an early stop;
+* resuming from a folder that a kill or a disk has damaged (espnet_vivit.tasks.training.checkpoints), and not beyond an
+  early stop;
 * progress, a line per epoch in `log.jsonl`, and the word error rate of greedy CTC on the validation set, `wer_ctc`,
   which `best_model_criterion` can name, with warnings if the transcripts show a collapse;
 * what happens to a batch that does not fit (espnet_vivit.tasks.training.out_of_memory);

@@ -28,9 +28,9 @@ from espnet_vivit.media.files.containers import (
     undecodable_sound,
     video_stream,
 )
+from espnet_vivit.transcription.subtitles.burnt_sound import copied_or_encoded
+from espnet_vivit.transcription.subtitles.fonts import choose_font
 from espnet_vivit.transcription.subtitles.formats import Cue
-from espnet_vivit.transcription.subtitles.formats.burnt_sound import copied_or_encoded
-from espnet_vivit.transcription.subtitles.formats.fonts import choose_font
 
 if TYPE_CHECKING:
     from av import VideoFrame

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from espnet_vivit.media.faces.detectors import Face
+from espnet_vivit.media.faces.detectors.face import Face
 
 CASCADE = "haarcascade_frontalface_alt2.xml"
 PROPORTIONS = np.array([(0.323, 0.395), (0.683, 0.395), (0.511, 0.679), (0.513, 0.837)])  # of the box: LANDMARKS

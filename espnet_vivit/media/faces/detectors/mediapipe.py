@@ -26,7 +26,7 @@ from threading import Thread
 import numpy as np
 
 from espnet_vivit.errors import MediaError
-from espnet_vivit.media.faces.detectors import Face
+from espnet_vivit.media.faces.detectors.face import Face
 
 FOLDER_VARIABLE, MODEL_VARIABLE = "ESPNET_VIVIT_MEDIAPIPE", "ESPNET_VIVIT_FACE_LANDMARKER"
 WORKER = Path(__file__).with_name("mediapipe_worker.py")

@@ -1,1 +1,0 @@
-"""What can be known before a training starts: the machine, the configuration, the data, the videos."""

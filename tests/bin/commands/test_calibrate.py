@@ -1,0 +1,79 @@
+"""The threshold on a piece's confidence: measured on decoded development data, kept beside the model, and packed."""
+
+import json
+
+import pytest
+
+from espnet_vivit.bin import cli
+from espnet_vivit.bin.commands.calibrate import report
+from espnet_vivit.decode.package import Package
+from espnet_vivit.errors import DataError
+from espnet_vivit.evaluation.calibration import MIN_CONFIDENCE, calibrate
+from tests.experiments import write_experiment
+
+REFERENCES = {"a": "bin blue", "b": "lay red by", "c": "set white", "d": "now soon"}
+HYPOTHESES = {"a": "bin blue", "b": "lay red now", "c": "bin blue", "d": ""}  # 2 of 2, 2 of 3, 0 of 2 right; nothing
+CONFIDENCES = {"a": [0.9, 0.8], "b": [0.9, 0.7, 0.5], "c": [0.3, 0.2], "d": []}
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "threshold", "kept"),
+    [(1.0, 0.85, 2 / 7), (0.8, 0.7, 5 / 7), (0.75, 0.7, 5 / 7), (0.5, 0.25, 1.0)],
+)
+def test_the_threshold_is_the_lowest_mean_confidence_with_so_many_right_words(accuracy, threshold, kept):
+    found = calibrate(REFERENCES, HYPOTHESES, CONFIDENCES, accuracy=accuracy)
+    assert found["min_confidence"] == pytest.approx(threshold, abs=1e-4) and found["min_confidence"] <= threshold
+    assert found["kept_words"] == pytest.approx(kept)
+    assert found["right"] == pytest.approx(4 / 7) and found["words"] == 7 and found["utterances"] == 4
+    assert sum(part["words"] for part in found["curve"]) == 7
+    json.dumps(found, allow_nan=False)
+
+
+def test_a_threshold_below_which_nothing_was_seen_says_so():
+    said = "has not been seen here"
+    assert said in report(calibrate(REFERENCES, HYPOTHESES, CONFIDENCES, accuracy=0.5))
+    assert said not in report(calibrate(REFERENCES, HYPOTHESES, CONFIDENCES, accuracy=0.8))
+
+
+def test_a_model_that_was_always_right_is_not_doubted_more_than_one_that_nobody_measured():
+    """All were right at 0.9 and more: that says nothing against 0.6."""
+    sure = {key: [0.9] * len(text.split()) for key, text in REFERENCES.items()}
+    found = calibrate(REFERENCES, REFERENCES, sure)
+    assert found["min_confidence"] == MIN_CONFIDENCE < 0.9 and found["kept_words"] == 1.0
+
+
+def test_a_model_that_is_never_right_is_not_believed():
+    wrong = {key: "x" * bool(text) for key, text in HYPOTHESES.items()}
+    found = calibrate(REFERENCES, wrong, {key: [0.99] * len(text.split()) for key, text in wrong.items()})
+    assert found["min_confidence"] == 1.0 and found["kept_words"] == 0.0
+
+
+@pytest.fixture
+def decoded(tmp_path):
+    """An experiment, references, and what decoding with word times leaves."""
+    write_experiment(tmp_path / "exp", audio_encoder=...)
+    folder = tmp_path / "dev_video/1best_recog"
+    folder.mkdir(parents=True)
+    for path, table in ((tmp_path / "text", REFERENCES), (folder / "text", HYPOTHESES)):
+        path.write_text("".join(f"{key} {text}\n" for key, text in table.items()))
+    lines = [f"{key} {' '.join(map(str, values))}\n" for key, values in CONFIDENCES.items()]
+    (folder / "confidence").write_text("".join(lines))
+    return ["calibrate", str(tmp_path / "exp"), "--ref", str(tmp_path / "text"), "--hyp", str(folder)]
+
+
+def test_the_command_keeps_one_entry_per_modality_and_packing_takes_them_along(decoded, tmp_path, capsys):
+    assert cli.main([*decoded, "--modality", "video"]) == 0
+    assert "0.700 on are believed: keeps 71.4% of 7 words" in capsys.readouterr().out
+    assert cli.main([*decoded, "--modality", "multimodal", "--accuracy", "1"]) == 0
+    written = json.loads((tmp_path / "exp/reliability.json").read_text())
+    assert {name: entry["min_confidence"] for name, entry in written.items()} == {"video": 0.7, "multimodal": 0.85}
+    assert cli.main(["pack", str(tmp_path / "exp"), str(tmp_path / "package"), "--licence", "MIT"]) == 0
+    assert Package.from_pretrained(tmp_path / "package").reliability == written
+
+
+def test_what_is_missing_is_said(decoded, tmp_path, capsys):
+    (tmp_path / "dev_video/1best_recog/confidence").unlink()
+    assert cli.main([*decoded, "--modality", "video"]) == 1
+    assert "--word_times true" in capsys.readouterr().err
+    with pytest.raises(DataError, match="no confidences, as b"):
+        calibrate(REFERENCES, HYPOTHESES, {key: CONFIDENCES[key] for key in "acd"})
