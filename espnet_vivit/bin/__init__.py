@@ -1,1 +1,1 @@
-"""Command-line entry points with ESPnet's option names."""
+"""Command lines: `espnet-vivit`, and the stages of recipes with ESPnet's option names."""

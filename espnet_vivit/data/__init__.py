@@ -1,0 +1,1 @@
+"""DATA DIRECTORY: its lists, transcripts, word times, tokens and noise, and what CTC can align."""

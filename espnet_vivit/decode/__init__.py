@@ -1,1 +1,1 @@
-"""Beam search over a trained model."""
+"""TRAINED MODEL + CLIP → WORDS: model files, packages, beam search, language models, word times."""

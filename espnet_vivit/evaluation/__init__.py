@@ -1,1 +1,1 @@
-"""Decoded text in; word error rates, intervals, tables, curves and reports out."""
+"""TEXT + LOGS → NUMBERS: error rates, intervals, calibration, tables and plots. Reads folders, never a model."""

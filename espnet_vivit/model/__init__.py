@@ -1,0 +1,1 @@
+"""FEATURES → STATES, LOSS: fusion, Conformer, losses, starting weights, adapters, precision."""

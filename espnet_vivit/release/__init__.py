@@ -1,1 +1,1 @@
-"""Trained models made fit to be given away: packages, cards, merged adapters, exported graphs."""
+"""MODEL → OTHERS: packages, model cards, merged adapters, ONNX."""

@@ -1,1 +1,1 @@
-"""What ESPnet2's trainer sees: the audio-visual task, its datasets and its preprocessing."""
+"""TRAINING: the task that ESPnet2's trainer sees, its options and data."""

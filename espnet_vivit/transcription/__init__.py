@@ -1,1 +1,1 @@
-"""Recordings of any length to words: cutting, joining, judging, and the result that is handed out."""
+"""RECORDING → TRANSCRIPT: read, cut into pieces, recognized and assembled."""

@@ -1,0 +1,1 @@
+"""`mini_av`: a synthetic audio-visual corpus, rendered from a seed."""

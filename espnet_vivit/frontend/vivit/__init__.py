@@ -1,0 +1,1 @@
+"""The parts of `vivit_encoder`: weights, embedding, tower, windows, cache."""

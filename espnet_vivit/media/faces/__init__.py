@@ -1,0 +1,1 @@
+"""PICTURE → MOUTH: faces found, followed, chosen and cut out."""

@@ -1,0 +1,1 @@
+"""FILE → FRAMES and SAMPLES: containers, clocks, streams, video and audio files."""

@@ -1,0 +1,1 @@
+"""CLIP → VERDICT: whether a mouth can be read in it, and reports of many clips."""

@@ -1,0 +1,1 @@
+"""Utterances → batches: datasets, augmentation, preprocessing, batch sizes, curriculum."""

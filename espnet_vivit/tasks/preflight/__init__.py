@@ -1,0 +1,1 @@
+"""Checks at the start of every training: lists, tokens, alignment, feature cache."""

@@ -1,0 +1,1 @@
+"""ESPnet's trainer as ours: checkpoints, logs, warnings, what happens when memory runs out."""

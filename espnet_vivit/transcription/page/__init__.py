@@ -1,0 +1,1 @@
+"""The local web page: uploads, example clips, and what it shows."""

@@ -1,0 +1,1 @@
+"""A transcription as subtitle files, and burned into a video."""
