@@ -1,7 +1,8 @@
 """The one place that knows where ESPnet keeps things, and what importing it costs.
 
-`from espnet_vivit.espnet_compat import ASRTask` imports ESPnet quietly. Written for release 202511; its successor moves
-`espnet.*` to `espnet2.legacy.*`. Measured on one core: `import espnet2.tasks.asr` 12.5 s, through here 6 s, because
+`from espnet_vivit.espnet_compat import ASRTask` imports ESPnet quietly. It serves the releases 202511 and 202609 to
+202611: what was `espnet.nets` in the first is `espnet2.legacy.nets` in the others. Measured on one core with 202511:
+`import espnet2.tasks.asr` 12.5 s, through here 6 s, because
   * `g2p_en` (phonemes, unused by us) tries to download nltk data in every process; it is loaded on first use only;
   * typeguard parses the source of every checked function at import; here each is instrumented at its first call;
   * ESPnet's line on Flash Attention, which nobody here asked for, is dropped, and so are its modules' warnings about
@@ -19,37 +20,48 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
+# The package whose modules release 202609 moved: `espnet.nets.X` became `espnet2.legacy.nets.X`.
+LEGACY = "espnet2.legacy" if importlib.util.find_spec("espnet2.legacy") else "espnet"
+
 _WHERE = {  # name -> ESPnet's module that defines it
-    "ASRTask": "espnet2.tasks.asr",
+    "AbsBatchStepScheduler": "espnet2.schedulers.abs_scheduler",
     "AbsIterFactory": "espnet2.iterators.abs_iter_factory",
     "AbsPreprocessor": "espnet2.train.preprocessor",
     "AbsTask": "espnet2.tasks.abs_task",
-    "AbsBatchStepScheduler": "espnet2.schedulers.abs_scheduler",
-    "BatchScorerInterface": "espnet.nets.scorer_interface",
-    "ClassChoices": "espnet2.train.class_choices",
-    "ConfigArgumentParser": "espnet2.utils.config_argparse",
-    "DatadirWriter": "espnet2.fileio.datadir_writer",
-    "ESPnetDataset": "espnet2.train.dataset",
-    "Hypothesis": "espnet.nets.beam_search",
-    "IterableESPnetDataset": "espnet2.train.iterable_dataset",
-    "NestedDictAction": "espnet2.utils.nested_dict_action",
-    "SequenceIterFactory": "espnet2.iterators.sequence_iter_factory",
-    "Speech2Text": "espnet2.bin.asr_inference",
-    "TokenIDConverter": "espnet2.text.token_id_converter",
-    "Trainer": "espnet2.train.trainer",
-    "TrainerOptions": "espnet2.train.trainer",
     "add_optimizer_hooks": "espnet2.optimizers.optim_groups",
     "aggregate": "espnet2.train.reporter",
+    "ASRTask": "espnet2.tasks.asr",
+    "BatchBeamSearch": f"{LEGACY}.nets.batch_beam_search",
+    "BatchScorerInterface": f"{LEGACY}.nets.scorer_interface",
+    "BeamSearch": f"{LEGACY}.nets.beam_search",
     "build_dataclass": "espnet2.utils.build_dataclass",
     "build_tokenizer": "espnet2.text.build_tokenizer",
+    "ClassChoices": "espnet2.train.class_choices",
+    "ConfigArgumentParser": "espnet2.utils.config_argparse",
+    "CTCPrefixScorer": f"{LEGACY}.nets.scorers.ctc",
+    "DatadirWriter": "espnet2.fileio.datadir_writer",
+    "ESPnetDataset": "espnet2.train.dataset",
     "get_default_kwargs": "espnet2.utils.get_default_kwargs",
+    "Hypothesis": f"{LEGACY}.nets.beam_search",
     "int_or_none": "espnet2.utils.types",
+    "IterableESPnetDataset": "espnet2.train.iterable_dataset",
+    "LayerNorm": f"{LEGACY}.nets.pytorch_backend.transformer.layer_norm",
+    "NestedDictAction": "espnet2.utils.nested_dict_action",
     "optim_classes": "espnet2.tasks.abs_task",
+    "PositionwiseFeedForward": f"{LEGACY}.nets.pytorch_backend.transformer.positionwise_feed_forward",
+    "RelPositionalEncoding": f"{LEGACY}.nets.pytorch_backend.transformer.embedding",
+    "RelPositionMultiHeadedAttention": f"{LEGACY}.nets.pytorch_backend.transformer.attention",
     "scheduler_classes": "espnet2.tasks.abs_task",
+    "SequenceIterFactory": "espnet2.iterators.sequence_iter_factory",
     "set_all_random_seed": "espnet2.torch_utils.set_all_random_seed",
+    "Speech2Text": "espnet2.bin.asr_inference",
     "str2bool": "espnet2.utils.types",
     "str2triple_str": "espnet2.utils.types",
     "str_or_none": "espnet2.utils.types",
+    "th_accuracy": f"{LEGACY}.nets.pytorch_backend.nets_utils",
+    "TokenIDConverter": "espnet2.text.token_id_converter",
+    "Trainer": "espnet2.train.trainer",
+    "TrainerOptions": "espnet2.train.trainer",
 }
 _RENAMED = {"ConfigArgumentParser": "ArgumentParser"}  # where our name says more than ESPnet's
 _DATA_TYPE_TABLES = ("espnet2.train.dataset", "espnet2.train.iterable_dataset")

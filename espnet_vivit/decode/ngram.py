@@ -20,7 +20,7 @@ from espnet_vivit.errors import ConfigError, DataError
 from espnet_vivit.espnet_compat import BatchScorerInterface
 
 if TYPE_CHECKING:
-    from espnet.nets.beam_search import BeamSearch
+    from espnet_vivit.espnet_compat import BeamSearch
 
 START, END, UNKNOWN = "<s>", "</s>", "<unk>"
 NEVER = -99.0 * math.log(10)  # how ARPA files write the logarithm of 0

@@ -12,7 +12,7 @@ import torch
 from espnet_vivit.espnet_compat import BatchScorerInterface
 
 if TYPE_CHECKING:
-    from espnet.nets.beam_search import BeamSearch
+    from espnet_vivit.espnet_compat import BeamSearch
 
 
 class NoBlank(BatchScorerInterface):

@@ -12,16 +12,18 @@ over valid steps. The activations of feed-forward and convolution are set apart,
 from collections.abc import Sequence
 
 import torch
-from espnet.nets.pytorch_backend.transformer.attention import RelPositionMultiHeadedAttention
-from espnet.nets.pytorch_backend.transformer.embedding import RelPositionalEncoding
-from espnet.nets.pytorch_backend.transformer.layer_norm import LayerNorm
-from espnet.nets.pytorch_backend.transformer.positionwise_feed_forward import PositionwiseFeedForward
 from espnet2.asr.ctc import CTC
 from espnet2.asr.encoder.abs_encoder import AbsEncoder
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from espnet_vivit.errors import ConfigError, InputError, unknown_name
+from espnet_vivit.espnet_compat import (
+    LayerNorm,
+    PositionwiseFeedForward,
+    RelPositionalEncoding,
+    RelPositionMultiHeadedAttention,
+)
 from espnet_vivit.frontend.masking import MaskedBatchNorm1d, check_lengths, length_mask, zero_padding
 
 ACTIVATIONS = {"relu": nn.ReLU, "swish": nn.SiLU, "gelu": nn.GELU, "tanh": nn.Tanh}

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from espnet.nets.pytorch_backend.nets_utils import th_accuracy
 from espnet2.asr.espnet_model import ESPnetASRModel
 from torch import nn
 
 from espnet_vivit.errors import InputError
+from espnet_vivit.espnet_compat import th_accuracy
 from espnet_vivit.frontend.masking import length_mask
 from espnet_vivit.model.precision import Precision
 

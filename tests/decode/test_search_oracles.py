@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from espnet.nets.scorers.ctc import CTCPrefixScorer
 
 from espnet_vivit.decode.speech2text import Speech2Text
 from espnet_vivit.decode.witten_bell import arpa_lines, train_witten_bell
+from espnet_vivit.espnet_compat import CTCPrefixScorer
 from espnet_vivit.tasks.avsr import AVSRTask
 from tests.tiny import randomize
 from tests.tiny_corpus import TOKENS, WORDS, write_config

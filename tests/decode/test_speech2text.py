@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from espnet.nets.batch_beam_search import BatchBeamSearch
 
 from espnet_vivit.decode.speech2text import Speech2Text, streams_to_read
 from espnet_vivit.errors import ConfigError, InputError
+from espnet_vivit.espnet_compat import BatchBeamSearch
 from espnet_vivit.tasks.avsr import AVSRTask
 from tests.tiny import randomize
 from tests.tiny_corpus import TOKENS, write_config
