@@ -118,7 +118,9 @@ def _write(
 
         from espnet_vivit.release.export_int8 import quantize_weights
     except ImportError as error:
-        raise MissingDependencyError(f"ONNX export needs a package: {error}", fix="pip install '.[export]'") from error
+        raise MissingDependencyError(
+            f"ONNX export needs a package: {error}", fix="pip install 'espnet-vivit[export]'"
+        ) from error
     mouth_size = (facts and facts.mouth_size) or MOUTH_PIXELS
     height, width = frontend.preset.crop_shape(mouth_size)
     if any(parameter.dtype != torch.float32 for parameter in graph.parameters()):

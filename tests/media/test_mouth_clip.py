@@ -19,7 +19,7 @@ from espnet_vivit.media.mouth_clip import read_mouth_clip, stream_mouth_clips
 from espnet_vivit.media.quality.verdict import assess_clip
 from tests.media.videos import numbered, write_video
 
-cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed: pip install 'espnet-vivit[faces]'")
+cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed: pip install 'espnet-vivit[media]'")
 NOWHERE = np.full((4, 2), np.nan)
 
 
@@ -302,7 +302,7 @@ def detectors_here():
 @pytest.mark.parametrize("detect_every", [1, 5])
 def test_detectors_find_grids_mouths(grid, detector, detect_every):
     if detector not in detectors_here():
-        pytest.skip(f"{detector} is not installed here: make faces, or pip install 'espnet-vivit[faces]'")
+        pytest.skip(f"{detector} is not installed here: make faces, or pip install 'espnet-vivit[media]'")
     landmarks = np.load(path := sorted((grid / "landmarks").glob("s20/*.npy"))[0])
     original = grid / "original" / path.parent.name / f"{path.stem}.mpg"
     clip = read_mouth_clip(original, detector=detector, detect_every=detect_every)

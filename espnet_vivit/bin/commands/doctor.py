@@ -20,11 +20,13 @@ from espnet_vivit.bin.commands.doctor_trials import ABSENT, BROKEN, OK, TRIALS, 
 from espnet_vivit.version import __version__
 
 DISTRIBUTION = "espnet-vivit"
-PYTHONS = ((3, 10), (3, 12))  # first and last that are supported
+PYTHONS = ((3, 10), (3, 13))  # first and last that are supported
+NEEDED = ("", "media")  # "" is the package itself; without `media` nothing can be prepared or transcribed
 EXTRAS = {  # extra -> what it is for; the development tools are left out
+    "media": "video and sound files",
+    "recipes": "training and scoring",
     "qlora": "4-bit towers with LoRA",
     "mini_av": "speech of the synthetic corpus",
-    "faces": "faces in videos",
     "export": "models as ONNX files",
     "page": "the page to try a model on",
     "cluster": "preparing data on several machines",
@@ -45,7 +47,7 @@ def check_requirements(
     """One finding per requirement (PEP 508, as in a package's metadata) of this Python, the needed ones first."""
     from packaging.requirements import Requirement
 
-    parsed = [Requirement(text) for text in requirements]
+    parsed = [each for each in map(Requirement, requirements) if each.name != DISTRIBUTION]  # an extra may name another
     for extra in ("", *EXTRAS):
         for requirement in parsed:
             if _belongs_to(requirement, extra):
@@ -65,7 +67,7 @@ def _check_requirement(requirement, found: str | None, extra: str) -> Finding:
     name = f"{requirement.name} ({EXTRAS[extra]})" if extra else requirement.name
     if found is not None and requirement.specifier.contains(found, prereleases=True):
         return Finding(OK, name, found)
-    state = ABSENT if extra else BROKEN
+    state = BROKEN if extra in NEEDED else ABSENT
     return Finding(state, name, found or "not installed", f"pip install '{wanted}'")
 
 

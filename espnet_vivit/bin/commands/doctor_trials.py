@@ -103,11 +103,12 @@ def check_video() -> Finding:
 
 
 def check_haar() -> Finding:
-    """Whether OpenCV finds its cascades: the detector of faces that needs no other file."""
-    from espnet_vivit.media.faces.detectors import haar
+    """Whether OpenCV finds its cascades: the face detector that needs no other file. Transcribing needs one detector."""
+    from espnet_vivit.media.faces.detectors import haar, mediapipe
 
     if (reason := haar.missing()) is not None:
-        return Finding(ABSENT, "faces by Haar", reason, "pip install 'espnet-vivit[faces]'")
+        state = ABSENT if mediapipe.missing() is None else BROKEN
+        return Finding(state, "faces by Haar", reason, "pip install 'espnet-vivit[media]'")
     return Finding(OK, "faces by Haar", f"OpenCV {installed_version('opencv-python-headless') or ''}".rstrip())
 
 
@@ -116,7 +117,7 @@ def check_mediapipe() -> Finding:
     from espnet_vivit.media.faces.detectors import mediapipe
 
     if (reason := mediapipe.missing()) is not None:
-        fix = "make faces in the repository (Python up to 3.12); without it faces are found by Haar"
+        fix = "make faces in a clone of the repository; without it faces are found by Haar"
         return Finding(ABSENT, "faces by MediaPipe", reason, fix)
     return Finding(OK, "faces by MediaPipe", "with models")
 

@@ -13,6 +13,8 @@ REQUIREMENTS = [
     "torch==2.11.0",
     "transformers<6,>=5.10",
     'tomli; python_version < "3.0"',
+    'av>=14; extra == "media"',
+    'espnet-vivit[media]; extra == "page"',
     'peft>=0.17; extra == "qlora"',
     'espeakng-loader>=0.2.4; extra == "mini-av"',
     'pytest>=8; extra == "dev"',
@@ -25,12 +27,13 @@ def states(versions: dict[str, str]) -> dict[str, str]:
 
 
 def test_needed_parts_are_broken_when_absent_and_extras_merely_absent():
-    assert states({}) == {"torch": BROKEN, "transformers": BROKEN, "peft": ABSENT, "espeakng-loader": ABSENT}
+    expected = {"torch": BROKEN, "transformers": BROKEN, "av": BROKEN, "peft": ABSENT, "espeakng-loader": ABSENT}
+    assert states({}) == expected
 
 
 def test_a_local_build_of_the_right_version_is_the_right_version():
-    found = states({"torch": "2.11.0+cu130", "transformers": "5.23.0", "peft": "0.21.2"})
-    assert found == {"torch": OK, "transformers": OK, "peft": OK, "espeakng-loader": ABSENT}
+    found = states({"torch": "2.11.0+cu130", "transformers": "5.23.0", "av": "18.1.0", "peft": "0.21.2"})
+    assert found == {"torch": OK, "transformers": OK, "av": OK, "peft": OK, "espeakng-loader": ABSENT}
 
 
 @pytest.mark.parametrize("version", ["5.9.1", "6.0.0"])
@@ -40,7 +43,7 @@ def test_a_version_out_of_bounds_is_broken_and_the_fix_names_the_bounds(version)
     assert finding.fix == "pip install 'transformers<6,>=5.10'"
 
 
-@pytest.mark.parametrize(("version", "state"), [((3, 9), BROKEN), ((3, 10), OK), ((3, 12), OK), ((3, 13), BROKEN)])
+@pytest.mark.parametrize(("version", "state"), [((3, 9), BROKEN), ((3, 10), OK), ((3, 13), OK), ((3, 14), BROKEN)])
 def test_supported_pythons(version, state):
     assert doctor.check_python(version).state == state
 
@@ -117,7 +120,7 @@ def test_haar_is_found_where_opencv_has_its_cascades(monkeypatch):
     assert doctor_trials.check_haar().state == OK
     monkeypatch.setitem(sys.modules, "cv2", None)
     finding = doctor_trials.check_haar()
-    assert finding.state == ABSENT and "espnet-vivit[faces]" in finding.fix
+    assert finding.state == ABSENT and "espnet-vivit[media]" in finding.fix
 
 
 def test_mediapipe_is_what_its_detector_says(monkeypatch):

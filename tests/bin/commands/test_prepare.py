@@ -203,7 +203,7 @@ def test_ctrl_c_says_how_to_go_on(videos, tmp_path, capsys, monkeypatch):
 
 def test_real_videos_of_the_corpus(shared_dir, tmp_path, capsys):
     """Two original GRID videos, one of them with a broken beginning, with whatever detector is here."""
-    pytest.importorskip("cv2", reason="needs OpenCV: pip install 'espnet-vivit[faces]'")
+    pytest.importorskip("cv2", reason="needs OpenCV: pip install 'espnet-vivit[media]'")
     originals = shared_dir / "data/grid/original"
     if not originals.is_dir():
         pytest.skip("../shared/data/grid is not here")
