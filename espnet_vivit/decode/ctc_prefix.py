@@ -12,7 +12,7 @@ import torch
 
 from espnet_vivit.decode.prefix_tree import Step
 
-FLOOR = -1e4  # log-probability of what cannot be; finite, so that sums over time stay so; exp(FLOOR) is 0
+FLOOR = -1e10  # log-probability of what cannot be: finite, so that sums over time are numbers
 
 
 class CtcPrefixes:
@@ -59,9 +59,9 @@ class CtcPrefixes:
             repeated = torch.logsumexp(again, dim=2, keepdim=True)
             scores = torch.where(ids == self.last[..., None], repeated, scores)
         scores = torch.where(ids == self.eos, total[..., -1:], scores)
-        scores = scores.masked_fill(ids == self.blank, -torch.inf) - self.score[..., None]
-        # a prefix that is impossible stays so: -inf - -inf would be no number
-        return scores.nan_to_num(nan=-torch.inf, neginf=-torch.inf).to(self.device, self.dtype)
+        impossible = (ids == self.blank) | (scores < FLOOR / 2)
+        scores = (scores - self.score[..., None]).masked_fill(impossible, -torch.inf)
+        return scores.to(self.device, self.dtype)
 
     def keep_clips(self, clips: torch.Tensor) -> None:
         """Go on with the clips of these rows only."""
