@@ -9,6 +9,7 @@ B: clips, N: running hypotheses of a clip, V: tokens, S: candidates for each hyp
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
 import torch
 from torch import nn
 
@@ -130,9 +131,7 @@ class _Beam:
 class _Search:
     """One search over several clips, with all that it remembers. Clips that are done leave its tensors."""
 
-    def __init__(
-        self, search: BeamSearch, states: torch.Tensor, lengths: torch.Tensor, bounds: Sequence[LengthBounds]
-    ):
+    def __init__(self, search: BeamSearch, states: torch.Tensor, lengths: torch.Tensor, bounds: Sequence[LengthBounds]):
         self.search = search
         lengths = lengths.to(states.device)
         self.ctc: CtcPrefixes | None = None

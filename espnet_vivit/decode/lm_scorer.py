@@ -22,9 +22,7 @@ class LanguageModelScorer:
             type(model) is TransformerLM
             and is_position(model.encoder.embed[-1])
             and all(
-                type(layer) is EncoderLayer
-                and not layer.concat_after
-                and type(layer.self_attn) is MultiHeadedAttention
+                type(layer) is EncoderLayer and not layer.concat_after and type(layer.self_attn) is MultiHeadedAttention
                 for layer in model.encoder.encoders
             )
         )

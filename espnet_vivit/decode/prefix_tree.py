@@ -125,7 +125,9 @@ def attend(
 
 def _gather(values: torch.Tensor, index: torch.Tensor, *, dim: int) -> torch.Tensor:
     """Of values (B, N, U) those of `index` (B, n), along dimension 1 or 2."""
-    index = index[:, :, None].expand(-1, -1, values.size(2)) if dim == 1 else index[:, None].expand(-1, values.size(1), -1)
+    index = (
+        index[:, :, None].expand(-1, -1, values.size(2)) if dim == 1 else index[:, None].expand(-1, values.size(1), -1)
+    )
     return values.gather(dim, index)
 
 
