@@ -102,7 +102,7 @@ def decoding_parser(description: str | None = None) -> argparse.ArgumentParser:
     group.add_argument("--bpemodel", type=str_or_none, help="default: that of the training")
     group = parser.add_argument_group("Search")
     group.add_argument("--search", default="beam", choices=SEARCHES, help="ctc_greedy: the best CTC path, fast")
-    group.add_argument("--batch_size", type=int, default=1, choices=[1])
+    group.add_argument("--batch_size", type=int, default=1, help="clips that are decoded in one search")
     group.add_argument("--nbest", type=int, default=1)
     group.add_argument("--beam_size", type=int, default=20)
     group.add_argument("--penalty", type=float, default=0.0, help="bonus per token")

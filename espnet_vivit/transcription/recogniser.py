@@ -7,6 +7,7 @@ is rejected from the sound alone, and says so.
 
 import dataclasses
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -163,7 +164,7 @@ class TimedSpeech2Text(Speech2Text):
         with stopwatch(self.seconds, "encode"):
             return super()._encode(speech, video)
 
-    def _search(self, states: torch.Tensor) -> list[tuple]:
+    def _search(self, states: Sequence[torch.Tensor]) -> list[list[tuple]]:
         with stopwatch(self.seconds, "search"):
             return super()._search(states)
 
