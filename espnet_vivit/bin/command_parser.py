@@ -11,7 +11,6 @@ from typing import Any, NoReturn
 
 from espnet_vivit.errors import EspnetVivitError, nearest_name, unknown_name
 
-
 EXTRAS = {  # a package that not every installation has -> the extra that brings it
     **dict.fromkeys(("av", "soundfile", "PIL", "cv2", "jinja2"), "media"),
     **dict.fromkeys(("sentencepiece", "jiwer", "tensorboard", "matplotlib"), "recipes"),

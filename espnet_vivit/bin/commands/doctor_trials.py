@@ -103,7 +103,7 @@ def check_video() -> Finding:
 
 
 def check_haar() -> Finding:
-    """Whether OpenCV finds its cascades: the face detector that needs no other file. Transcribing needs one detector."""
+    """Whether OpenCV finds its cascades: the detector that needs no other file. Transcribing needs one of the two."""
     from espnet_vivit.media.faces.detectors import haar, mediapipe
 
     if (reason := haar.missing()) is not None:
