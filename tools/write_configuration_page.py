@@ -1,0 +1,142 @@
+"""Write docs/configuration.md: every option of this package, from the training parser and the constructors.
+
+    python tools/write_configuration_page.py            # writes docs/configuration.md
+    python tools/write_configuration_page.py --check    # exit code 1 if the page is not current
+
+A test runs the check, so that the page never describes options that do not exist. Options of ESPnet2 itself are left
+out: they differ between its releases, and `python -m espnet_vivit.bin.avsr_train --help` prints them.
+"""
+
+import argparse
+import dataclasses
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
+
+from espnet_vivit import E2E, AVSRTask, parts
+from espnet_vivit.adapters.config import AdapterConfig
+from espnet_vivit.tasks.curriculum import Curriculum
+from espnet_vivit.tasks.preprocess import AVSRPreprocessor
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
+GROUPS = ("Audio-visual model", "Text and preprocessing", "Memory and batches")
+BY_MODEL = {"feature_rate", "input_size", "train", "token_type", "token_list", "preset", "bpemodel", "modality", "self"}
+HEAD = """# Configuration
+
+<!-- Written by tools/write_configuration_page.py; edit the help texts and docstrings instead, then run `make docs`. -->
+
+A training is configured by a YAML (`--config`) and by options of the same names on the command line, which win. A key that
+does not exist is an error that suggests the nearest one; values are checked for their type before anything runs.
+`python -m espnet_vivit.bin.avsr_train --help` also prints ESPnet2's own options (optimizer, scheduler, batches, logging),
+and `--print_config` prints all of them with their values. [Training](training.md) has an example.
+"""
+
+
+def table(rows: list[tuple[str, str, str]]) -> str:
+    """A Markdown table of (name, default, meaning)."""
+    lines = ["| option | default | meaning |", "|---|---|---|"]
+    lines += [f"| `{name}` | {default} | {meaning} |" for name, default, meaning in rows]
+    return "\n".join(lines) + "\n"
+
+
+def cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def shown(value: Any) -> str:
+    """A default as a YAML would write it; a dash for a value that has to be given."""
+    if value is inspect.Parameter.empty or value is dataclasses.MISSING:
+        return "–"
+    names = {None: "null", True: "true", False: "false"}
+    return f"`{names[value] if isinstance(value, bool | None) else cell(str(value))}`"
+
+
+def parser_rows(group: argparse._ArgumentGroup) -> Iterator[tuple[str, str, str]]:
+    """Rows of the options in one group of the parser, those of ESPnet's preprocessor class left out."""
+    for action in group._group_actions:
+        name = action.option_strings[0].removeprefix("--")
+        choices = [str(choice) for choice in action.choices or () if choice is not None]
+        meaning = cell(action.help or "").removesuffix(".")
+        if choices and not all(choice in meaning for choice in choices):
+            meaning += ("; " if meaning else "") + "one of " + ", ".join(f"`{choice}`" for choice in choices)
+        yield name, shown(action.default), meaning
+
+
+def documented(part: Callable) -> dict[str, str]:
+    """Name -> meaning of the arguments that the docstring explains, as `name: text` or `name, other: text`."""
+    text = inspect.cleandoc(part.__doc__ or "")
+    found: dict[str, str] = {}
+    names = list(inspect.signature(part).parameters)
+    one = "|".join(map(re.escape, names)) or "$"
+    start = re.compile(rf"(?:^|(?<=[.;] )|(?<=\n))[ ]*((?:{one})(?:, (?:{one}))*): ", flags=re.MULTILINE)
+    matches = list(start.finditer(text))
+    for match, following in zip(matches, [*matches[1:], None], strict=True):
+        end = following.start() if following else len(text)
+        meaning = re.split(r"\n\s*\n|\n?Raises|\s+(?=Raises )", text[match.end() : end])[0]
+        for name in match.group(1).split(", "):
+            found[name] = cell(meaning).rstrip(".;")
+    return found
+
+
+def constructor_rows(part: Callable) -> list[tuple[str, str, str]]:
+    """Rows of a constructor's keyword arguments, those left out that the model gives itself."""
+    meanings = documented(part)
+    parameters = inspect.signature(part).parameters.values()
+    return [(p.name, shown(p.default), meanings.get(p.name, "")) for p in parameters if p.name not in BY_MODEL]
+
+
+def sections() -> Iterator[str]:
+    yield HEAD
+    groups = {group.title: group for group in AVSRTask.get_parser()._action_groups}
+    for title in GROUPS:
+        yield f"## {title}\n"
+        yield table(list(parser_rows(groups[title])))
+    yield "## model_conf\n"
+    options = AVSRTask.get_parser()
+    model = [row for row in constructor_rows(E2E) if row[0] not in {action.dest for action in options._actions}]
+    yield table([row for row in model if row[0] not in ("odim", "vision_model_name", "ignore_id")])
+    for kind, parts_of_kind in _tables().items():
+        for name, path in parts_of_kind.items():
+            yield f"## {kind}_conf of {kind}: {name}\n"
+            yield table(constructor_rows(resolve_name(path)))
+    yield "## preprocessor_conf\n"
+    yield "Each `*_prob` and `noise_snr_db` may be a schedule by epoch, such as `{1: 0.0, 10: 0.8}`.\n"
+    yield table(constructor_rows(AVSRPreprocessor))
+    for name, options_class, example in (
+        ("tower_adapters", AdapterConfig, "{vision_encoder: {type: qlora, r: 16}}"),
+        ("curriculum", Curriculum, "{max_frames: 100, epochs: 5}"),
+    ):
+        yield f"## {name}\n"
+        yield f"`{name}: {example}`\n"
+        yield table(constructor_rows(options_class))
+    yield "## decoder_conf of decoder: transformer\n"
+    yield "The options of ESPnet2's `TransformerDecoder`; heads and units are those of `encoder_conf` unless given.\n"
+
+
+def _tables() -> Mapping[str, Mapping[str, str]]:
+    return {
+        "vision_encoder": parts.VISION_ENCODERS,
+        "audio_encoder": parts.AUDIO_ENCODERS,
+        "encoder": parts.ENCODERS,
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if the page is not current")
+    options = parser.parse_args()
+    text = "\n".join(sections())
+    if not options.check:
+        PAGE.write_text(text, encoding="utf-8")
+    elif PAGE.read_text(encoding="utf-8") != text:
+        print(f"error: {PAGE} is not current. Run python tools/write_configuration_page.py", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
