@@ -2,11 +2,11 @@
 
     python tools/draw_picture.py EXP DATA picture.png [--utterance ID] [--modality video]
 
-EXP is a trained model with a ViViT (an experiment folder or a package), DATA a data directory of clips as that model was
-trained on, such as dump/raw/test_seen. The first row shows frames of one clip, the second the same frames with the
-attention rollout of ViViT (Abnar & Zuidema, arXiv:2005.00928), the third the words that the model reads, each at its time,
-darker where the confidence is higher. Words that the transcript does not have are red. Without --utterance the clip is
-the first of the directory.
+EXP is a trained model with a ViViT (an experiment folder or a package), DATA a data directory of clips as that model
+was trained on, such as dump/raw/test_seen. The first row shows frames of one clip, the second the same frames with the
+attention rollout of ViViT (Abnar & Zuidema, arXiv:2005.00928), the third the words that the model reads, each at its
+time, darker where the confidence is higher. Words that the transcript does not have are red. Without --utterance the
+clip is the first of the directory.
 """
 
 import argparse
@@ -18,14 +18,14 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from espnet_vivit.corpora.scp import read_scp
+from espnet_vivit.data.scp import read_scp
 from espnet_vivit.decode.speech2text import Speech2Text
 from espnet_vivit.decode.word_times import Word
 from espnet_vivit.errors import ConfigError, DataError
-from espnet_vivit.frontend.attention_rollout import attention_rollout, overlay
-from espnet_vivit.frontend.vivit_clips import VivitEncoder
-from espnet_vivit.media.video_file import read_video
-from espnet_vivit.tasks.augment import crop
+from espnet_vivit.frontend.vivit.attention_rollout import attention_rollout, overlay
+from espnet_vivit.frontend.vivit.encoder import VivitEncoder
+from espnet_vivit.media.files.video_file import read_video
+from espnet_vivit.tasks.loading.augment import crop
 from espnet_vivit.units import TUBELET_FRAMES, VIDEO_RATE_HZ
 
 SHOWN = 10  # frames, at even distances in the clip
@@ -37,7 +37,9 @@ def read_clip(data: Path, utterance: str | None) -> tuple[str, str, str]:
     videos, texts = read_scp(data / "video.scp"), read_scp(data / "text")
     utterance = utterance or next(iter(videos))
     if utterance not in videos:
-        raise DataError(f"{data} has no such utterance", found=utterance, expected=f"an id such as {next(iter(videos))}")
+        raise DataError(
+            f"{data} has no such utterance", found=utterance, expected=f"an id such as {next(iter(videos))}"
+        )
     return utterance, videos[utterance], texts[utterance]
 
 
