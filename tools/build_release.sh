@@ -28,8 +28,28 @@ version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' "$work/source/espnet_vivit/ve
 grep -q "^## \[$version\]" "$work/source/CHANGELOG.md" || fail "CHANGELOG.md has no heading '## [$version]'"
 grep -q "^version: $version\$" "$work/source/CITATION.cff" || fail "CITATION.cff does not say 'version: $version'"
 
+# `builder`: a Python that has what [build-system] requires: the environment's, or else a fresh one with just that.
+builder=$python
+requires=$("$python" -c '
+import re, sys
+listed = re.search(r"^requires = \[(.*?)\]", open(sys.argv[1]).read(), re.S | re.M)[1]
+print("\n".join(re.findall(r"\"(.+?)\"", listed)))' "$work/source/pyproject.toml")
+if ! printf '%s\n' "$requires" | "$python" -c '
+import sys
+from importlib.metadata import version
+from packaging.requirements import Requirement
+for line in sys.stdin:
+    need = Requirement(line.strip())
+    if version(need.name) not in need.specifier:
+        sys.exit(1)' 2>/dev/null; then
+    "$python" -m venv "$work/builder"
+    builder=$work/builder/bin/python
+    printf '%s\n' "$requires" >"$work/requires"
+    "$builder" -m pip install --quiet -r "$work/requires"
+fi
+
 build() { # build FOLDER KIND OUT: KIND is sdist or wheel
-    (cd "$1" && "$python" -c "from setuptools import build_meta; build_meta.build_$2('$3')" >"$work/$2.log" 2>&1) ||
+    (cd "$1" && "$builder" -c "from setuptools import build_meta; build_meta.build_$2('$3')" >"$work/$2.log" 2>&1) ||
         { tail -n 20 "$work/$2.log" >&2; fail "building the $2 failed"; }
 }
 members() { "$python" -m zipfile -l "$1" | awk 'NR > 1 { print $1 }' | sort; }
