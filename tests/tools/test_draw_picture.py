@@ -8,9 +8,8 @@ import pytest
 from PIL import Image
 
 from espnet_vivit.errors import DataError
-from tests.experiments import write_experiment
+from tests.experiments import VIVIT, write_experiment
 from tests.pages import ROOT
-from tests.tiny import CONFIG
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +44,7 @@ def test_words_that_the_transcript_does_not_have_are_wrong(drawing, read, transc
 
 
 def test_a_picture_is_drawn(drawing, data, tmp_path, monkeypatch, capsys):
-    vivit = {"pretrained": False, "config": CONFIG, "num_frames": 8, "frame_adjust": "window", "window_overlap": 4}
-    model = write_experiment(tmp_path / "exp", vision_encoder="vivit", vision_encoder_conf=vivit)
+    model = write_experiment(tmp_path / "exp", vision_encoder="vivit", vision_encoder_conf=VIVIT)
     monkeypatch.setattr(sys, "argv", ["draw_picture.py", str(model), str(data), str(tmp_path / "out" / "p.png")])
     drawing.main()
     with Image.open(tmp_path / "out" / "p.png") as picture:
