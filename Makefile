@@ -1,7 +1,7 @@
 # Each target sets up .venv first, once. `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help install test quick recipe slow older lint format types demo faces wheel clean distclean
+.PHONY: help install test quick recipe slow older lint format types docs demo faces wheel release clean distclean
 
 PYTHON_VENV := .venv/bin/python
 WORKERS ?= 2
@@ -47,6 +47,11 @@ format: install  ## ruff: mend what can be mended
 types: install  ## pyright, basic: no errors
 	@$(PYTHON_VENV) -m pyright
 
+docs: install  ## the documentation as a site in site/; broken links are errors
+	@$(PYTHON_VENV) tools/write_configuration_page.py
+	@NO_MKDOCS_2_WARNING=1 $(PYTHON_VENV) -m mkdocs build --strict --quiet
+	@echo "== docs: site/index.html"
+
 demo: install  ## render the synthetic corpus, train, decode, print word error rates (under 30 minutes on two cores)
 	@started=$$(date +%s); \
 	(cd egs/mini_av/avsr1 && PYTHON="$(CURDIR)/$(PYTHON_VENV)" ./run.sh $(DEMO_ARGS)); status=$$?; \
@@ -58,8 +63,11 @@ faces: install  ## MediaPipe, the better face detector, beside the environment (
 wheel: install  ## dist/*.whl
 	@$(PYTHON_VENV) -m pip wheel --no-deps --wheel-dir dist .
 
+release: install  ## sdist and wheel of the tag on HEAD in dist/, tried in a fresh environment; uploads nothing
+	@tools/build_release.sh
+
 clean:  ## remove build products and caches; .venv, data and experiments stay
-	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	@rm -rf build dist site *.egg-info .pytest_cache .ruff_cache
 	@find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean  ## also remove the environments
