@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from espnet_vivit.frontend.tubelets import embed_tubelets
+from espnet_vivit.frontend.vivit.embedding import embed_tubelets
 from espnet_vivit.frontend.vivit.blocks import _ROWS
 from espnet_vivit.frontend.vivit.family_config import FamilyConfig
 from espnet_vivit.frontend.vivit.step_layout import StepLayout
-from espnet_vivit.frontend.vivit_tower import normalise
+from espnet_vivit.frontend.vivit.tower import normalise
 
 
 class StepEmbedding(nn.Module):
