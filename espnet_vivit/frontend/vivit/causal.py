@@ -39,6 +39,20 @@ def causal_attend(everywhere: Callable, rotary: torch.Tensor | None, left_contex
     return attend
 
 
+def remembering_attend(
+    rotary: torch.Tensor, left_context: int | None, past: "KeysAndValues | None", remembered: list
+) -> Attend:
+    """Causal attention of the next steps of a clip; what its block is to remember is appended to `remembered`."""
+
+    def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        q, k = rotate(q, rotary), rotate(k, rotary)
+        before = past if past is not None else KeysAndValues.empty(left_context, k)
+        remembered.append(before.with_new(k, v))
+        return look_back(q, k, v, before)
+
+    return attend
+
+
 class KeysAndValues:
     """What a temporal block remembers: rotated keys and values (rows, heads, m, d) of the m steps before the next one.
 

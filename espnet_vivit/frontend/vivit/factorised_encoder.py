@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from espnet_vivit.frontend.vivit.blocks import Attend, Block, depth_rates, make_norm
-from espnet_vivit.frontend.vivit.causal import causal_attend
+from espnet_vivit.frontend.vivit.causal import KeysAndValues, causal_attend, remembering_attend
 from espnet_vivit.frontend.vivit.family_config import FamilyConfig
 from espnet_vivit.frontend.vivit.family_tower import FamilyTower, Stack, rotary_of
+from espnet_vivit.frontend.vivit.rotary import rotary_table
 from espnet_vivit.frontend.vivit.step_layout import StepLayout
 
 
@@ -38,7 +39,10 @@ class FactorisedEncoder(FamilyTower):
 
     def in_time(self, tracks: torch.Tensor, layout: StepLayout) -> torch.Tensor:
         """(S, tracks, D) -> (S, D)."""
-        tracks = self.temporal(tracks, layout)
+        return self.pool_tracks(self.temporal(tracks, layout))
+
+    def pool_tracks(self, tracks: torch.Tensor) -> torch.Tensor:
+        """What the temporal stage gives, (S, tracks, D) -> (S, D)."""
         return self.pooling(None, tracks) if self.config.temporal_tokens == "places" else tracks[:, 0]
 
 
@@ -66,6 +70,21 @@ class TemporalTransformer(nn.Module):
         if self.cls_token is not None:
             x = x[:, 1:]
         return layout.to_steps(x.unflatten(0, (-1, count)).transpose(1, 2))
+
+    def advance(
+        self, tracks: torch.Tensor, states: list[KeysAndValues | None], first: int
+    ) -> tuple[torch.Tensor, list[KeysAndValues | None]]:
+        """Further steps (n, tracks, D) of one clip that arrives in pieces, the first of them step number `first`.
+
+        states: what each block remembers of the steps before, None at the clip's beginning. Returns the steps and the
+        new states.
+        """
+        positions = torch.arange(first, first + len(tracks), device=tracks.device)
+        rotary = rotary_table(positions, self.config.head_width, base=self.config.rope_base)
+        x, remembered = tracks.transpose(0, 1), []
+        for block, past in zip(self.layers, states, strict=True):
+            x = block(x, remembering_attend(rotary, self.config.left_context, past, remembered))
+        return self.layernorm(x).transpose(0, 1), remembered
 
     def _with_learned_positions(self, x: torch.Tensor) -> torch.Tensor:
         assert self.position_embeddings is not None

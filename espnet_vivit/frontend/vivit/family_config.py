@@ -84,6 +84,8 @@ class FamilyConfig:
         """Plain values, as YAML and JSON keep them."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
+    to_diff_dict = to_dict  # by that name config.yaml asks any tower's configuration for its fields
+
     @property
     def causal(self) -> bool:
         return self.attention == "causal"

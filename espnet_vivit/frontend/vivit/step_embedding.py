@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from espnet_vivit.frontend.vivit.embedding import embed_tubelets
+from espnet_vivit.frontend.vivit.embedding import PatchDropout, embed_tubelets
 from espnet_vivit.frontend.vivit.blocks import _ROWS
 from espnet_vivit.frontend.vivit.family_config import FamilyConfig
 from espnet_vivit.frontend.vivit.step_layout import StepLayout
@@ -38,7 +38,7 @@ class StepEmbedding(nn.Module):
         self.position_embeddings = nn.Parameter(torch.empty(1, rows, width))
         self.cls_token = nn.Parameter(torch.empty(1, 1, width)) if config.cls_token else None
         self.register_tokens = nn.Parameter(torch.empty(1, config.registers, width)) if config.registers else None
-        self.patch_dropout = 0.0  # share of the places that training leaves out
+        self.patch_dropout = PatchDropout(0.0)  # whose share is read; what it leaves out is decided here
         self.same_places_in_time = not config.splits_space_and_time or config.temporal_tokens == "places"
 
     @property
@@ -47,7 +47,7 @@ class StepEmbedding(nn.Module):
 
     def forward(self, steps: torch.Tensor, pixel_affine: tuple[float, float], layout: StepLayout) -> torch.Tensor:
         tokens = self.add_positions(self.embed(steps, pixel_affine), layout)
-        if self.training and self.patch_dropout:
+        if self.training and self.patch_dropout.p:
             tokens = self._drop_places(tokens, layout)
         return tokens
 
@@ -84,7 +84,7 @@ class StepEmbedding(nn.Module):
     def _drop_places(self, tokens: torch.Tensor, layout: StepLayout) -> torch.Tensor:
         """Equally many places of each step stay; the same ones throughout a clip where attention follows a place."""
         places = tokens.size(1) - self.prefix
-        kept = max(1, round(places * (1 - self.patch_dropout)))
+        kept = max(1, round(places * (1 - self.patch_dropout.p)))
         draws = layout.clips if self.same_places_in_time else len(tokens)
         chosen = torch.rand(draws, places, device=tokens.device).argsort(dim=1)[:, :kept]
         if self.same_places_in_time:

@@ -47,6 +47,16 @@ class StepLayout:
         clips = torch.arange(self.clips, device=self.counts.device)[:, None].expand(-1, self.size)
         return self.to_steps(clips)
 
+    @cached_property
+    def number_of_step(self) -> torch.Tensor:
+        """(S,): which step of its clip each one is."""
+        numbers = torch.arange(self.size, device=self.counts.device).expand(self.clips, -1)
+        return self.to_steps(numbers)
+
+    def part(self, some: slice) -> "StepLayout":
+        """For spatial work on some of the steps alone."""
+        return StepLayout.of_equal(1, len(self.clip_of_step[some]), device=self.counts.device)
+
     def to_clips(self, steps: torch.Tensor) -> torch.Tensor:
         """(S, ...) -> (B, n, ...), zero behind each clip's own steps."""
         if self.full or not self.packed:
