@@ -95,7 +95,12 @@ def test_model_3_of_drv_agwl(outputs, cases, case):
 def visioncore_block(state: dict, index: int, config: FamilyConfig) -> Block:
     part = below(state, f"blocks.{index}.")
     mine = attention_state("attention", part["to_qkv.weight"], below(part, "to_out."))
-    for ours, theirs in {"layernorm_before": "norm1", "layernorm_after": "ff.0", "mlp.fc1": "ff.1", "mlp.fc2": "ff.4"}.items():
+    for ours, theirs in {
+        "layernorm_before": "norm1",
+        "layernorm_after": "ff.0",
+        "mlp.fc1": "ff.1",
+        "mlp.fc2": "ff.4",
+    }.items():
         mine |= {f"{ours}.{leaf}": value for leaf, value in below(part, f"{theirs}.").items()}
     block = Block(config)
     block.load_state_dict(mine)
@@ -190,5 +195,10 @@ def test_eps_is_ours_and_never_follows_the_dtype():
     """A wrong eps changes the features by no more than the tolerance, so it is read."""
     scenic = FamilyConfig(attention="factorised_dot_product", temporal_positions="learned")
     assert Block(scenic).layernorm_before.eps == 1e-6
-    assert Block(visioncore_config({"E": 8, "heads": 2, "ff": 8, "act": "swiglu", "norm": "rmsnorm"})).double().layernorm_before.eps == torch.finfo(torch.float32).eps
+    assert (
+        Block(visioncore_config({"E": 8, "heads": 2, "ff": 8, "act": "swiglu", "norm": "rmsnorm"}))
+        .double()
+        .layernorm_before.eps
+        == torch.finfo(torch.float32).eps
+    )
     assert not isinstance(Attention(scenic).q_proj.bias, type(None))

@@ -19,7 +19,9 @@ from espnet_vivit.frontend.vivit.rotary import rotate
 _QUERIES_AT_ONCE = 256  # whose windows are gathered together: a bound of memory
 
 
-def causal_attend(everywhere: Callable, rotary: torch.Tensor | None, left_context: int | None, *, exact: bool) -> Attend:
+def causal_attend(
+    everywhere: Callable, rotary: torch.Tensor | None, left_context: int | None, *, exact: bool
+) -> Attend:
     """Causal attention over whole clips; everywhere: `Attention.everywhere`.
 
     exact: the arithmetic of a stream. Training uses one masked product instead, which is faster and can drop out.

@@ -35,7 +35,9 @@ class FamilyEncoder(VivitEncoder):
     frame_adjusts = ("whole", "window", "sample")
     vivit: FamilyTower
 
-    def __init__(self, tower: FamilyTower, *, frame_adjust: str, feature_rate: str, patch_dropout: float, **options: Any):
+    def __init__(
+        self, tower: FamilyTower, *, frame_adjust: str, feature_rate: str, patch_dropout: float, **options: Any
+    ):
         config = tower.config
         check_rates(config, frame_adjust, feature_rate)
         if patch_dropout and config.pooling == "gaussian":

@@ -73,7 +73,9 @@ def read_scenic(
     fields |= {"temporal_positions": "learned", "pooling": "cls" if fields.get("cls_token") else "mean"}
     for name, value in (options or {}).items():
         if name in ("temporal_layers", "temporal_positions", "temporal_tokens") and value != fields.get(name, "steps"):
-            raise ConfigError(f"{name} contradicts the scenic checkpoint", found=value, expected=fields.get(name, "steps"))
+            raise ConfigError(
+                f"{name} contradicts the scenic checkpoint", found=value, expected=fields.get(name, "steps")
+            )
     config = FamilyConfig.from_dict(fields | dict(options or {}))
     return _filled(random_tower(config), state_dict_of(params), path, fresh=_fresh(config))
 
@@ -121,7 +123,10 @@ def from_image(
         config = VivitConfig(**fields, hidden_act="gelu_pytorch_tanh")
         tower = VivitModel._from_config(config, attn_implementation="sdpa", add_pooling_layer=False)
         nn.init.normal_(tower.embeddings.position_embeddings, std=config.initializer_range)
-        grid = (config.num_frames // frames, *(n // p for n, p in zip(pair(config.image_size), config.tubelet_size[1:], strict=True)))
+        grid = (
+            config.num_frames // frames,
+            *(n // p for n, p in zip(pair(config.image_size), config.tubelet_size[1:], strict=True)),
+        )
     else:
         split = attention in ("factorised_encoder", "causal")
         fields |= {"attention": attention, "cls_token": split, "pooling": "cls" if split else "mean"}

@@ -15,7 +15,20 @@ import numpy as np
 from espnet_vivit.errors import WeightsError
 
 _ARRAY, _SCALAR = 1, 3  # msgpack's extension types, as flax numbers them
-_DTYPES = ("float32", "float64", "float16", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool")
+_DTYPES = (
+    "float32",
+    "float64",
+    "float16",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "bool",
+)
 _CHUNKED = "__msgpack_chunked_array__"
 
 

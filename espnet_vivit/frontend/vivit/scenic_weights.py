@@ -165,7 +165,9 @@ def _attention_of(params: Mapping[str, np.ndarray], asked: str | None) -> str:
 
 
 def _count(params: Mapping[str, np.ndarray], transformer: str) -> int:
-    numbers = {match["number"] for path in params if (match := _PATH.fullmatch(path)) and match["transformer"] == transformer}
+    numbers = {
+        match["number"] for path in params if (match := _PATH.fullmatch(path)) and match["transformer"] == transformer
+    }
     return len(numbers)
 
 

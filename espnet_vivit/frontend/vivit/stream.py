@@ -86,7 +86,9 @@ class VisualStream:
         if self._waiting is None:
             return torch.cat([clip.new_zeros(clip.size(0), before, *clip.shape[2:]), clip], dim=1)
         if self._waiting.dtype != clip.dtype or self._waiting.size(0) != clip.size(0):
-            found = f"{clip.dtype} with {clip.size(0)} channels after {self._waiting.dtype} with {self._waiting.size(0)}"
+            found = (
+                f"{clip.dtype} with {clip.size(0)} channels after {self._waiting.dtype} with {self._waiting.size(0)}"
+            )
             raise InputError("the frames of a stream are of one kind", found=found)
         return torch.cat([self._waiting, clip], dim=1)
 

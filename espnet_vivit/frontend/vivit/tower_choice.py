@@ -150,7 +150,9 @@ def _of_scenic(request: TowerRequest) -> VivitModel | FamilyTower:
     attention = "factorised_encoder" if request.attention == "causal" else request.attention
     if attention != request.attention:
         raise ConfigError(
-            "no scenic checkpoint is causal", found="attention=causal with weights", fix="Use image_weights, or leave it out"
+            "no scenic checkpoint is causal",
+            found="attention=causal with weights",
+            fix="Use image_weights, or leave it out",
         )
     tower = read_scenic(
         request.weights,
