@@ -27,6 +27,7 @@ REQUIRED = [
     "espnet==202511",
     "transformers>=5.10,<6",
     "sentencepiece",
+    "msgpack>=1",  # scenic's checkpoint files
     "numpy>=2,<3",
     "scipy>=1.11",
     "av>=14",  # video in and out: its wheels carry FFmpeg

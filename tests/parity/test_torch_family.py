@@ -130,7 +130,7 @@ def test_visioncores_blocks(outputs, cases, case, left_context):
     state, sizes = fill_torch(cases[case]["shapes"]), cases[case]["config"]
     config = visioncore_config(sizes)
     tokens = torch.from_numpy(outputs[f"{case}/tokens"])
-    batch, steps, places = tokens.shape[:3]
+    batch, steps = tokens.shape[:2]
     x = tokens.flatten(0, 1)
     if sizes["reg"]:
         x = torch.cat([state["register_tokens"].expand(len(x), -1, -1), x], dim=1)

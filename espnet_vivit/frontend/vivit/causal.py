@@ -1,7 +1,7 @@
 """Attention in time that looks back only, over a whole clip or over what has arrived of it so far.
 
-Step i attends to the steps i - left_context .. i, or to all before it. Through L temporal blocks a feature then depends
-on the last L * left_context steps, and the state of a stream is bounded: `left_context` rotated keys and values a block.
+Step i attends to steps i - left_context .. i, or to all before it. Through L temporal blocks a feature then depends
+on the last L * left_context steps, and the state of a stream is bounded: so many rotated keys and values in each block.
 
 A clip that arrives in pieces gives the same bits as the clip in one piece where each query is multiplied with a tensor
 of keys of one shape, whatever else is computed with it: `look_back` gathers the window of each query, with zeros before
@@ -84,7 +84,7 @@ class KeysAndValues:
 
 
 def look_back(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, past: KeysAndValues) -> torch.Tensor:
-    """Attention of new steps, rotated queries and keys (rows, heads, n, d), to `past` and to the new ones before them."""
+    """Attention of new steps, rotated queries and keys (rows, heads, n, d), to `past` and to new ones before them."""
     keys, values = torch.cat([past.keys, k], dim=2), torch.cat([past.values, v], dim=2)
     if past.left_context is None:
         new, known = q.size(2), keys.size(2)

@@ -130,6 +130,11 @@ class VivitEncoder(nn.Module):
             crop=pair(self.vivit.config.image_size), crop_ratio=None, mean=-shift / white, std=1 / white
         )
 
+    @property
+    def repeats_one_vector(self) -> bool:
+        """Whether all steps of a window are the same."""
+        return self.temporal_pooling == "cls"
+
     def output_size(self) -> int:
         return self._output_size
 

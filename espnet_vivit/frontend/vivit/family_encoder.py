@@ -13,7 +13,6 @@ from torch import nn
 
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.frontend.feature_rate import at_least_one
-from espnet_vivit.frontend.masking import zero_padding
 from espnet_vivit.frontend.vivit.blocks import by_rows
 from espnet_vivit.frontend.vivit.encoder import VivitEncoder
 from espnet_vivit.frontend.vivit.factorised_encoder import FactorisedEncoder
@@ -55,6 +54,11 @@ class FamilyEncoder(VivitEncoder):
         if self.stride == 1:
             self.upsample = None  # a step for each frame already
 
+    @property
+    def repeats_one_vector(self) -> bool:
+        """A factorised encoder has a CLS vector for each step."""
+        return False
+
     def stream(self) -> VisualStream:
         """A clip that arrives in pieces: `stream(frames)` -> its new steps, `stream.finish()` -> the rest.
 
@@ -72,9 +76,13 @@ class FamilyEncoder(VivitEncoder):
         return frames if self.stride == 1 else super()._counts(frames)
 
     def _finish(self, steps: torch.Tensor) -> torch.Tensor:
-        if self.training or self.upsample is not None or isinstance(self.projection, nn.Identity):
+        if self.training:
             return super()._finish(steps)
-        return by_rows(self.projection, steps.to(self.projection.weight.dtype))[:, None]
+        if isinstance(self.projection, nn.Linear):
+            steps = by_rows(self.projection, steps.to(self.projection.weight.dtype))
+        if self.upsample is None:
+            return steps[:, None]
+        return by_rows(self.upsample.linear, steps.to(self.upsample.linear.weight.dtype)).unflatten(-1, (2, -1))
 
     def _steps(self, clips: torch.Tensor, frames: list[int], counts: list[int], finish: Finish) -> torch.Tensor:
         if self.frame_adjust == "sample":

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import VivitConfig, VivitModel, ViTModel
+from transformers import ViTModel, VivitConfig, VivitModel
 
 from espnet_vivit.errors import ConfigError, WeightsError
 from espnet_vivit.frontend.vivit.checkpoint import read_checkpoint
@@ -160,7 +160,7 @@ def folder_config(name: str) -> dict | None:
 
 
 def read_folder(folder: str, config: Mapping) -> FamilyTower:
-    """The tower of a folder that `save_tower` has written, under `config`, its own or changed in what has no weights."""
+    """The tower of a folder that `save_tower` has written, under `config`: its own, or changed where no weight is."""
     try:
         state = load_file(Path(folder) / WEIGHTS)
     except (OSError, SafetensorError) as error:

@@ -49,7 +49,7 @@ _PATH = re.compile(
 
 
 def state_dict_of(params: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
-    """scenic's parameters under our names, without the classifier. Raises `WeightsError` for a name it does not know."""
+    """scenic's parameters under our names, without the classifier. Raises `WeightsError` for an unknown name."""
     state = {}
     for path, array in params.items():
         if path.split("/")[0] not in _HEAD:
@@ -137,6 +137,8 @@ def fields_of(
         "num_frames": steps * frames,
         "image_size": _picture(places, (patch_h, patch_w), image_size),
     }
+    if found == "factorised_self_attention":
+        fields["attention_order"] = "time_space"  # scenic's default; the file does not tell
     if split:
         fields |= {"temporal_layers": _count(params, "TemporalTransformer"), "cls_token": cls}
     return fields

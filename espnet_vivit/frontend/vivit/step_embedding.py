@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from espnet_vivit.frontend.vivit.embedding import PatchDropout, embed_tubelets
 from espnet_vivit.frontend.vivit.blocks import _ROWS
+from espnet_vivit.frontend.vivit.embedding import PatchDropout, embed_tubelets
 from espnet_vivit.frontend.vivit.family_config import FamilyConfig
 from espnet_vivit.frontend.vivit.step_layout import StepLayout
 from espnet_vivit.frontend.vivit.tower import normalise

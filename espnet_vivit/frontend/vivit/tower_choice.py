@@ -139,7 +139,7 @@ def _of_family(request: TowerRequest, described: dict) -> FamilyTower:
 
 
 def with_defaults(fields: Mapping) -> dict:
-    """The defaults that follow from other fields: rotary time behind a spatial stage, a CLS token where it is pooled."""
+    """Defaults that follow from other fields: rotary time behind a spatial stage, a CLS token where it is pooled."""
     split = fields["attention"] in ("factorised_encoder", "causal")
     follow = {"temporal_positions": "rope" if split else "learned", "cls_token": fields.get("pooling") == "cls"}
     return follow | dict(fields)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from transformers import VivitConfig, VivitModel, ViTConfig, ViTModel
+from transformers import ViTConfig, ViTModel, VivitConfig, VivitModel
 
 from espnet_vivit import vivit_encoder
 from espnet_vivit.errors import ConfigError
