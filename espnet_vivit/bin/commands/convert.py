@@ -10,7 +10,7 @@ from espnet_vivit.errors import ConfigError
 def main(argv: Sequence[str] | None = None) -> int:
     parser = CommandParser(
         prog="espnet-vivit convert",
-        description="Write a ViViT checkpoint of google-research/scenic as a folder for vision_encoder_conf's model_name. "
+        description="Write a ViViT checkpoint of google-research/scenic as a folder for the option model_name. "
         "Its sizes and variant are read from the file; joint attention becomes a Hugging Face VivitModel.",
         epilog="example: espnet-vivit convert vivit_base_16x2_fe/checkpoint exp/vivit_base_fe",
     )
