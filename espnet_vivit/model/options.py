@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from espnet_vivit.errors import ConfigError, InputError, unknown_name
 
 MODALITIES = ("video", "audio", "multimodal")
+STARTS = ("weights", "image_weights", "kernel_init")  # of `vivit_encoder`: what a trained model no longer needs
 ENCODER_SIZES = {"output_size": 768, "attention_heads": 12, "linear_units": 3072}  # Auto-AVSR's
 DECODER_BLOCKS = 6
 
@@ -62,15 +63,21 @@ def with_model_name(conf: Mapping | None, model_name: str | None) -> dict:
 
 def weight_sources(vision_encoder: str | None, conf: Mapping) -> dict[str, str]:
     """The towers whose weights are loaded by name, and from where."""
-    if vision_encoder != "vivit" or not conf.get("pretrained", True):
-        return {}
+    if vision_encoder != "vivit" or not conf.get("pretrained", True) or conf.get("image_weights"):
+        return {}  # what an image does not give starts at random, and could not be loaded again
+    if conf.get("weights"):
+        return {} if conf.get("registers") or "gaussian" in _poolings(conf) else {"vision_encoder": conf["weights"]}
     revision = conf.get("revision")
     return {"vision_encoder": conf.get("model_name", "its default checkpoint") + (f" ({revision})" if revision else "")}
 
 
+def _poolings(conf: Mapping) -> tuple:
+    return conf.get("temporal_pooling"), conf.get("spatial_pooling")
+
+
 def warn_of_pooling(vision_tower: object) -> None:
     """Warn of a vision tower whose features CTC cannot spell from."""
-    if getattr(vision_tower, "temporal_pooling", None) == "cls":
+    if getattr(vision_tower, "repeats_one_vector", False):
         warnings.warn(
             'temporal_pooling="cls" gives every step of a window the same vector, from which CTC cannot spell; '
             'use "mean" or "max" for transcripts',

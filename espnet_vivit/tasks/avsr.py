@@ -26,7 +26,7 @@ from espnet_vivit.espnet_compat import (
 from espnet_vivit.frontend.presets import trained_preset
 from espnet_vivit.model import parts
 from espnet_vivit.model.adapters.report import tower_table
-from espnet_vivit.model.options import decoder_sizes
+from espnet_vivit.model.options import STARTS, decoder_sizes
 from espnet_vivit.model.precision import precision_for_inference
 from espnet_vivit.tasks.launch import with_deepspeed
 from espnet_vivit.tasks.loading.batches import frame_batches, log_padding
@@ -296,7 +296,8 @@ class AVSRTask(ASRTask):
         tower = getattr(args, "vision_tower", None)
         base_elsewhere = "vision_encoder" in (getattr(args, "tower_adapters", None) or {})
         if tower is not None and not (base_elsewhere and conf.get("pretrained", True)):
-            args.vision_encoder_conf = {**conf, "pretrained": False, "config": tower}
+            kept = {name: value for name, value in conf.items() if name not in STARTS}
+            args.vision_encoder_conf = {**kept, "pretrained": False, "config": tower}
         init_parts, args.init_parts = getattr(args, "init_parts", {}), None  # all weights come from `model_file`
         model = cls.build_model(args)
         args.vision_encoder_conf, args.init_parts = conf, init_parts

@@ -140,7 +140,8 @@ def _depths(part: str, base: nn.Module) -> dict[str, tuple[int, int]]:
     numbers = {}
     for name, _ in base.named_parameters():
         match = _LAYER.search(name)
-        numbers[name] = int(match.group(1) or match.group(2)) if match else None
+        behind = name.startswith("temporal.")  # of a factorised ViViT: its layers over time follow those over space
+        numbers[name] = (behind, int(match.group(1) or match.group(2))) if match else None
     layers = sorted({number for number in numbers.values() if number is not None})
     if not layers:
         raise ConfigError(f"{part} has no layers for layer_decay", found=type(base).__name__, fix="Use lr_scale")
