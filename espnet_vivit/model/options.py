@@ -39,8 +39,14 @@ def modality_of(modality: str | None, vision_encoder: str | None, audio_encoder:
     return modality
 
 
-def check_loss_weights(frame_loss_weight: float, **shares: float) -> None:
-    """Raise ConfigError for a share that is none, such as a ctc_weight of 2, or a negative frame_loss_weight."""
+def check_loss_weights(frame_loss_weight: float, ignore_id: int, **shares: float) -> None:
+    """Raise ConfigError for a share that is none, such as a ctc_weight of 2, or a negative frame_loss_weight.
+
+    ignore_id is an option of ESPnet's model with one value that works.
+    """
+    if ignore_id != -1:
+        expected = "-1, which is all that ESPnet's error rates know as padding"
+        raise ConfigError("ignore_id", found=ignore_id, expected=expected, fix="Leave it out")
     if frame_loss_weight < 0:
         raise ConfigError("frame_loss_weight is negative", found=frame_loss_weight, expected="0 (off) or more")
     for name, share in shares.items():
