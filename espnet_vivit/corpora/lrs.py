@@ -18,7 +18,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from espnet_vivit.corpora.preparing.source_clip import SourceClip, make_id, one_line, read_text
+from espnet_vivit.base.text_file import read_text
+from espnet_vivit.corpora.preparing.source_clip import SourceClip, make_id, one_line
 from espnet_vivit.data.word_times import WordTime
 from espnet_vivit.errors import DataError
 from espnet_vivit.units import VIDEO_RATE_HZ

@@ -4,8 +4,8 @@ import warnings
 from collections.abc import Mapping
 
 from espnet_vivit.errors import ConfigError, InputError, unknown_name
+from espnet_vivit.units import MODALITIES, STREAMS_OF
 
-MODALITIES = ("video", "audio", "multimodal")
 ENCODER_SIZES = {"output_size": 768, "attention_heads": 12, "linear_units": 3072}  # Auto-AVSR's
 DECODER_BLOCKS = 6
 
@@ -16,20 +16,27 @@ def decoder_sizes(encoder_conf: Mapping) -> dict[str, int]:
     return {**same, "num_blocks": DECODER_BLOCKS}
 
 
+def named_modality(modality: str | None, vision_encoder: str | None, audio_encoder: str | None) -> str:
+    """The modality asked for, or the one that follows from the encoders named; those of the first may be missing."""
+    if modality is not None:
+        if modality not in MODALITIES:
+            raise unknown_name("modality", modality, MODALITIES)
+        return modality
+    if vision_encoder is None and audio_encoder is None:
+        raise ConfigError(
+            "the model has no input",
+            found="neither vision_encoder nor audio_encoder",
+            expected="at least one",
+            fix="Set vision_encoder: vivit for lip reading, audio_encoder: resnet1d for sound, or both",
+        )
+    if vision_encoder is None:
+        return "audio"
+    return "video" if audio_encoder is None else "multimodal"
+
+
 def modality_of(modality: str | None, vision_encoder: str | None, audio_encoder: str | None) -> str:
-    """The modality asked for, or the one that follows from the encoders named. Raises ConfigError."""
-    named = {"video": vision_encoder is not None, "audio": audio_encoder is not None}
-    if modality is None:
-        if not any(named.values()):
-            raise ConfigError(
-                "the model has no input",
-                found="neither vision_encoder nor audio_encoder",
-                expected="at least one",
-                fix="Set vision_encoder: vivit for lip reading, audio_encoder: resnet1d for sound, or both",
-            )
-        return "multimodal" if all(named.values()) else "video" if named["video"] else "audio"
-    if modality not in MODALITIES:
-        raise unknown_name("modality", modality, MODALITIES)
+    """`named_modality`, whose encoders must all be named. Raises ConfigError."""
+    modality = named_modality(modality, vision_encoder, audio_encoder)
     needs = {"video": {"vision_encoder": vision_encoder}, "audio": {"audio_encoder": audio_encoder}}
     needs["multimodal"] = needs["video"] | needs["audio"]
     for option, value in needs[modality].items():
@@ -100,7 +107,7 @@ def check_streams(modality: str, *, speech: tuple, video: tuple) -> None:
         if name in given and lengths is None:
             fix = f"Pass {name}_lengths, {'samples' if name == 'speech' else 'frames'} of each clip before padding"
             raise InputError(f"{name} comes without its lengths", found=f"{name}_lengths=None", fix=fix)
-    takes = {"video": ["video"], "audio": ["speech"], "multimodal": ["speech", "video"]}[modality]
+    takes = STREAMS_OF[modality]
     if not given or not set(given) <= set(takes):
         raise InputError(
             f"the model's modality is {modality}",

@@ -7,14 +7,13 @@ In: ESPnet's parser. Out: the same with ours added. What the options mean stands
 import argparse
 from collections.abc import Sequence
 
+from espnet_vivit.data.token_list import TOKEN_TYPES
 from espnet_vivit.espnet_compat import ClassChoices, NestedDictAction, int_or_none, str2bool, str_or_none
 from espnet_vivit.model.fusion import FUSIONS
 from espnet_vivit.model.precision import AMP_DTYPES
 from espnet_vivit.tasks.options import add_choice
-from espnet_vivit.tasks.streams import STREAMS
-from espnet_vivit.units import FEATURE_RATES
+from espnet_vivit.units import FEATURE_RATES, STREAMS_OF
 
-TOKEN_TYPES = ("bpe", "char", "word")
 INITS = ("chainer", "xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal", "normal")
 
 
@@ -22,7 +21,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, parts: Sequence[ClassCh
     """`parts`: what `--<part>` and `--<part>_conf` are added for."""
     parser.get_default("required").append("token_list")
     group = parser.add_argument_group("Audio-visual model")
-    add_choice(group, "modality", STREAMS, help_text="streams of the model; follows from the encoders named")
+    add_choice(group, "modality", STREAMS_OF, help_text="streams of the model; follows from the encoders named")
     add_choice(group, "fusion", FUSIONS, default="concat", help_text="how video and audio features are joined")
     add_choice(group, "feature_rate", FEATURE_RATES, default="frame", help_text="25 Hz (frame) or 12.5 Hz (tubelet)")
     add_choice(group, "init", INITS, help_text="initialisation of all but the vision encoder")

@@ -282,6 +282,12 @@ def test_two_files_of_one_name_are_not_written_over_each_other(tmp_path):
         main(["a/x.mp4", "b/x.mp4", "--model", "m", "--output", "txt", "--output_dir", str(tmp_path)])
 
 
+@pytest.mark.parametrize("options", [{"mouth_size": 0}, {"longest_piece_s": 0}, {"longest_piece_s": float("nan")}])
+def test_nothing_is_not_taken_for_the_default(options, tmp_path):
+    with pytest.raises(ConfigError, match=f"{next(iter(options))}: found"):
+        Transcriber(tmp_path, **options)
+
+
 def test_a_file_without_the_stream_that_is_asked_for_is_an_error(reader, tmp_path):
     frames = reader[1][0][0]
     mute = write_recording(tmp_path / "mute.mkv", frames)

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_vivit.bin.command_parser import CommandParser
-from espnet_vivit.tasks.rehearsal.examine import DEVICES, LEARNING_RATE, LIMIT_S, TOKEN_TYPES, Options, examine
+from espnet_vivit.data.token_list import TOKEN_TYPES
+from espnet_vivit.tasks.rehearsal.examine import DEVICES, LEARNING_RATE, LIMIT_S, Options, examine
 from espnet_vivit.tasks.rehearsal.findings import FAIL
 
 

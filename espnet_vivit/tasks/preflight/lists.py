@@ -10,14 +10,14 @@ from pathlib import Path
 
 from espnet_vivit.data.data_dir import read_scp
 from espnet_vivit.errors import ConfigError, DataError
-from espnet_vivit.tasks.streams import STREAMS
+from espnet_vivit.units import STREAMS_OF
 
 _LISTED = {"sound", "video", "text", "npy", "kaldi_ark"}  # types whose lines are `utterance value`
 
 
 def check_streams(names: Sequence[str], modality: str) -> None:
     """Raise ConfigError unless the data names given for training are those that a model of `modality` takes."""
-    wanted = (*STREAMS[modality], "text")
+    wanted = (*STREAMS_OF[modality], "text")
     missing = [name for name in wanted if name not in names]
     superfluous = [name for name in ("speech", "video") if name in names and name not in wanted]
     if missing or superfluous:

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 LIMIT_S = 90.0
 LEARNING_RATE = 1e-3
 CTC_WEIGHT = 0.1  # E2E's own, where the configuration says nothing
-TOKEN_TYPES = ("bpe", "char", "word")
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -79,13 +78,14 @@ def examine(options: Options) -> Iterator[Row]:
 
 def _examine(options: Options, folder: Path) -> Iterator[Row]:
     from espnet_vivit.tasks.rehearsal.model import device_of
-    from espnet_vivit.tasks.streams import STREAMS, feature_rate_of, modality_of
+    from espnet_vivit.tasks.streams import configured_modality, feature_rate_of
+    from espnet_vivit.units import STREAMS_OF
 
     with stops("configuration"):
         config, trained = read_subject(options.config)
         if not trained:
             check_keys(config, options.config)
-        streams, rate = STREAMS[modality_of(config)], feature_rate_of(config)
+        streams, rate = STREAMS_OF[configured_modality(config)], feature_rate_of(config)
         conf = config.get("model_conf") or {}
     yield Row(OK, "configuration", f"{options.config}: takes {' and '.join(streams)}, feature_rate {rate}")
     with stops("data directory"):

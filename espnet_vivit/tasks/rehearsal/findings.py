@@ -9,12 +9,11 @@ from pathlib import Path
 
 from espnet_vivit.data.data_dir import Utterance, validate_data_dir
 from espnet_vivit.data.feasibility import MAX_EXCLUDED, check_feasibility
+from espnet_vivit.data.token_list import MAX_UNKNOWN, UNKNOWN
 from espnet_vivit.errors import DataError, EspnetVivitError
-from espnet_vivit.units import SAMPLES_PER_FRAME, VIDEO_RATE_HZ
+from espnet_vivit.units import SAMPLES_PER_FRAME
 
 OK, WARN, FAIL = "ok", "warn", "FAIL"
-UNKNOWN = "<unk>"
-MAX_UNKNOWN = 0.05  # share of tokens that the list lacks: more, and it is the list of something else
 CLIPS_READ = 20
 
 
@@ -39,8 +38,8 @@ def check_directory(data: Path, *, streams: Sequence[str], word_times: bool) -> 
     if lacking:
         what = f"the model takes {' and '.join(streams)}, and {data} has no {' and no '.join(lacking)}"
         raise DataError(what, fix="Set another modality in the configuration, or prepare those streams.")
-    hours = sum(seconds(utterance) for utterance in utterances) / 3600
-    longest = max(map(seconds, utterances))
+    hours = sum(utterance.duration_s for utterance in utterances) / 3600
+    longest = max(utterance.duration_s for utterance in utterances)
     speakers = len({utterance.speaker for utterance in utterances})
     found = f"{len(utterances)} utterances of {speakers} speakers, {hours:.2f} h, the longest {longest:.1f} s"
     if word_times and utterances[0].word_times is None:
@@ -49,10 +48,6 @@ def check_directory(data: Path, *, streams: Sequence[str], word_times: bool) -> 
         )
         return Row(FAIL, "data directory", f"{found}, without word_times", fix), utterances
     return Row(OK, "data directory", found), utterances
-
-
-def seconds(utterance: Utterance) -> float:
-    return frames_of(utterance) / VIDEO_RATE_HZ
 
 
 def frames_of(utterance: Utterance) -> int:

@@ -24,7 +24,7 @@ from espnet_vivit.errors import EspnetVivitError, MissingDependencyError
 from espnet_vivit.transcription.page.example_clips import render_examples, write_spoken_video
 from espnet_vivit.transcription.page.uploads import check_read, check_upload
 from espnet_vivit.transcription.result import Transcription
-from espnet_vivit.transcription.transcriber import MODALITIES, Transcriber
+from espnet_vivit.transcription.transcriber import MODALITY_CHOICES, Transcriber
 from espnet_vivit.units import VIDEO_RATE_HZ
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class PageReader:
         self._folder, self._max_mb, self._max_s = folder, max_mb, max_s
         self._results: dict[Path, float] = {}  # folders and when they were made, in seconds
         trained = self._transcribers["auto"].recogniser.modality
-        self.modalities = MODALITIES if trained == "multimodal" else ("auto",)
+        self.modalities = MODALITY_CHOICES if trained == "multimodal" else ("auto",)
         self._sees = trained != "audio"
 
     def read(self, path: str | Path, modality: str = "auto") -> tuple[str, str | None, list[str], dict]:
