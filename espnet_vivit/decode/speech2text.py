@@ -143,9 +143,9 @@ class Speech2Text(EspnetSpeech2Text):
         files = open_model(model if here else Package.from_pretrained(model).folder, weights=weights)
         asked = SearchOptions(search=search, beam_size=beam_size, ctc_weight=ctc_weight)
         arguments = files.decoding_arguments(asked, lm_weight=lm_weight, ngram_weight=ngram_weight)
-        recogniser = cls(**arguments, modality=modality, nbest=nbest, device=device)
-        recogniser.files = files  # an archive's temporary folder, which may hold a sentencepiece model, lives as long
-        return recogniser
+        recognizer = cls(**arguments, modality=modality, nbest=nbest, device=device)
+        recognizer.files = files  # an archive's temporary folder, which may hold a sentencepiece model, lives as long
+        return recognizer
 
     @torch.no_grad()
     def __call__(self, speech: np.ndarray | torch.Tensor | None = None, video: np.ndarray | torch.Tensor | None = None):

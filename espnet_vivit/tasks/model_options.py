@@ -1,7 +1,7 @@
 """The options of the model, of what it starts from and of its text, as a recipe's YAML and the command line name them.
 
 In: ESPnet's parser. Out: the same with ours added. What the options mean stands where they are read: `E2E`,
-`init_parts`, `tasks.optimiser`, `tasks.curriculum`, `tasks.preprocess`.
+`init_parts`, `tasks.optimizer`, `tasks.curriculum`, `tasks.preprocess`.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, parts: Sequence[ClassCh
         ("curriculum", "short clips first, as {max_frames: 100, epochs: 10}"),
         ("lr_scale", "a part's share of the learning rate, as {vision_encoder: 0.1}"),
         ("layer_decay", "a layer's rate beside that of the one above it, as {vision_encoder: 0.75}"),
-        ("freeze_until", "the optimiser step from which a part learns, as {vision_encoder: 5000}"),
+        ("freeze_until", "the optimizer step from which a part learns, as {vision_encoder: 5000}"),
     ):
         group.add_argument(f"--{name}", action=NestedDictAction, default={}, help=what)
     group = parser.add_argument_group("Text and preprocessing")

@@ -96,7 +96,7 @@ class Transcriber:
         from espnet_vivit.decode.model_files import (
             open_model,  # here: ESPnet takes seconds, in which nothing else is said
         )
-        from espnet_vivit.transcription.recogniser import PieceRecogniser
+        from espnet_vivit.transcription.recognizer import PieceRecognizer
 
         files = open_model(model, weights=weights)
         if mouth_size is None:
@@ -106,7 +106,7 @@ class Transcriber:
         if mouth_view is not None and not mouth_size <= mouth_view <= MOUTH_SIZE:
             found, expected = f"size {mouth_size}, view {mouth_view}", f"size <= view <= {MOUTH_SIZE}"
             raise ConfigError("bad mouth pictures", found=found, expected=expected)
-        self.recogniser = PieceRecogniser(
+        self.recognizer = PieceRecognizer(
             files,
             modality=None if modality == "auto" else modality,
             search=search,
@@ -124,7 +124,7 @@ class Transcriber:
         )
         self.modality = modality
         self.detector = detector
-        self.mouth_size = mouth_size if mouth_view is None else MOUTH_SIZE  # what is read; the recogniser shrinks it
+        self.mouth_size = mouth_size if mouth_view is None else MOUTH_SIZE  # what is read; the recognizer shrinks it
         self.longest_piece_s = (
             _longest_piece_s(files.facts.longest_clip_s) if longest_piece_s is None else longest_piece_s
         )
@@ -157,7 +157,7 @@ class Transcriber:
             if on_stretch is not None:
                 parts = _shown(parts, on_stretch)
             for cut in cut_into_pieces(parts, longest_s=self.longest_piece_s):
-                assembly.add(cut, self.recogniser.recognise(cut, seconds))
+                assembly.add(cut, self.recognizer.recognize(cut, seconds))
                 if on_progress is not None:
                     on_progress(cut.end_s)
         seconds["total"] = time.perf_counter() - begun_s
@@ -167,7 +167,7 @@ class Transcriber:
         """What the modality asks for, of what the file has."""
         from espnet_vivit.transcription.reading import read_mouth_stretches, read_sound_stretches
 
-        wanted = self.recogniser.modality
+        wanted = self.recognizer.modality
         check_is_file(path)
         present = streams_of(path)
         if self.modality == "multimodal" and present != {"video", "audio"}:

@@ -188,7 +188,7 @@ def test_the_threshold_comes_from_calibration(reader, clip, text, tmp_path):
     for least, verdict in ((found - 1e-9, OK), (found + 1e-9, UNCLEAR)):
         (experiment / "reliability.json").write_text(json.dumps({"multimodal": {"min_confidence": least}}))
         calibrated = Transcriber(experiment, detector="centre")
-        assert calibrated.recogniser.needed_confidence("video") == 0.5, "nobody has calibrated it"
+        assert calibrated.recognizer.needed_confidence("video") == 0.5, "nobody has calibrated it"
         assert calibrated.transcribe(clip).verdict == verdict
 
 

@@ -54,13 +54,13 @@ def crop_mouth(picture: np.ndarray, points: np.ndarray, *, size: int = MOUTH_SIZ
     return cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY) if color == "gray" else crop
 
 
-def centre_points(height: int, width: int) -> np.ndarray:
+def center_points(height: int, width: int) -> np.ndarray:
     """(4, 2) float64 points where no face is known: the mouth in the middle, the face as high as the picture."""
     scale = min(height, width) / REFERENCE_SIZE
     return (REFERENCE - REFERENCE[3]) * scale + [width / 2, height / 2]
 
 
-def crop_centre(picture: np.ndarray, *, size: int = MOUTH_SIZE, color: str = "gray") -> np.ndarray:
+def crop_center(picture: np.ndarray, *, size: int = MOUTH_SIZE, color: str = "gray") -> np.ndarray:
     """The largest square in the middle of a picture that is a mouth already, resized to (size, size)."""
     height, width = picture.shape[:2]
     side = min(height, width)

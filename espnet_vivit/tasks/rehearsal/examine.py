@@ -5,7 +5,7 @@
 
 In the order of the table: the configuration's options; the data directory; some clips, decoded; the tokens; whether CTC
 can align; whether the model can be built; whether it learns four clips by heart; memory and time of the largest batch,
-with the configured optimiser.
+with the configured optimizer.
 An experiment's folder stands for its config.yaml, token list included; its weights are not used. Nothing is written.
 Exit code 0: nothing speaks against training (warnings may be worth a look); 1: something does.
 """

@@ -2,7 +2,7 @@
 
 A model that cannot learn four clips by heart, with nothing dropped out and nothing augmented, has a fault in its data,
 its labels or itself; one that can may still fail to learn the corpus. The largest batch is computed last, with the
-configured optimiser, forward, backward and step: what it takes is what training takes.
+configured optimizer, forward, backward and step: what it takes is what training takes.
 """
 
 import argparse
@@ -65,7 +65,7 @@ def model_row(model: nn.Module) -> Row:
 
 
 def build_optimizer(args: argparse.Namespace, model: "E2E") -> torch.optim.Optimizer:
-    """The optimiser that training would have; raises ConfigError for options that it does not take."""
+    """The optimizer that training would have; raises ConfigError for options that it does not take."""
     try:
         (optimizer,) = AVSRTask.build_optimizers(args, model)
     except TypeError as error:
@@ -105,7 +105,7 @@ def learn_by_heart(
 def training_step(
     model: nn.Module, optimizer: torch.optim.Optimizer, batch: Mapping[str, torch.Tensor]
 ) -> torch.Tensor:
-    """One forward and backward pass and step of the optimiser; the loss before it."""
+    """One forward and backward pass and step of the optimizer; the loss before it."""
     optimizer.zero_grad()
     loss, _, _ = model.train()(**batch)
     loss.backward()

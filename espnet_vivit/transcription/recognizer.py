@@ -35,8 +35,8 @@ _BEAM_SIZE, _CTC_WEIGHT = 10, 0.3  # where neither caller nor package says; the 
 _MODALITY_OF = {frozenset(streams): modality for modality, streams in STREAMS_OF.items()}
 
 
-class PieceRecogniser:
-    """`recognise(cut, seconds) -> Piece`; see `Transcriber` for the arguments."""
+class PieceRecognizer:
+    """`recognize(cut, seconds) -> Piece`; see `Transcriber` for the arguments."""
 
     def __init__(
         self,
@@ -74,13 +74,13 @@ class PieceRecogniser:
         self.min_confidence = min_confidence
         self.default_confidence = default_confidence
 
-    def recognise(self, cut: Cut, seconds: dict[str, float]) -> Piece:
+    def recognize(self, cut: Cut, seconds: dict[str, float]) -> Piece:
         """Words at the file's times; `seconds` is added to: what judging, encoding and searching took."""
         streams, warnings = self._streams(cut, seconds)
         modality = _MODALITY_OF.get(frozenset(streams), "none")
         if not streams:
             return Piece(cut.start_s, cut.end_s, UNCLEAR, tuple(warnings), 0.0, modality, (), ())
-        with self._one_at_a_time, stopwatch(seconds, "recognise"):
+        with self._one_at_a_time, stopwatch(seconds, "recognize"):
             self.speech2text.seconds = seconds
             transcripts = self.speech2text.recognize(streams.get("speech"), streams.get("video"))
         offset_s = seconds_of_frames(cut.stretch.first)
