@@ -25,8 +25,8 @@ from espnet_vivit.model.hybrid_loss import HybridLoss
 from espnet_vivit.model.nonfinite import NonFiniteLosses
 from espnet_vivit.model.options import (
     ENCODER_SIZES,
+    check_input_streams,
     check_loss_weights,
-    check_streams,
     modality_of,
     token_names,
     warn_of_pooling,
@@ -274,10 +274,10 @@ class E2E(HybridLoss):
         self, speech=None, speech_lengths=None, video=None, video_lengths=None, utt_id=None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Frontends, modality dropout and fusion -> (B, T', D), (B,)."""
-        check_streams(self.modality, speech=(speech, speech_lengths), video=(video, video_lengths))
+        check_input_streams(self.modality, speech=(speech, speech_lengths), video=(video, video_lengths))
         seen = heard = lengths = None
         if video is not None:
-            assert self.vision_encoder is not None  # else check_streams has raised; so below
+            assert self.vision_encoder is not None  # else check_input_streams has raised; so below
             seen, lengths = self.vision_encoder(video, video_lengths)
             seen = seen[:, : lengths.max()]  # a batch may be padded beyond its longest clip
         if speech is not None:

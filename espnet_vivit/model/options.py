@@ -100,7 +100,7 @@ def token_names(odim: int, token_list: list[str] | None) -> list[str]:
     return list(token_list)
 
 
-def check_streams(modality: str, *, speech: tuple, video: tuple) -> None:
+def check_input_streams(modality: str, *, speech: tuple, video: tuple) -> None:
     """Raise InputError unless (stream, lengths) are what a model of `modality` takes; a stream left out is None."""
     given = [name for name, (stream, _) in (("speech", speech), ("video", video)) if stream is not None]
     for name, (_, lengths) in (("speech", speech), ("video", video)):

@@ -145,7 +145,13 @@ class AVSRTask(ASRTask):
 
     @classmethod
     def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
-        return ("speech", "video", "text", "word_times", "frame_labels")  # which streams: modality, see check_streams
+        return (
+            "speech",
+            "video",
+            "text",
+            "word_times",
+            "frame_labels",
+        )  # see check_listed_streams
 
     @classmethod
     def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> AVSRPreprocessor | None:

@@ -15,7 +15,7 @@ from espnet_vivit.errors import ConfigError, DataError, unknown_name
 from espnet_vivit.model.options import named_modality
 from espnet_vivit.units import FEATURE_RATES, STREAMS_OF
 
-FILES = {  # data name -> (file of the data directory, ESPnet's type)
+DATA_FILES = {  # data name -> (file of the data directory, ESPnet's type)
     "speech": ("wav.scp", "sound"),
     "video": ("video.scp", "video"),
     "text": ("text", "text"),
@@ -37,7 +37,7 @@ def feature_rate_of(config: Mapping) -> str:
 
 def data_option(data: Path, name: str) -> str:
     """ESPnet's `path,name,type` of one stream; a path with a comma cannot be written that way."""
-    file, kind = FILES[name]
+    file, kind = DATA_FILES[name]
     path = Path(data) / file
     if not path.is_file():
         raise DataError(f"the model takes {name}, but {data} has no {file}", fix="Choose another modality, or data.")
@@ -69,7 +69,7 @@ def train_options(config: Mapping, *, train: Path, valid: Path, stats: Path) -> 
     """avsr_train's options for the data of the model that `config` describes."""
     streams = STREAMS_OF[configured_modality(config)]
     names = [*streams, "text"]
-    if all((Path(data) / FILES["word_times"][0]).is_file() for data in (train, valid)):
+    if all((Path(data) / DATA_FILES["word_times"][0]).is_file() for data in (train, valid)):
         names.append("word_times")
     shape = "video_shape" if "video" in streams else "speech_shape"
     options = []
@@ -81,6 +81,6 @@ def train_options(config: Mapping, *, train: Path, valid: Path, stats: Path) -> 
             raise DataError(f"no shapes of the {split} set", found=f"no {path}", fix="Run stage 10 first.")
         options += [f"--{split}_shape_file", str(path)]
     if (config.get("preprocessor_conf") or {}).get("noise_scp") == "train":
-        sounds = Path(train) / FILES["speech"][0] if "speech" in streams else "null"
+        sounds = Path(train) / DATA_FILES["speech"][0] if "speech" in streams else "null"
         options += ["--preprocessor_conf", f"noise_scp={sounds}"]
     return options

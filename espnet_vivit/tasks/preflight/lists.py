@@ -15,7 +15,7 @@ from espnet_vivit.units import STREAMS_OF
 _LISTED = {"sound", "video", "text", "npy", "kaldi_ark"}  # types whose lines are `utterance value`
 
 
-def check_streams(names: Sequence[str], modality: str) -> None:
+def check_listed_streams(names: Sequence[str], modality: str) -> None:
     """Raise ConfigError unless the data names given for training are those that a model of `modality` takes."""
     wanted = (*STREAMS_OF[modality], "text")
     missing = [name for name in wanted if name not in names]
@@ -73,7 +73,7 @@ def check_training_data(args: argparse.Namespace) -> None:
         triples = getattr(args, f"{split}_data_path_and_name_and_type")
         names = [name for _, name, _ in triples]
         if not args.allow_variable_data_keys:
-            check_streams(names, args.modality)
+            check_listed_streams(names, args.modality)
         _check_word_times(args, names, split)
         shape_files = [] if args.collect_stats else getattr(args, f"{split}_shape_file")
         if all(

@@ -30,9 +30,9 @@ def read_subject(path: Path) -> tuple[dict, bool]:
 def check_keys(config: Mapping, path: Path) -> None:
     """Raise ConfigError for a key that is no option of avsr_train, with the nearest one that is."""
     from espnet_vivit.tasks.avsr import AVSRTask
-    from espnet_vivit.tasks.options import check_options
+    from espnet_vivit.tasks.options import check_config
 
-    check_options(config, AVSRTask.get_parser(), where=f"in {path}")
+    check_config(config, AVSRTask.get_parser(), where=f"in {path}")
 
 
 def token_type_of(config: Mapping, given: str | None, bpemodel: Path | None) -> str:
