@@ -73,7 +73,7 @@ _WHERE = {  # name -> ESPnet's module that defines it
 _RENAMED = {"ConfigArgumentParser": "ArgumentParser"}  # where our name says more than ESPnet's
 _DATA_TYPE_TABLES = ("espnet2.train.dataset", "espnet2.train.iterable_dataset")
 _TRAINER = "espnet2.train.trainer"
-_TABLES = "espnet2.tasks.abs_task"  # of optimisers and schedulers
+_TABLES = "espnet2.tasks.abs_task"  # of optimizers and schedulers
 _INFERENCE = "espnet2.bin.asr_inference"
 
 

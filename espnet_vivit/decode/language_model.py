@@ -1,6 +1,6 @@
 """ESPnet's neural language models as scorers of the beam search.
 
-In: the config.yaml and the weights (.pth or .safetensors) of an ESPnet language model of the recogniser's own tokens.
+In: the config.yaml and the weights (.pth or .safetensors) of an ESPnet language model of the recognizer's own tokens.
 Out: the model, whose `lm` the search takes. ESPnet's loader unpickles whatever the files hold, asks nothing
 about the tokens, and `lm: transformer_opt` has it fetch weights from a network.
 """
@@ -31,10 +31,10 @@ def load_language_model(config_file: str | Path | None, model_file: str | Path, 
     if found != list(token_list):
         count = len(found) if isinstance(found, list) else "no"
         raise ConfigError(
-            f"the language model {config_file} is of other tokens than the recogniser",
+            f"the language model {config_file} is of other tokens than the recognizer",
             found=f"{count} tokens",
-            expected=f"the recogniser's {len(token_list)}, in their order",
-            fix="Train it with the recogniser's token list",
+            expected=f"the recognizer's {len(token_list)}, in their order",
+            fix="Train it with the recognizer's token list",
         )
     with quiet_espnet_import():
         from espnet2.tasks.lm import LMTask

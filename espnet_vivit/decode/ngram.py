@@ -123,7 +123,7 @@ def _no_arpa(path: Path, found: str) -> DataError:
 class NgramScorer(BatchScorerInterface):
     """Scores of the tokens that may follow a hypothesis; the blank never does, and the last token ends the sentence.
 
-    token_list: the V tokens of the recogniser; the n-grams must be of these. There is no state: a hypothesis says all.
+    token_list: the V tokens of the recognizer; the n-grams must be of these. There is no state: a hypothesis says all.
 
     Raises:
         ConfigError: n-grams of other tokens.
@@ -138,7 +138,7 @@ class NgramScorer(BatchScorerInterface):
         known = {name for name in words if (name,) in model.log_probs}
         if 2 * len(known) < len(words):
             raise ConfigError(
-                "the n-gram model is of other tokens than the recogniser",
+                "the n-gram model is of other tokens than the recognizer",
                 found=f"{len(known)} of its {len(words)} tokens, without e.g. {min(words - known)!r}",
                 fix="Make it from the same token list and token_type (avsr_ngram).",
             )

@@ -26,8 +26,7 @@ from espnet_vivit.espnet_compat import Hypothesis, LengthBonus, inference_with_t
 from espnet_vivit.espnet_compat import Speech2Text as EspnetSpeech2Text
 from espnet_vivit.tasks.avsr import AVSRTask
 from espnet_vivit.tasks.loading.pieces import JoinedPieces
-from espnet_vivit.tasks.streams import STREAMS
-from espnet_vivit.units import FEATURE_RATES, VIDEO_RATE_HZ
+from espnet_vivit.units import FEATURE_RATES, STREAMS_OF, VIDEO_RATE_HZ
 
 
 class Speech2Text(EspnetSpeech2Text):
@@ -144,9 +143,9 @@ class Speech2Text(EspnetSpeech2Text):
         files = open_model(model if here else Package.from_pretrained(model).folder, weights=weights)
         asked = SearchOptions(search=search, beam_size=beam_size, ctc_weight=ctc_weight)
         arguments = files.decoding_arguments(asked, lm_weight=lm_weight, ngram_weight=ngram_weight)
-        recogniser = cls(**arguments, modality=modality, nbest=nbest, device=device)
-        recogniser.files = files  # an archive's temporary folder, which may hold a sentencepiece model, lives as long
-        return recogniser
+        recognizer = cls(**arguments, modality=modality, nbest=nbest, device=device)
+        recognizer.files = files  # an archive's temporary folder, which may hold a sentencepiece model, lives as long
+        return recognizer
 
     @torch.no_grad()
     def __call__(self, speech: np.ndarray | torch.Tensor | None = None, video: np.ndarray | torch.Tensor | None = None):
@@ -247,11 +246,13 @@ class Speech2Text(EspnetSpeech2Text):
         """Encoder states (1, T', D) of one clip."""
         batch = {}
         for name, stream in (("speech", speech), ("video", video)):
-            if stream is not None and name in STREAMS[self.modality]:
+            if stream is not None and name in STREAMS_OF[self.modality]:
                 batch[name] = _tensor(stream).unsqueeze(0).to(self.device)  # (1, N) or (1, T, H, W)
                 batch[f"{name}_lengths"] = torch.tensor([batch[name].size(1)], device=self.device)
         if not batch:
-            raise InputError("nothing to transcribe", found="no stream", expected=" or ".join(STREAMS[self.modality]))
+            raise InputError(
+                "nothing to transcribe", found="no stream", expected=" or ".join(STREAMS_OF[self.modality])
+            )
         states, _ = self.asr_model.encode(**batch)
         return states[0] if isinstance(states, tuple) else states  # with intermediate CTC, those come along
 
@@ -320,9 +321,9 @@ def check_modality(modality: str | None, trained: str) -> str:
     """The modality to decode with. Raises ConfigError if the model was not trained on it."""
     if modality is None:
         return trained
-    if modality not in STREAMS:
-        raise unknown_name("modality", modality, STREAMS)
-    if not set(STREAMS[modality]) <= set(STREAMS[trained]):
+    if modality not in STREAMS_OF:
+        raise unknown_name("modality", modality, STREAMS_OF)
+    if not set(STREAMS_OF[modality]) <= set(STREAMS_OF[trained]):
         raise ConfigError(
             f"the model was trained on {trained} alone",
             found=f"modality {modality}",
@@ -334,7 +335,7 @@ def check_modality(modality: str | None, trained: str) -> str:
 
 def streams_to_read(names: Sequence[str], modality: str | None, trained: str) -> tuple[str, ...]:
     """The data names that decoding needs, of those given. Raises ConfigError if a stream asked for is not there."""
-    wanted = STREAMS[check_modality(modality, trained)]
+    wanted = STREAMS_OF[check_modality(modality, trained)]
     found = tuple(name for name in wanted if name in names)
     if not found or (modality is not None and found != wanted):
         raise ConfigError(

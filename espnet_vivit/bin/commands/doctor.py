@@ -15,8 +15,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 
+from espnet_vivit.base.finding import OK, Finding
 from espnet_vivit.bin.command_parser import CommandParser
-from espnet_vivit.bin.commands.doctor_trials import ABSENT, BROKEN, OK, TRIALS, Finding, installed_version
+from espnet_vivit.bin.commands.doctor_trials import ABSENT, BROKEN, TRIALS, installed_version
 from espnet_vivit.version import __version__
 
 DISTRIBUTION = "espnet-vivit"
@@ -71,7 +72,7 @@ def _check_requirement(requirement, found: str | None, extra: str) -> Finding:
     return Finding(state, name, found or "not installed", f"pip install '{wanted}'")
 
 
-def examine() -> list[Finding]:
+def diagnose() -> list[Finding]:
     """Every check, in the order of the report."""
     findings = [check_python(sys.version_info[:2])]
     try:
@@ -106,6 +107,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.parse_args(argv)
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     print(f"espnet-vivit {__version__}, Python {platform.python_version()} on {machine}")
-    findings = examine()
+    findings = diagnose()
     print(report(findings))
     return int(any(finding.state == BROKEN for finding in findings))

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_vivit.bin.command_parser import CommandParser
+from espnet_vivit.data.token_list import BLANK, END, has_unit_ids, read_units
 from espnet_vivit.errors import DataError
 
 WEIGHTS = "auto_avsr.pth"
@@ -37,7 +38,7 @@ def import_auto_avsr(checkpoint: Path, out: Path, *, token_list: Path, bpemodel:
         raise DataError(f"{out} exists already", fix="Name a new folder")
     if bpemodel is not None and not Path(bpemodel).is_file():
         raise DataError(f"the sentencepiece model {bpemodel} does not exist")
-    tokens = read_units(token_list)
+    tokens = read_tokens(token_list)
     state = read_state_dict(checkpoint)
     model = E2E.from_auto_avsr(state, token_list=tokens)
     args = AVSRTask.get_parser().parse_args([])
@@ -51,20 +52,15 @@ def import_auto_avsr(checkpoint: Path, out: Path, *, token_list: Path, bpemodel:
     return out / WEIGHTS
 
 
-def read_units(path: Path) -> list[str]:
+def read_tokens(path: Path) -> list[str]:
     """The token list, in ESPnet's order, of Auto-AVSR's file of units or of a list in that order."""
     from espnet_vivit.tasks.model_config import read_token_list
 
-    path = Path(path)
-    if not path.is_file():
+    if not Path(path).is_file():
         raise DataError(f"the token list {path} does not exist", fix="Auto-AVSR's is spm/unigram/unigram5000_units.txt")
-    lines = [line.rsplit(maxsplit=1) for line in path.read_text(encoding="utf-8").rstrip("\n").split("\n")]
-    if not all(len(fields) == 2 and fields[1].isdecimal() for fields in lines):
+    if not has_unit_ids(path):
         return read_token_list(path)
-    for number, (token, index) in enumerate(lines, 1):
-        if int(index) != number:
-            raise DataError(f"{path}:{number}: token {token!r} is out of order", found=index, expected=number)
-    return read_token_list(["<blank>", *(token for token, _ in lines), "<sos/eos>"])
+    return read_token_list([BLANK, *read_units(path)[1:], END])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

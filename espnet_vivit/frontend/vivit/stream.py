@@ -11,7 +11,7 @@ rotated keys and values of so many steps, and fewer frames than a tubelet has. O
 behind it attends to the whole clip.
 """
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 
@@ -22,14 +22,11 @@ from espnet_vivit.frontend.vivit.factorised_encoder import FactorisedEncoder
 from espnet_vivit.frontend.vivit.step_layout import StepLayout
 from espnet_vivit.frontend.vivit.tower import check_picture_size, normalise
 
-if TYPE_CHECKING:
-    from espnet_vivit.frontend.vivit.family_encoder import FamilyEncoder
-
 
 class VisualStream:
-    """The state of one clip. `steps` counts the tubelet steps that are done, `frames` those that have arrived."""
+    """The state of one clip of a causal `FamilyEncoder`. `steps` counts the tubelet steps that are done, `frames` those that have arrived."""
 
-    def __init__(self, encoder: "FamilyEncoder"):
+    def __init__(self, encoder: Any):
         config = encoder.vivit.config
         if not (isinstance(encoder.vivit, FactorisedEncoder) and config.causal):
             raise ConfigError(

@@ -5,8 +5,9 @@ import sys
 import pytest
 import torch
 
+from espnet_vivit.base.finding import OK, Finding
 from espnet_vivit.bin.commands import doctor, doctor_trials
-from espnet_vivit.bin.commands.doctor_trials import ABSENT, BROKEN, OK, Finding
+from espnet_vivit.bin.commands.doctor_trials import ABSENT, BROKEN
 from espnet_vivit.media.faces.detectors import haar, mediapipe
 
 REQUIREMENTS = [
@@ -50,20 +51,20 @@ def test_supported_pythons(version, state):
 
 def test_a_torch_that_does_not_load_is_broken(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    finding = doctor_trials.check_devices()
+    finding = doctor_trials.try_devices()
     assert finding.state == BROKEN and "pip install" in finding.fix
 
 
 def test_devices_are_what_torch_sees():
-    finding = doctor_trials.check_devices()
+    finding = doctor_trials.try_devices()
     assert finding.state == OK
     assert finding.found.startswith("CPU") != torch.cuda.is_available()
 
 
 def test_video_codecs_work_here_and_their_absence_is_seen(monkeypatch):
-    assert doctor_trials.check_video().state == OK
+    assert doctor_trials.try_video().state == OK
     monkeypatch.setitem(sys.modules, "av.codec", None)
-    assert doctor_trials.check_video().state == BROKEN
+    assert doctor_trials.try_video().state == BROKEN
 
 
 @pytest.mark.parametrize(
@@ -78,23 +79,23 @@ def test_a_missing_codec_is_named_and_only_some_are_needed(monkeypatch, codec, s
         return codec_class(name, mode)
 
     monkeypatch.setattr(av.codec, "Codec", made_without)
-    finding = doctor_trials.check_video()
+    finding = doctor_trials.try_video()
     assert (finding.state, finding.found) == (state, f"no {codec}")
 
 
 def test_the_cpu_has_bfloat16_and_no_float16():
-    finding = doctor_trials.check_precision()
+    finding = doctor_trials.try_precision()
     assert finding.state == OK and finding.found.split("; ")[0] == "cpu: bfloat16"
 
 
 def test_a_dtype_that_a_device_computes_wrongly_is_not_listed(monkeypatch):
     monkeypatch.setattr(torch.Tensor, "__matmul__", lambda one, other: torch.zeros(8, 8, dtype=torch.bfloat16))
-    assert doctor_trials.check_precision().found.startswith("cpu: none")
+    assert doctor_trials.try_precision().found.startswith("cpu: none")
 
 
 def test_four_bits_work_here():
     pytest.importorskip("bitsandbytes")
-    finding = doctor_trials.check_four_bits()
+    finding = doctor_trials.try_four_bits()
     assert finding.state == OK and "bitsandbytes" in finding.found
 
 
@@ -103,13 +104,13 @@ def test_four_bits_that_compute_nonsense_are_not_ok(monkeypatch):
         layers[0].weight.zero_()
 
     monkeypatch.setattr("espnet_vivit.model.adapters.quantize.quantize_linears", spoil)
-    finding = doctor_trials.check_four_bits()
+    finding = doctor_trials.try_four_bits()
     assert finding.state == ABSENT and finding.found.startswith("wrong by ")
 
 
 def test_without_bitsandbytes_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
-    finding = doctor_trials.check_four_bits()
+    finding = doctor_trials.try_four_bits()
     assert finding.state == ABSENT and "espnet-vivit[qlora]" in finding.fix
 
 
@@ -117,31 +118,33 @@ def test_haar_is_found_where_opencv_has_its_cascades(monkeypatch):
     pytest.importorskip("cv2")
     if haar.missing():
         pytest.skip(haar.missing())
-    assert doctor_trials.check_haar().state == OK
+    assert doctor_trials.try_haar().state == OK
     monkeypatch.setitem(sys.modules, "cv2", None)
-    finding = doctor_trials.check_haar()
-    assert finding.state == ABSENT and "espnet-vivit[media]" in finding.fix
+    for other, state in ((None, ABSENT), ("not installed", BROKEN)):  # transcribing needs one of the two detectors
+        monkeypatch.setattr(mediapipe, "missing", lambda other=other: other)
+        finding = doctor_trials.try_haar()
+        assert finding.state == state and "espnet-vivit[media]" in finding.fix
 
 
 def test_mediapipe_is_what_its_detector_says(monkeypatch):
     monkeypatch.setattr(mediapipe, "missing", lambda: None)
-    assert doctor_trials.check_mediapipe().state == OK
+    assert doctor_trials.try_mediapipe().state == OK
     monkeypatch.setattr(mediapipe, "missing", lambda: "holds no model")
-    finding = doctor_trials.check_mediapipe()
+    finding = doctor_trials.try_mediapipe()
     assert (finding.state, finding.found) == (ABSENT, "holds no model") and "make faces" in finding.fix
 
 
 def test_a_missing_espeak_is_absent_and_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
     monkeypatch.setattr("ctypes.util.find_library", lambda name: None)
-    finding = doctor_trials.check_espeak()
+    finding = doctor_trials.try_espeak()
     assert finding.state == ABSENT and "pip install espeakng-loader" in finding.fix
 
 
 @pytest.mark.parametrize("cached", [False, True])
 def test_weights_count_only_when_cached(monkeypatch, cached):
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: "/cache/file" if cached else None)
-    assert doctor_trials.check_weights().state == (OK if cached else ABSENT)
+    assert doctor_trials.try_weights().state == (OK if cached else ABSENT)
 
 
 def test_a_package_that_is_not_installed_says_how_to_install_it(monkeypatch):
@@ -150,13 +153,13 @@ def test_a_package_that_is_not_installed_says_how_to_install_it(monkeypatch):
 
     monkeypatch.setattr(doctor.metadata, "requires", absent)
     monkeypatch.setattr(doctor, "TRIALS", ())
-    findings = {finding.name: finding for finding in doctor.examine()}
+    findings = {finding.name: finding for finding in doctor.diagnose()}
     assert findings["espnet-vivit"].state == BROKEN and "make install" in findings["espnet-vivit"].fix
 
 
 @pytest.mark.parametrize(("state", "status"), [(OK, 0), (ABSENT, 0), (BROKEN, 1)])
 def test_only_what_is_needed_decides_the_exit_code(monkeypatch, capsys, state, status):
-    monkeypatch.setattr(doctor, "examine", lambda: [Finding(state, "thing", "found", "type this")])
+    monkeypatch.setattr(doctor, "diagnose", lambda: [Finding(state, "thing", "found", "type this")])
     assert doctor.main([]) == status
     printed = capsys.readouterr().out
     assert "-> type this" in printed

@@ -7,7 +7,7 @@ import yaml
 
 from espnet_vivit import E2E
 from espnet_vivit.bin import avsr_inference, cli
-from espnet_vivit.bin.commands.import_auto_avsr import read_units
+from espnet_vivit.bin.commands.import_auto_avsr import read_tokens
 from espnet_vivit.data.data_dir import write_data_dir
 from espnet_vivit.data.token_list import train_sentencepiece
 from espnet_vivit.errors import ConfigError
@@ -111,7 +111,7 @@ def test_files_that_are_not_there_are_named(given, tmp_path, capsys):
 
 def test_a_list_in_espnets_order_is_taken_as_it_is(tmp_path):
     (tmp_path / "tokens.txt").write_text("\n".join(TOKENS) + "\n", encoding="utf-8")
-    assert read_units(tmp_path / "tokens.txt") == TOKENS
+    assert read_tokens(tmp_path / "tokens.txt") == TOKENS
 
 
 # tokens without their sentencepiece model ---------------------------------------------------------------------------

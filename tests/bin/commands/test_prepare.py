@@ -76,7 +76,8 @@ def test_lists_for_auto_avsr_are_read_back_with_their_sound(videos, pieces, tmp_
     import numpy as np
     import soundfile
 
-    from espnet_vivit.corpora.manifests import auto_avsr_clips, read_units
+    from espnet_vivit.corpora.manifests import auto_avsr_clips
+    from espnet_vivit.data.token_list import read_units
 
     for number, word in enumerate("zero one two three".split()):
         (videos / f"clip {number}.txt").write_text(f"number {word}")

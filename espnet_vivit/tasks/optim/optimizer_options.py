@@ -16,16 +16,16 @@ from espnet_vivit.base.option_types import is_number
 from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.espnet_compat import add_optimizer_hooks, optim_classes, scheduler_classes
 from espnet_vivit.tasks.optim.muon import NAME as MUON
-from espnet_vivit.tasks.optim.optimiser import LEVELLING_SCHEDULERS
+from espnet_vivit.tasks.optim.optimizer import LEVELING_SCHEDULERS
 from espnet_vivit.tasks.optim.schedule import waits_for_batches
 
 _GIVEN_BY_ESPNET = ("params", "optimizer", "model")
 
 
-def check_optimiser_options(args: argparse.Namespace) -> None:
-    """Raise ConfigError for an unknown optimiser or scheduler, or options that it does not take.
+def check_optimizer_options(args: argparse.Namespace) -> None:
+    """Raise ConfigError for an unknown optimizer or scheduler, or options that it does not take.
 
-    MissingDependencyError: a torch without the optimiser. A mapping that the YAML leaves empty becomes one in `args`.
+    MissingDependencyError: a torch without the optimizer. A mapping that the YAML leaves empty becomes one in `args`.
     """
     for name in ("optim_conf", "scheduler_conf", "exclude_weight_decay_conf"):
         if getattr(args, name) is None:
@@ -39,7 +39,7 @@ def check_optimiser_options(args: argparse.Namespace) -> None:
     scheduler_class = _choice("scheduler", args.scheduler, scheduler_classes)
     later = {"total_steps": sys.maxsize} if waits_for_batches(args) else {}  # counted when the batches are known
     _made("scheduler_conf", args.scheduler, scheduler_class, optimizer, {**args.scheduler_conf, **later})
-    if args.optim == MUON and args.scheduler in LEVELLING_SCHEDULERS and "muon_lr_scale" in args.optim_conf:
+    if args.optim == MUON and args.scheduler in LEVELING_SCHEDULERS and "muon_lr_scale" in args.optim_conf:
         fix = "Use cosine_with_warmup or warmuplr, which scale the rate of each"
         raise ConfigError(f"scheduler {args.scheduler} sets one learning rate for muon and AdamW", fix=fix)
 
@@ -51,7 +51,7 @@ def _choice(option: str, name: str, table: Mapping[str, type]) -> type:
 
 
 def _made(option: str, name: str, made: type, of: object, conf: Mapping):
-    """The optimiser or scheduler that `conf` describes."""
+    """The optimizer or scheduler that `conf` describes."""
     _check_keys(f"{option} of {name}", conf, made)
     for key, value in conf.items():
         if isinstance(value, str) and is_number(value):

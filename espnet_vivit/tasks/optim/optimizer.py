@@ -1,8 +1,8 @@
-"""`lr_scale`, `layer_decay`, `freeze_until`: how fast each part of the model learns, as groups of one optimiser.
+"""`lr_scale`, `layer_decay`, `freeze_until`: how fast each part of the model learns, as groups of one optimizer.
 
     lr_scale: {vision_encoder: 0.1, encoder: 0.5}       the part's share of optim_conf's learning rate
     layer_decay: {vision_encoder: 0.75}                 each layer learns at 0.75 of the rate of the one above it
-    freeze_until: {vision_encoder: 5000}                the part does not learn in the first 5000 optimiser steps
+    freeze_until: {vision_encoder: 5000}                the part does not learn in the first 5000 optimizer steps
 
 What is pretrained is named, and what is new behind it is not slowed: of a `vivit` tower all three mean ViViT itself,
 not its projection. Layer decay as in ELECTRA and BEiT (Clark et al., ICLR 2020; Bao et al., ICLR 2022): of L layers,
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from espnet_vivit.e2e_asr_conformer import E2E
 
 PARTS = ("vision_encoder", "audio_encoder", "fusion", "encoder", "decoder", "ctc", "frame_head")
-LEVELLING_SCHEDULERS = ("cycliclr", "onecyclelr", "cosineannealingwarmuprestarts", "exponentialdecaywarmup")
-LEVELLING_SCHEDULERS += ("piecewiselinearwarmuplr",)
+LEVELING_SCHEDULERS = ("cycliclr", "onecyclelr", "cosineannealingwarmuprestarts", "exponentialdecaywarmup")
+LEVELING_SCHEDULERS += ("piecewiselinearwarmuplr",)
 REST = "all else"
 _LAYER = re.compile(r"(?:^|\.)(?:layers|encoders|decoders)\.(\d+)\.|(?:^|\.)layer(\d+)\.")
 _BELOW = re.compile(r"(?:^|\.)(?:embeddings|embed|frontend3D|conv1|bn1)\.")  # what the first layer reads
@@ -47,7 +47,7 @@ class Rates:
         positive = "a number above 0; freeze_param keeps a part as it is"
         _check("lr_scale", self.lr_scale, lambda value: value > 0, positive)
         _check("layer_decay", self.layer_decay, lambda value: 0 < value <= 1, "a number above 0, at most 1")
-        whole = "a whole number of optimiser steps, 1 or more"
+        whole = "a whole number of optimizer steps, 1 or more"
         _check("freeze_until", self.freeze_until, lambda value: isinstance(value, int) and value >= 1, whole)
 
     def __bool__(self) -> bool:
@@ -57,7 +57,7 @@ class Rates:
 def read_rates(args: argparse.Namespace) -> Rates:
     """The options of a training. Raises ConfigError for a value, a scheduler or a length that cannot be meant."""
     rates = Rates(*(getattr(args, name, None) or {} for name in ("lr_scale", "layer_decay", "freeze_until")))
-    if (rates.lr_scale or rates.layer_decay) and args.scheduler in LEVELLING_SCHEDULERS:
+    if (rates.lr_scale or rates.layer_decay) and args.scheduler in LEVELING_SCHEDULERS:
         raise ConfigError(
             f"scheduler {args.scheduler} sets one learning rate for all parts",
             found="lr_scale or layer_decay beside it",
@@ -76,7 +76,7 @@ def read_rates(args: argparse.Namespace) -> Rates:
 
 
 def build_optimizer(args: argparse.Namespace, model: "E2E", default: Optimizer) -> Optimizer:
-    """The optimiser of a training: `default`, which is ESPnet's, or one of its class with a group per rate.
+    """The optimizer of a training: `default`, which is ESPnet's, or one of its class with a group per rate.
 
     Raises ConfigError for options that do not fit the model or each other.
     """

@@ -1,4 +1,4 @@
-"""Options of optimiser and scheduler are tried before a model is built: a mistake is a sentence, not a TypeError."""
+"""Options of optimizer and scheduler are tried before a model is built: a mistake is a sentence, not a TypeError."""
 
 import argparse
 
@@ -9,7 +9,7 @@ import yaml
 from espnet_vivit.errors import ConfigError, MissingDependencyError
 from espnet_vivit.espnet_compat import optim_classes, scheduler_classes
 from espnet_vivit.tasks.avsr import AVSRTask
-from espnet_vivit.tasks.optim.optimiser_options import check_optimiser_options
+from espnet_vivit.tasks.optim.optimizer_options import check_optimizer_options
 
 
 def arguments(text):
@@ -51,12 +51,12 @@ def arguments(text):
 )  # fmt: skip
 def test_a_mistake_is_named_with_what_was_meant(text, message):
     with pytest.raises(ConfigError, match=message):
-        check_optimiser_options(arguments(text))
+        check_optimizer_options(arguments(text))
 
 
 @pytest.mark.parametrize("name", sorted(optim_classes))
-def test_every_optimiser_passes_with_a_learning_rate(name):
-    check_optimiser_options(arguments(f"{{optim: {name}, optim_conf: {{lr: 0.001}}}}"))
+def test_every_optimizer_passes_with_a_learning_rate(name):
+    check_optimizer_options(arguments(f"{{optim: {name}, optim_conf: {{lr: 0.001}}}}"))
 
 
 @pytest.mark.parametrize(
@@ -72,19 +72,19 @@ def test_every_optimiser_passes_with_a_learning_rate(name):
 )
 def test_options_that_a_scheduler_takes_pass(name, conf):
     assert name in scheduler_classes
-    check_optimiser_options(arguments(yaml.safe_dump({"scheduler": name, "scheduler_conf": conf})))
+    check_optimizer_options(arguments(yaml.safe_dump({"scheduler": name, "scheduler_conf": conf})))
 
 
 def test_a_key_without_a_value_in_the_yaml_is_an_empty_mapping():
     args = arguments("{optim_conf: , scheduler_conf: }")
-    check_optimiser_options(args)
+    check_optimizer_options(args)
     assert args.optim_conf == args.scheduler_conf == {}
 
 
 def test_a_torch_without_muon_is_named(monkeypatch):
     monkeypatch.delattr(torch.optim, "Muon")
     with pytest.raises(MissingDependencyError, match=r"pip install 'torch>=2.9', or say optim: adamw"):
-        check_optimiser_options(arguments("optim: muon"))
+        check_optimizer_options(arguments("optim: muon"))
 
 
 @pytest.mark.parametrize(

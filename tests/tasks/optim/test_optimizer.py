@@ -1,4 +1,4 @@
-"""Groups of the optimiser: every parameter in one, at the rate asked for, under each of ESPnet's schedulers."""
+"""Groups of the optimizer: every parameter in one, at the rate asked for, under each of ESPnet's schedulers."""
 
 import argparse
 
@@ -8,8 +8,8 @@ from espnet2.optimizers.optim_groups import add_optimizer_hooks
 from espnet2.tasks.abs_task import scheduler_classes
 
 from espnet_vivit.errors import ConfigError
-from espnet_vivit.tasks.optim.optimiser import (
-    LEVELLING_SCHEDULERS,
+from espnet_vivit.tasks.optim.optimizer import (
+    LEVELING_SCHEDULERS,
     Rates,
     build_optimizer,
     parameter_groups,
@@ -51,7 +51,7 @@ def model():
     return tiny_e2e("multimodal", vision_encoder_conf={**WINDOWED_VIVIT, "output_dim": 6})
 
 
-def test_without_options_the_optimiser_is_espnets_own(model):
+def test_without_options_the_optimizer_is_espnets_own(model):
     default = torch.optim.AdamW(model.parameters(), lr=LR)
     assert build_optimizer(arguments(), model, default) is default
 
@@ -118,7 +118,7 @@ def test_each_scheduler_keeps_the_share_of_every_group_or_is_refused(name, model
         "cosine_with_warmup": {"total_steps": 10000},
     }.get(name, {})
     options = {"scheduler": name, "scheduler_conf": conf, "lr_scale": {"vision_encoder": 0.1}}
-    if name in LEVELLING_SCHEDULERS:
+    if name in LEVELING_SCHEDULERS:
         with pytest.raises(ConfigError, match=f"scheduler {name} sets one learning rate for all parts"):
             read_rates(arguments(**options))
         options["scheduler"] = None
@@ -131,7 +131,7 @@ def test_each_scheduler_keeps_the_share_of_every_group_or_is_refused(name, model
         optimizer.step()
         scheduler.step(*[float(step)] if "plateau" in name else [])
     kept = all(share == pytest.approx(0.1) for share in shares)
-    assert kept == (name not in LEVELLING_SCHEDULERS), shares
+    assert kept == (name not in LEVELING_SCHEDULERS), shares
 
 
 def test_weight_decay_that_espnet_excludes_stays_excluded(model):

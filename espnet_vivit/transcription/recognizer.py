@@ -22,7 +22,6 @@ from espnet_vivit.decode.word_times import Transcript, Word
 from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.frontend.presets import trained_preset
 from espnet_vivit.frontend.vivit.encoder import VivitEncoder
-from espnet_vivit.media.faces.mouth_roi import SIZE as MOUTH_SIZE
 from espnet_vivit.media.faces.mouth_roi import middle, shrink
 from espnet_vivit.media.mouth_clip import MouthClip
 from espnet_vivit.media.quality.verdict import Quality, assess_clip
@@ -31,14 +30,14 @@ from espnet_vivit.tasks.loading.augment import crop
 from espnet_vivit.transcription.cutting import Cut, slice_clip
 from espnet_vivit.transcription.reading import is_silent, stopwatch
 from espnet_vivit.transcription.result import OK, UNCLEAR, WARN, Hypothesis, Piece
-from espnet_vivit.units import VIDEO_RATE_HZ, seconds_of_frames
+from espnet_vivit.units import MOUTH_SIZE, STREAMS_OF, VIDEO_RATE_HZ, seconds_of_frames
 
 _BEAM_SIZE, _CTC_WEIGHT = 10, 0.3  # where neither caller nor package says; the second of a model with both branches
-_MODALITY_OF = {("video",): "video", ("speech",): "audio", ("video", "speech"): "multimodal"}
+_MODALITY_OF = {frozenset(streams): modality for modality, streams in STREAMS_OF.items()}
 
 
-class PieceRecogniser:
-    """`recognise(cut, seconds) -> Piece`; see `Transcriber` for the arguments."""
+class PieceRecognizer:
+    """`recognize(cut, seconds) -> Piece`; see `Transcriber` for the arguments."""
 
     def __init__(
         self,
@@ -76,13 +75,13 @@ class PieceRecogniser:
         self.min_confidence = min_confidence
         self.default_confidence = default_confidence
 
-    def recognise(self, cut: Cut, seconds: dict[str, float]) -> Piece:
+    def recognize(self, cut: Cut, seconds: dict[str, float]) -> Piece:
         """Words at the file's times; `seconds` is added to: what judging, encoding and searching took."""
         streams, warnings = self._streams(cut, seconds)
-        modality = _MODALITY_OF.get(tuple(streams), "none")
+        modality = _MODALITY_OF.get(frozenset(streams), "none")
         if not streams:
             return Piece(cut.start_s, cut.end_s, UNCLEAR, tuple(warnings), 0.0, modality, (), ())
-        with self._one_at_a_time, stopwatch(seconds, "recognise"):
+        with self._one_at_a_time, stopwatch(seconds, "recognize"):
             self.speech2text.seconds = seconds
             transcripts = self.speech2text.recognize(streams.get("speech"), streams.get("video"))
         offset_s = seconds_of_frames(cut.stretch.first)
