@@ -19,11 +19,10 @@ from typing import Any, ClassVar
 
 from omegaconf import DictConfig, OmegaConf
 
-from espnet_vivit.base.whole_file import write_lines, write_whole
+from espnet_vivit.base.whole_file import write_whole
 from espnet_vivit.bin.avsr_filter import filter_data_dir
 from espnet_vivit.bin.avsr_format import check_held_out, format_data_dir
 from espnet_vivit.bin.avsr_shapes import shapes_of_set
-from espnet_vivit.data.data_dir import SHAPE_FILES
 from espnet_vivit.data.feasibility import MAX_EXCLUDED
 from espnet_vivit.data.token_list import write_token_list
 from espnet_vivit.data.transcripts import read_transcripts

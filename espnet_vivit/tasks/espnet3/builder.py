@@ -2,17 +2,24 @@
 
 In: the section `create_dataset` of a training.yaml. Out: data directories under its `data_dir`, and a note beside them
 of the options that they were made with; the stage does nothing where the note says the same.
+
+`create_dataset: {cluster: {env: slurm, n_workers: 16, options: {…}}}` prepares on a cluster that ESPnet3's parallel
+layer starts, for corpora that take that long (`scheduler_address`).
 """
 
 import inspect
 import json
 from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from espnet_vivit.base.whole_file import write_whole
 from espnet_vivit.errors import ConfigError, unknown_name
-from espnet_vivit.tasks.espnet3.names import DatasetBuilder
+from espnet_vivit.tasks.espnet3.names import DatasetBuilder, get_client
 
 NOTE = "created_with.json"
 _OF_TEMPLATE = ("func", "dataset_dir", "recipe_dir")  # stand in the section because ESPnet's own defaults have them
@@ -55,3 +62,14 @@ class DataDirBuilder(DatasetBuilder):
         if options.get("data_dir") is None:
             raise ConfigError("create_dataset has no data_dir", fix="Say create_dataset: {data_dir: ${data_dir}}")
         return json.loads(json.dumps(options, default=dict))  # a section within it is OmegaConf's
+
+
+@contextmanager
+def scheduler_address(cluster: Mapping) -> Iterator[str]:
+    """The address of a Dask scheduler with at least one worker, for `espnet-vivit prepare --dask-scheduler`.
+
+    cluster: `env`, `n_workers` and `options`, as in the section `parallel` of ESPnet3's YAML files.
+    """
+    with get_client(OmegaConf.create(dict(cluster))) as client:
+        client.wait_for_workers(1)  # a queue may let them wait
+        yield client.scheduler.address

@@ -25,7 +25,7 @@ from espnet_vivit.frontend.presets import trained_preset
 from espnet_vivit.tasks.espnet3 import video
 from espnet_vivit.tasks.espnet3.names import BaseDataset, Field
 from espnet_vivit.tasks.loading.dataset import AVSRDataset
-from espnet_vivit.tasks.loading.preprocess import AVSRPreprocessor
+from espnet_vivit.tasks.loading.preprocess import AVSRPreprocessor, check_preprocessor_conf
 from espnet_vivit.tasks.streams import FILES, STREAMS, data_option, feature_rate_of, modality_of
 
 _KINDS = {"video": video.NAME, "speech": "audio"}
@@ -89,6 +89,7 @@ class ModelPreprocessor(AVSRPreprocessor):
     """
 
     def __init__(self, train: bool, *, model: Mapping, augmentation: Mapping | None = None):
+        check_preprocessor_conf(augmentation or {})
         super().__init__(
             train,
             token_type=model["token_type"],
@@ -101,3 +102,6 @@ class ModelPreprocessor(AVSRPreprocessor):
 
     def __call__(self, uid: str, data: Mapping[str, np.ndarray | str]) -> dict[str, np.ndarray]:
         return super().__call__(uid, {name: value for name, value in data.items() if name != _ID.name})
+
+
+Dataset = DataDirDataset  # the name that `data_src: espnet_vivit.tasks.espnet3.dataset` looks for

@@ -14,7 +14,6 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 import lightning
-import torch
 from omegaconf import DictConfig
 
 from espnet_vivit.data.scp import read_scp

@@ -10,6 +10,7 @@ Lightning's trainer does the rest: devices, DDP, mixed precision, accumulation, 
 
 import argparse
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,7 @@ def train(config: DictConfig) -> None:
         write_config(args, experiment / "config.yaml")
     trainer.fit(**_fit_options(config, experiment))
     if first:
-        for name, _, _ in config.best_model_criterion:
-            name_average(experiment, name)
+        write_averages(trainer.trainer, experiment)
 
 
 def build_trainer(config: DictConfig, args: argparse.Namespace) -> Any:
@@ -64,23 +64,34 @@ def write_config(args: argparse.Namespace, path: Path) -> None:
     write_whole(path, yaml.safe_dump(plain, allow_unicode=True, sort_keys=False))
 
 
-def name_average(experiment: Path, criterion: str) -> Path:
-    """Link `valid.acc.ave.pth` to the newest average by "valid/acc" that ESPnet3 has written; returns the link.
+def write_averages(trainer: lightning.Trainer, experiment: Path) -> None:
+    """`valid.acc.ave.pth` and its like: the mean of each criterion's best epochs, as ESPnet2 makes it.
 
-    ESPnet3's name says how many epochs it had averaged by then; decoding shall not have to know how many there were.
+    ESPnet3 writes averages itself, before Lightning has saved the epoch that has just ended: the last one is never in
+    them. Raises WeightsError where no epoch was kept.
     """
-    stem = criterion.replace("/", ".")
-    averages = sorted(experiment.glob(f"{stem}.ave_*best.pth"), key=lambda path: path.stat().st_mtime_ns)
-    if not averages:
-        raise WeightsError(
-            f"the training in {experiment} left no average by {criterion}",
-            fix="Was there a validation? trainer.check_val_every_n_epoch must not exceed trainer.max_epochs",
-        )
-    link = experiment / f"{stem}.ave.pth"
-    link.unlink(missing_ok=True)
-    link.symlink_to(averages[-1].name)
-    log.info("%s is %s", link, averages[-1].name)
-    return link
+    for callback in trainer.checkpoint_callbacks:
+        if callback.monitor is None:  # that of last.ckpt
+            continue
+        stem = callback.monitor.replace("/", ".")
+        paths = sorted(callback.best_k_models)
+        if not paths:
+            raise WeightsError(
+                f"the training in {experiment} kept no epoch by {callback.monitor}",
+                fix="Was there a validation? trainer.check_val_every_n_epoch must not exceed trainer.max_epochs",
+            )
+        torch.save(average([_weights(path) for path in paths]), experiment / f"{stem}.ave.pth")
+        log.info("%s.ave.pth: the mean of %s", stem, ", ".join(Path(path).name for path in paths))
+
+
+def average(states: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """The mean of weights of one model; whole numbers, which count batches, are added up."""
+    total = {name: sum(state[name] for state in states) for name in states[0]}
+    return {name: value / len(states) if value.is_floating_point() else value for name, value in total.items()}
+
+
+def _weights(path: str) -> dict[str, torch.Tensor]:
+    return torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
 
 
 def _fit_options(config: DictConfig, experiment: Path) -> dict[str, Any]:
