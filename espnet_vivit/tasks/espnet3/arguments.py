@@ -118,6 +118,6 @@ def _amp_dtype(precision: Any) -> str | None:
 def _target(plain: Mapping, section: str) -> tuple[str, dict]:
     """(Hydra's target, its arguments) of the optimiser or the scheduler."""
     given = plain.get(section) or {}
-    if "_target_" not in given:
+    if not given.get("_target_"):
         raise ConfigError(f"the training configuration has no {section}", expected="{_target_: …, …}")
     return given["_target_"], {name: value for name, value in given.items() if name not in _HYDRA}

@@ -1,7 +1,5 @@
 """The stage create_dataset runs a corpus's own function once for the same options."""
 
-# ruff: noqa: E402
-
 import pytest
 
 pytest.importorskip("espnet3", reason="ESPnet3 comes with espnet 202609 and later")

@@ -1,7 +1,5 @@
 """A data directory gives ESPnet3 the clips that ESPnet2 gets from it, and their preprocessing is the same."""
 
-# ruff: noqa: E402
-
 import numpy as np
 import pytest
 
@@ -45,7 +43,7 @@ def test_only_the_streams_of_the_modality_are_read(corpus, modality, streams):
 def test_an_utterance_named_by_a_number_is_refused(tmp_path):
     clip = write_clip(tmp_path, "1_0", np.random.default_rng(0))  # which int() takes for 10
     write_data_dir(tmp_path / "data", [clip])
-    with pytest.raises(DataError, match="named by a number.*found 1_0.*letter in front"):
+    with pytest.raises(DataError, match=r"named by a number.*found 1_0.*letter in front"):
         DataDirDataset(tmp_path / "data")
 
 
