@@ -24,7 +24,10 @@ from espnet_vivit.frontend.vivit.tower import check_picture_size, normalise
 
 
 class VisualStream:
-    """The state of one clip of a causal `FamilyEncoder`. `steps` counts the tubelet steps that are done, `frames` those that have arrived."""
+    """The state of one clip of a causal `FamilyEncoder`.
+
+    `steps` counts the tubelet steps that are done, `frames` the frames that have arrived.
+    """
 
     def __init__(self, encoder: Any):
         config = encoder.vivit.config
