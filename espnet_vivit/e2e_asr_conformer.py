@@ -4,6 +4,8 @@
                                                         ├ fusion ─▶ (B, T', D) ─ Conformer ─▶ CTC + attention decoder
     speech (B, N)       ─ audio_encoder  ─▶ (B, T', D_a) ┘
 
+With `fusion_place: encoder` each stream has a projection and an encoder of its own, and fusion joins their states.
+
 One class serves video, audio and both, and is the `ESPnetASRModel` that the task trains. The default sizes are those of
 Auto-AVSR (Ma et al., ICASSP 2023; github.com/mpc001/auto_avsr). Decoder, CTC and losses are ESPnet2's own.
 """
@@ -19,11 +21,13 @@ from espnet2.torch_utils.initialize import initialize
 
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.frontend.feature_rate import check_feature_rate
+from espnet_vivit.frontend.masking import zero_padding
 from espnet_vivit.model.adapters.attach import attach_adapters, hold_statistics
 from espnet_vivit.model.adapters.config import TOWERS, read_tower_adapters
 from espnet_vivit.model.auto_avsr import load_auto_avsr, model_options, read_state_dict
-from espnet_vivit.model.fusion import ModalityDropout, align_audio, build_fusion
+from espnet_vivit.model.fusion import ModalityDropout, align_audio
 from espnet_vivit.model.hybrid_loss import HybridLoss
+from espnet_vivit.model.joint_fusion import build_fusion, check_place
 from espnet_vivit.model.nonfinite import NonFiniteLosses
 from espnet_vivit.model.options import (
     ENCODER_SIZES,
@@ -38,6 +42,7 @@ from espnet_vivit.model.options import (
 )
 from espnet_vivit.model.parts import DECODERS, ENCODERS, build_checked, build_frontends, build_part
 from espnet_vivit.model.precision import ExactLoss, Precision
+from espnet_vivit.model.stream_encoders import StreamEncoders
 
 if TYPE_CHECKING:
     from espnet_vivit.model.conformer import Conformer
@@ -54,10 +59,15 @@ class E2E(HybridLoss):
         odim: size of the vocabulary V; index 0 is the CTC blank, V - 1 both <sos> and <eos>.
         token_list: the V tokens; left out, numbers stand for them.
         modality: "video", "audio" or "multimodal"; left out, it follows from the encoders named.
-        vision_encoder: "vivit", "resnet" or "linear"; its options in `vision_encoder_conf`.
+        vision_encoder: "vivit", "resnet", "linear" or "avhubert", or "avhubert_video" for `encoder: avhubert`; its
+            options in `vision_encoder_conf`.
         vision_model_name: shorthand for vision_encoder_conf["model_name"].
-        audio_encoder: "resnet1d" (raw waveform) or "logmel"; its options in `audio_encoder_conf`.
-        fusion: "concat", "add", "gated" or "cross_attention" (with the encoder's number of heads).
+        audio_encoder: "resnet1d" (raw waveform), "logmel", or "filterbanks" for `encoder: avhubert`; its options in
+            `audio_encoder_conf`.
+        fusion: "concat", "add", "gated", "cross_attention" (with the encoder's number of heads), "mlp" or
+            "normalized_concat"; its options in `fusion_conf`.
+        fusion_place: "features" (before the encoder), or "encoder": after two encoders, one for each stream.
+        encoder: "conformer", "relative_transformer" or "avhubert".
         feature_rate: "frame" (25 Hz) or "tubelet" (12.5 Hz), of both streams and so of the encoder's output.
         modality_dropout: {"video": p, "audio": q}: how often training silences a whole stream of an utterance; p or q
             may be a schedule by epoch, {1: 0.0, 10: 0.5}, which follows `set_epoch`.
@@ -91,6 +101,8 @@ class E2E(HybridLoss):
         audio_encoder: str | None = None,
         audio_encoder_conf: Mapping | None = None,
         fusion: str = "concat",
+        fusion_place: str = "features",
+        fusion_conf: Mapping | None = None,
         feature_rate: str = "frame",
         modality_dropout: Mapping[str, float | Mapping[int, float]] | None = None,
         encoder: str = "conformer",
@@ -116,6 +128,7 @@ class E2E(HybridLoss):
         extract_feats_in_collect_stats: bool = False,
     ):
         modality = modality_of(modality, vision_encoder, audio_encoder)
+        check_place(fusion_place, modality)
         check_loss_weights(
             frame_loss_weight, ctc_weight=ctc_weight, interctc_weight=interctc_weight, lsm_weight=lsm_weight
         )
@@ -168,12 +181,20 @@ class E2E(HybridLoss):
             feature_rate=feature_rate,
         )
         self.modality_dropout = ModalityDropout(modality_dropout)
+        video_size = None if vision_tower is None else vision_tower.output_size()
+        audio_size = None if self.audio_encoder is None else self.audio_encoder.output_size()
+        self.fusion_place = fusion_place
+        if fusion_place == "encoder":
+            second = build_part("encoder", encoder, ENCODERS, encoder_conf, input_size=width)
+            self.encoder = StreamEncoders(conformer, second, video_size=video_size, audio_size=audio_size)
+            video_size = audio_size = width
         self.fusion = build_fusion(
             fusion,
-            video_size=None if vision_tower is None else vision_tower.output_size(),
-            audio_size=None if self.audio_encoder is None else self.audio_encoder.output_size(),
+            video_size=video_size,
+            audio_size=audio_size,
             output_size=width,
             heads=encoder_conf.get("attention_heads", ENCODER_SIZES["attention_heads"]),
+            conf=fusion_conf,
         )
         if init is not None:
             initialize(self, init)
@@ -251,9 +272,12 @@ class E2E(HybridLoss):
     ) -> tuple["EncoderStates", torch.Tensor]:
         """Encoder states (B, T', D) and their lengths; with intermediate CTC ((B, T', D), [(block, (B, T', D)), …])."""
         with self.precision.autocast(next(self.parameters()).device):
-            features, lengths = self._extract_feats(speech, speech_lengths, video, video_lengths, utt_id)
-            conditioning = {"ctc": self.ctc} if self.encoder.interctc_use_conditioning else {}
-            states, lengths, _ = self.encoder(features, lengths, **conditioning)
+            seen, heard, lengths = self._features(speech, speech_lengths, video, video_lengths, utt_id)
+            if self.fusion_place == "encoder":
+                states = zero_padding(self._fuse(*self.encoder(seen, heard, lengths), lengths), lengths)
+            else:
+                conditioning = {"ctc": self.ctc} if self.encoder.interctc_use_conditioning else {}
+                states, lengths, _ = self.encoder(self._fuse(seen, heard, lengths), lengths, **conditioning)
         if self.precision.dtype is None:
             return states, lengths
         if isinstance(states, tuple):
@@ -283,7 +307,10 @@ class E2E(HybridLoss):
         utt_id: list[str] | None = None,
         **streams: torch.Tensor | None,
     ) -> dict[str, torch.Tensor]:
-        """What the encoder would see: {"feats": (B, T', D), "feats_lengths": (B,)}; the arguments are `forward`'s."""
+        """What the encoder would see: {"feats": (B, T', D), "feats_lengths": (B,)}; the arguments are `forward`'s.
+
+        Of two encoders, what both would see side by side.
+        """
         streams = {name: value for name, value in streams.items() if not name.startswith("frame_labels")}
         features, lengths = self._extract_feats(**streams, utt_id=utt_id)
         return {"feats": features, "feats_lengths": lengths}
@@ -291,7 +318,24 @@ class E2E(HybridLoss):
     def _extract_feats(
         self, speech=None, speech_lengths=None, video=None, video_lengths=None, utt_id=None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Frontends, modality dropout and fusion -> (B, T', D), (B,)."""
+        """What goes into the encoder -> (B, T', D), (B,)."""
+        seen, heard, lengths = self._features(speech, speech_lengths, video, video_lengths, utt_id)
+        if self.fusion_place == "encoder":
+            return torch.cat([stream for stream in (seen, heard) if stream is not None], dim=-1), lengths
+        return self._fuse(seen, heard, lengths), lengths
+
+    def _fuse(self, seen: torch.Tensor | None, heard: torch.Tensor | None, lengths: torch.Tensor) -> torch.Tensor:
+        """Modality dropout and fusion of (B, T', D_v) and (B, T', D_a), or the projection of the one there is."""
+        if seen is not None and heard is not None:
+            seen, heard = self.modality_dropout(seen, heard)
+        if self.modality == "multimodal":
+            return self.fusion(seen, heard, lengths)
+        return self.fusion(heard if seen is None else seen)
+
+    def _features(
+        self, speech=None, speech_lengths=None, video=None, video_lengths=None, utt_id=None
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor]:
+        """The frontends' features (B, T', D_v) and (B, T', D_a), None where there is none, and lengths (B,)."""
         check_streams(self.modality, speech=(speech, speech_lengths), video=(video, video_lengths))
         seen = heard = lengths = None
         if video is not None:
@@ -307,8 +351,4 @@ class E2E(HybridLoss):
             lengths = heard_lengths if lengths is None else lengths
             heard = heard[:, : lengths.max()]
         assert lengths is not None
-        if seen is not None and heard is not None:
-            seen, heard = self.modality_dropout(seen, heard)
-        if self.modality == "multimodal":
-            return self.fusion(seen, heard, lengths), lengths
-        return self.fusion(heard if seen is None else seen), lengths
+        return seen, heard, lengths

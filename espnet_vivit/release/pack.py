@@ -37,7 +37,17 @@ from espnet_vivit.tasks.training_facts import training_set
 from espnet_vivit.version import __version__
 
 _BUILT_FROM = (  # the keys of a training's configuration that building and decoding read
-    *("modality", "fusion", "feature_rate", "modality_dropout", "init", "amp_dtype", "tower_adapters"),
+    *(
+        "modality",
+        "fusion",
+        "fusion_place",
+        "fusion_conf",
+        "feature_rate",
+        "modality_dropout",
+        "init",
+        "amp_dtype",
+        "tower_adapters",
+    ),
     *("vision_encoder", "vision_encoder_conf", "vision_tower", "audio_encoder", "audio_encoder_conf"),
     *("encoder", "encoder_conf", "decoder", "decoder_conf", "model_conf", "ctc_conf"),
     *("token_list", "token_type", "bpemodel", "use_preprocessor", "preprocessor", "preprocessor_conf"),

@@ -158,7 +158,7 @@ def model_module() -> ModuleType:
 def model_conf_defaults() -> dict:
     """The options of `model_conf`: what E2E takes beside the keys that the YAML has at its top level."""
     top_level = {"odim", "token_list", "modality", "vision_model_name", "fusion", "feature_rate", "modality_dropout"}
-    top_level |= {"init", "ctc_conf", "tower_adapters", "amp_dtype"} | {
+    top_level |= {"fusion_place", "fusion_conf", "init", "ctc_conf", "tower_adapters", "amp_dtype"} | {
         name for kind in _PART_KINDS for name in (kind, f"{kind}_conf")
     }
     return {k: v for k, v in get_default_kwargs(model_module().E2E).items() if k not in top_level}

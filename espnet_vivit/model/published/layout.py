@@ -1,0 +1,146 @@
+"""A published layout as one table: the names that mark it, its names beside ours, the sizes that its weights tell.
+
+In: a state dict of somebody else's model. Out: the `Layout` that it has, and our model filled with it. A file is
+recognized by the names and shapes in it, never by its own name: five of Auto-AVSR's files exist twice under one name,
+with different parameter names inside. Names are compared in both directions: a weight without a place, or a place
+without a weight, is an error that names it.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from espnet_vivit.errors import WeightsError
+
+_SHOWN = 8  # names of a kind in an error
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Under which terms weights are published: an identifier or a sentence, who asks for which attribution, where."""
+
+    license: str
+    source: str
+    attribution: str | None = None
+
+
+class Sizes:
+    """Sizes read from weights: `sizes("ctc.ctc_lo.weight", "V, D", "V")`. Raises WeightsError where one is missing."""
+
+    def __init__(self, state: Mapping[str, Tensor], title: str):
+        self.state, self.title = state, title
+
+    def __call__(self, name: str, axes: str, axis: str) -> int:
+        """The size of one of the axes of the weight `name`."""
+        if name not in self.state:
+            raise WeightsError(
+                f"the checkpoint has no {name}, which tells a size", expected=f"({axes})", fix=_incomplete(self.title)
+            )
+        if self.state[name].dim() != _rank(axes):
+            found = tuple(self.state[name].shape)
+            fix = _incomplete(self.title)
+            raise WeightsError(f"{name} has the wrong shape", found=found, expected=f"({axes})", fix=fix)
+        return self.state[name].size(axes.split(", ").index(axis))
+
+    def count(self, prefix: str) -> int:
+        """How many blocks follow `prefix`, by the highest number; a missing one is reported when loading."""
+        block = re.compile(rf"{re.escape(prefix)}\.(\d+)\.")
+        numbers = [int(match.group(1)) for match in map(block.match, self.state) if match]
+        if not numbers:
+            raise WeightsError(f"the checkpoint has no {prefix}.0", fix=_incomplete(self.title))
+        return max(numbers) + 1
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One published architecture.
+
+    title: what a user is told the file is. marks: published name -> its axes; a file of this layout has all of them, in
+    that rank. lacks: beginnings of names that no file of it has, which tell it from a layout that contains it.
+    names: (our name as a regular expression, the published one), applied in turn; all others are the same in both.
+    options: the arguments of our model, as plain numbers and strings. unused: published names, as regular expressions,
+    that need no place, and why. modality: of the model; None for what is not a recognizer.
+    decoding: options of the search that the publisher used, under our names.
+    """
+
+    title: str
+    marks: Mapping[str, str]
+    names: Sequence[tuple[str, str]]
+    options: Callable[[Sizes], dict]
+    terms: Terms
+    lacks: Sequence[str] = ()
+    unused: Mapping[str, str] = field(default_factory=dict)
+    modality: str | None = None
+    decoding: Mapping[str, float] = field(default_factory=dict)
+
+    def fits(self, state: Mapping[str, Tensor]) -> bool:
+        """Whether a state dict has this layout's marks, and nothing that it lacks."""
+        marked = all(name in state and state[name].dim() == _rank(axes) for name, axes in self.marks.items())
+        return marked and not any(name.startswith(tuple(self.lacks)) for name in state if self.lacks)
+
+    def published_name(self, name: str) -> str:
+        """The published name of the parameter that our model calls `name`."""
+        for ours, theirs in self.names:
+            name = re.sub(ours, theirs, name)
+        return name
+
+    def model_options(self, state: Mapping[str, Tensor]) -> dict:
+        """The arguments of our model with the same parameters. Raises WeightsError where a size cannot be read."""
+        return self.options(Sizes(state, self.title))
+
+    def why_unused(self, name: str) -> str | None:
+        """Why the published weight `name` needs no place in our model; None where it needs one."""
+        return next((why for pattern, why in self.unused.items() if re.match(pattern, name)), None)
+
+    def unused_in(self, state: Mapping[str, Tensor]) -> dict[str, int]:
+        """What of a state dict stays behind: reason -> number of weights."""
+        reasons = [why for why in map(self.why_unused, state) if why is not None]
+        return {why: reasons.count(why) for why in dict.fromkeys(reasons)}
+
+    def load(self, model: nn.Module, state: Mapping[str, Tensor]) -> None:
+        """Copy `state` into `model`; raise WeightsError, which names what does not fit, unless the two fit exactly."""
+        places = {self.published_name(ours): (ours, value) for ours, value in model.state_dict().items()}
+        missing = [name for name in places if name not in state]
+        unmapped = [name for name in state if name not in places and self.why_unused(name) is None]
+        misshapen = [
+            f"{name} {tuple(state[name].shape)} for {tuple(value.shape)}"
+            for name, (_, value) in places.items()
+            if name in state and state[name].shape != value.shape
+        ]
+        problems = {"missing": missing, "without a place": unmapped, "of another shape": misshapen}
+        if any(problems.values()):
+            found = "; ".join(f"{len(names)} {kind}: {_some(names)}" for kind, names in problems.items() if names)
+            raise WeightsError(
+                f"the checkpoint is not a complete model of {self.title}", found=found, fix=_incomplete(self.title)
+            )
+        model.load_state_dict({ours: state[name] for name, (ours, _) in places.items()}, strict=True)
+
+
+def recognize(state: Mapping[str, Tensor], layouts: Sequence[Layout]) -> Layout:
+    """The first of `layouts` that fits. Raises WeightsError, which says what the file holds and what was looked for."""
+    for layout in layouts:
+        if layout.fits(state):
+            return layout
+    parts = sorted({".".join(name.split(".")[:2]) for name in state})
+    titles = ", ".join(layout.title for layout in layouts)
+    marks = "; ".join(dict.fromkeys(", ".join(layout.marks) for layout in layouts))
+    raise WeightsError(
+        "the checkpoint has none of the layouts that can be imported",
+        found=f"weights of {_some(parts)}",
+        expected=f"those of {titles}, which are known by {marks}",
+        fix="Is the file complete, and that of the model alone? docs/published_models.md lists what can be imported",
+    )
+
+
+def _rank(axes: str) -> int:
+    return len(axes.split(", ")) if axes else 0
+
+
+def _incomplete(title: str) -> str:
+    return f"By its names the file is {title}. Get it again; a file cut or changed by hand is refused"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
