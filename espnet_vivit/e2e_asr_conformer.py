@@ -24,7 +24,6 @@ from espnet_vivit.frontend.feature_rate import check_feature_rate
 from espnet_vivit.frontend.masking import zero_padding
 from espnet_vivit.model.adapters.attach import attach_adapters, hold_statistics
 from espnet_vivit.model.adapters.config import TOWERS, read_tower_adapters
-from espnet_vivit.model.auto_avsr import load_auto_avsr, model_options, read_state_dict
 from espnet_vivit.model.fusion import ModalityDropout, align_audio
 from espnet_vivit.model.hybrid_loss import HybridLoss
 from espnet_vivit.model.joint_fusion import build_fusion, check_place
@@ -42,6 +41,8 @@ from espnet_vivit.model.options import (
 )
 from espnet_vivit.model.parts import DECODERS, ENCODERS, build_checked, build_frontends, build_part
 from espnet_vivit.model.precision import ExactLoss, Precision
+from espnet_vivit.model.published.catalog import find_layout
+from espnet_vivit.model.published.tensor_file import read_state_dict
 from espnet_vivit.model.stream_encoders import StreamEncoders
 
 if TYPE_CHECKING:
@@ -209,6 +210,32 @@ class E2E(HybridLoss):
             warn_of_pooling(vision_tower)
 
     @classmethod
+    def from_published(
+        cls,
+        checkpoint: str | Path | Mapping[str, torch.Tensor],
+        *,
+        token_list: list[str] | None = None,
+        modality: str | None = None,
+        options: Mapping | None = None,
+    ) -> "E2E":
+        """A published recognizer, in evaluation mode: model/published/catalog.py lists those that can be read.
+
+        checkpoint: the file, or its state dict under the published names; names and shapes in it tell what it is, and
+        the sizes. token_list: the V tokens in ESPnet's order. modality: chooses where a file holds several recognizers
+        (USR). options: arguments of `E2E` that no weight tells, in place of the publisher's.
+
+        Raises:
+            WeightsError: unreadable, holding anything but tensors, of an unknown layout, without a decoder, or not
+                exactly the weights of its layout; what is missing, has no place or another shape is named.
+            ConfigError: token_list has another length than the vocabulary.
+        """
+        state = read_state_dict(checkpoint)
+        layout = find_layout(state, modality)
+        model = cls(**layout.recognizer_options(state) | dict(options or {}), token_list=token_list)
+        layout.load(model, state)
+        return model.eval()
+
+    @classmethod
     def from_auto_avsr(
         cls,
         checkpoint: str | Path | Mapping[str, torch.Tensor],
@@ -217,21 +244,21 @@ class E2E(HybridLoss):
         waveform_normalization: str = "utterance",
         decoder_heads: int | None = None,
     ) -> "E2E":
-        """Auto-AVSR's published audio or video model, in evaluation mode; its sizes are read from the weights.
+        """`from_published` for Auto-AVSR's models.
 
-        checkpoint: the `.pth` file, or its state dict under the published names. token_list: the V tokens in ESPnet's
-        order. waveform_normalization, decoder_heads: see `auto_avsr.model_options`.
-
-        Raises:
-            WeightsError: unreadable, holding anything but tensors, or not exactly the weights of such a model; every
-                key that is missing, has no place or another shape is named.
-            ConfigError: token_list has another length than the vocabulary.
+        waveform_normalization: of the audio model; Auto-AVSR's data loader does "utterance". decoder_heads: no shape
+        tells them; None takes the encoder's number, as in the published models.
         """
         state = read_state_dict(checkpoint)
-        options = model_options(state, waveform_normalization=waveform_normalization, decoder_heads=decoder_heads)
-        model = cls(**options, token_list=token_list)
-        load_auto_avsr(model, state)
-        return model.eval()
+        read = find_layout(state).recognizer_options(state)
+        options = {}
+        if "audio_encoder" in read:
+            options["audio_encoder_conf"] = read["audio_encoder_conf"] | {
+                "waveform_normalization": waveform_normalization
+            }
+        if decoder_heads is not None:
+            options["decoder_conf"] = read["decoder_conf"] | {"attention_heads": decoder_heads}
+        return cls.from_published(state, token_list=token_list, options=options)
 
     def forward(
         self,

@@ -3,9 +3,9 @@
 In: speech (B, N) float32 at 16 kHz. Out: (B, N // 640, D); samples beyond the last full 640 are dropped.
 
 The numbers are those of `python_speech_features.logfbank` with its defaults, which AV-HuBERT was trained on (Shi et
-al., ICLR 2022; hubert_dataset.py): pre-emphasis 0.97 over the whole utterance, rectangular windows of 25 ms, 512 points, 26
-triangular filters from 0 Hz to 8 kHz on the mel scale, natural logarithm. N samples make 4 N / 640 - 1 windows, so the
-last quarter of the last step is zeros; then each step is normalized over its 104 numbers.
+al., ICLR 2022; hubert_dataset.py): pre-emphasis 0.97 over the whole utterance, rectangular windows of 25 ms, 512
+points, 26 triangular filters from 0 Hz to 8 kHz on the mel scale, natural logarithm. N samples make 4 N / 640 - 1
+windows, so the last quarter of the last step is zeros; then each step is normalized over its 104 numbers.
 """
 
 import torch

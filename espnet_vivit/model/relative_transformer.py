@@ -4,8 +4,8 @@ In: (B, T, D) features and lengths. Out: (B, T, D) encoding, zero at padded step
 
 The block of RAVEn, BRAVEn and USR, with their parameter names (Haliassos et al., ICLR 2023, arXiv:2212.06246;
 github.com/ahaliassos/raven, MIT): pre-normalized attention and feed-forward, each scaled by a learnt vector
-(LayerScale, Touvron et al. 2021, arXiv:2103.17239). RAVEn normalizes before the feed-forward by BatchNorm, here over valid steps
-alone; USR by LayerNorm.
+(LayerScale, Touvron et al. 2021, arXiv:2103.17239). RAVEn normalizes before the feed-forward by BatchNorm, here over
+valid steps alone; USR by LayerNorm.
 """
 
 from collections.abc import Sequence

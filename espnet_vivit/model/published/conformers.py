@@ -32,7 +32,7 @@ _LATE_NAMES = (
     _SPELLING,
 )
 _VIDEO_STEM, _AUDIO_STEM = "C, 1, 5, 7, 7", "C, 1, 80"
-_BLOCK = "encoder.encoders.0.conv_module.depthwise_conv.weight"
+_RAVEN = "encoder.encoders.0.gamma_mha"  # of a block that is not a Conformer's (relative.py)
 _TERMS = Terms(
     license="Auto-AVSR: Apache-2.0 code; VSR-ML: non-commercial, for comparison or benchmarking"
     " (read the repository's)",
@@ -49,7 +49,7 @@ def encoder_sizes(sizes: Sizes) -> dict:
         "attention_heads": sizes("encoder.encoders.0.self_attn.pos_bias_u", "heads, D / heads", "heads"),
         "linear_units": sizes("encoder.encoders.0.feed_forward.w_1.weight", "units, D", "units"),
         "num_blocks": sizes.count("encoder.encoders"),
-        "cnn_module_kernel": sizes(_BLOCK, "D, 1, kernel", "kernel"),
+        "cnn_module_kernel": sizes("encoder.encoders.0.conv_module.depthwise_conv.weight", "D, 1, kernel", "kernel"),
     }
 
 
@@ -105,8 +105,8 @@ def _single(title: str, modality: str, stem: str, names, lacks=()) -> Layout:
     axes = _VIDEO_STEM if modality == "video" else _AUDIO_STEM
     return Layout(
         title=title,
-        marks={stem: axes, _BLOCK: "D, 1, kernel"},
-        lacks=lacks,
+        marks={stem: axes},
+        lacks=(*lacks, _RAVEN),
         names=names,
         options=one_stream(modality, stem),
         terms=_TERMS,
@@ -136,7 +136,6 @@ LATE_FUSION = Layout(
     marks={
         "encoder.frontend.frontend3D.0.weight": _VIDEO_STEM,
         "aux_encoder.frontend.trunk.conv1.weight": _AUDIO_STEM,
-        _BLOCK: "D, 1, kernel",
         "fusion.fc1.weight": "hidden, 2 D",
     },
     names=_LATE_NAMES,

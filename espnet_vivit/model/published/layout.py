@@ -19,11 +19,15 @@ _SHOWN = 8  # names of a kind in an error
 
 @dataclass(frozen=True)
 class Terms:
-    """Under which terms weights are published: an identifier or a sentence, who asks for which attribution, where."""
+    """Under which terms weights are published: an identifier or a sentence, where from, and which attribution is asked.
+
+    license_text_needed: the license has to go along, word for word, with every copy.
+    """
 
     license: str
     source: str
     attribution: str | None = None
+    license_text_needed: bool = False
 
 
 class Sizes:
@@ -61,8 +65,8 @@ class Layout:
     that rank. lacks: beginnings of names that no file of it has, which tell it from a layout that contains it.
     names: (our name as a regular expression, the published one), applied in turn; all others are the same in both.
     options: the arguments of our model, as plain numbers and strings. unused: published names, as regular expressions,
-    that need no place, and why. modality: of the model; None for what is not a recognizer.
-    decoding: options of the search that the publisher used, under our names.
+    that need no place, and why. values: published name -> how its tensor is changed on the way. modality: of the model;
+    None for what is not a recognizer. decoding: options of the search that the publisher used, under our names.
     """
 
     title: str
@@ -72,6 +76,7 @@ class Layout:
     terms: Terms
     lacks: Sequence[str] = ()
     unused: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
     modality: str | None = None
     decoding: Mapping[str, float] = field(default_factory=dict)
 
@@ -90,6 +95,14 @@ class Layout:
         """The arguments of our model with the same parameters. Raises WeightsError where a size cannot be read."""
         return self.options(Sizes(state, self.title))
 
+    def recognizer_options(self, state: Mapping[str, Tensor]) -> dict:
+        """`model_options` of a whole recognizer. Raises WeightsError for a file without a decoder."""
+        options = self.model_options(state)
+        if "odim" not in options:
+            fix = "Start a training of your own from it: `espnet-vivit import FILE OUT` writes what that needs"
+            raise WeightsError(f"{self.title}: it cannot transcribe", found="neither CTC nor a decoder", fix=fix)
+        return options
+
     def why_unused(self, name: str) -> str | None:
         """Why the published weight `name` needs no place in our model; None where it needs one."""
         return next((why for pattern, why in self.unused.items() if re.match(pattern, name)), None)
@@ -101,21 +114,25 @@ class Layout:
 
     def load(self, model: nn.Module, state: Mapping[str, Tensor]) -> None:
         """Copy `state` into `model`; raise WeightsError, which names what does not fit, unless the two fit exactly."""
-        places = {self.published_name(ours): (ours, value) for ours, value in model.state_dict().items()}
-        missing = [name for name in places if name not in state]
-        unmapped = [name for name in state if name not in places and self.why_unused(name) is None]
-        misshapen = [
-            f"{name} {tuple(state[name].shape)} for {tuple(value.shape)}"
-            for name, (_, value) in places.items()
+        places = {ours: (self.published_name(ours), value) for ours, value in model.state_dict().items()}
+        state = {name: self.values[name](value) if name in self.values else value for name, value in state.items()}
+        used = {name for name, _ in places.values()}
+        misshapen = {
+            f"{name} {tuple(state[name].shape)} for {tuple(value.shape)}": None
+            for name, value in places.values()
             if name in state and state[name].shape != value.shape
-        ]
-        problems = {"missing": missing, "without a place": unmapped, "of another shape": misshapen}
+        }
+        problems = {
+            "missing": list(dict.fromkeys(name for name, _ in places.values() if name not in state)),
+            "without a place": [name for name in state if name not in used and self.why_unused(name) is None],
+            "of another shape": list(misshapen),
+        }
         if any(problems.values()):
             found = "; ".join(f"{len(names)} {kind}: {_some(names)}" for kind, names in problems.items() if names)
             raise WeightsError(
                 f"the checkpoint is not a complete model of {self.title}", found=found, fix=_incomplete(self.title)
             )
-        model.load_state_dict({ours: state[name] for name, (ours, _) in places.items()}, strict=True)
+        model.load_state_dict({ours: state[name] for ours, (name, _) in places.items()}, strict=True)
 
 
 def recognize(state: Mapping[str, Tensor], layouts: Sequence[Layout]) -> Layout:
@@ -124,12 +141,12 @@ def recognize(state: Mapping[str, Tensor], layouts: Sequence[Layout]) -> Layout:
         if layout.fits(state):
             return layout
     parts = sorted({".".join(name.split(".")[:2]) for name in state})
-    titles = ", ".join(layout.title for layout in layouts)
-    marks = "; ".join(dict.fromkeys(", ".join(layout.marks) for layout in layouts))
+    nearest = max(layouts, key=lambda layout: sum(name in state for name in layout.marks))
+    marks = " and ".join(f"{name} ({axes})" for name, axes in nearest.marks.items())
     raise WeightsError(
         "the checkpoint has none of the layouts that can be imported",
         found=f"weights of {_some(parts)}",
-        expected=f"those of {titles}, which are known by {marks}",
+        expected=f"one of {len(layouts)}; the nearest is {nearest.title}, with {marks}",
         fix="Is the file complete, and that of the model alone? docs/published_models.md lists what can be imported",
     )
 
