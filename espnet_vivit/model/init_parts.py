@@ -5,8 +5,8 @@
 In: part -> where its weights are. A part is a tower (`encoder`), or a module in one: `decoder.decoders` for tokens of
 one's own, `fusion.video_linear` where a lip reader gets sound as well (`fusion: add`). The weights may be a checkpoint
 of ours, a published model (model/published/catalog.py), the part's own state dict (`.pth` or `.safetensors`), or, for
-ViViT, a folder or hub id of Hugging Face. Every weight of the part must be there in its shape and none left over; what does not fit is
-named. Only tensors are read, a pickle with code in it is refused.
+ViViT, a folder or hub id of Hugging Face. Every weight of the part must be there in its shape and none left over; what
+does not fit is named. Only tensors are read, a pickle with code in it is refused.
 """
 
 import re

@@ -56,7 +56,7 @@ _DECODER_NAMES = (
 
 
 def reorder_vocabulary(rows: Tensor) -> Tensor:
-    """(V, D) in fairseq's order -> (V - 1, D) in ours: <s> as the blank, <unk>, the tokens, </s>; <pad> stays behind."""
+    """(V, D) of fairseq -> (V - 1, D) of ours: <s> as the blank, <unk>, the tokens, </s>; <pad> stays behind."""
     return rows[[BEGIN, UNKNOWN, *range(SPECIAL, len(rows)), END]]
 
 

@@ -1,9 +1,9 @@
 """A checkpoint whose pickle holds more than tensors, read without running any of it: fairseq's `.pt` files.
 
-In: a file of `torch.save`. Out: what is in it, with an `Inert` object wherever a class of fairseq, omegaconf or argparse
-would be built. Three functions are ever called: torch's two that make a tensor of stored numbers, and OrderedDict; a
-pickle that names anything else, such as os.system or getattr, is refused. fairseq need not be installed, and is not
-imported where it is.
+In: a file of `torch.save`. Out: what is in it, with an `Inert` object wherever a class of fairseq, omegaconf or
+argparse would be built. Only three functions are ever called: torch's two that make a tensor of stored numbers, and
+OrderedDict; a pickle that names anything else, such as os.system or getattr, is refused. fairseq need not be installed,
+and is not imported where it is.
 """
 
 import io

@@ -4,6 +4,8 @@ Sources: mpc001/Visual_Speech_Recognition_for_Multiple_Languages 5e1405d, ahalia
 without positions in all that are published. ESPnet2's TransformerLM with these names gives equal log-probabilities.
 """
 
+from collections.abc import Mapping
+
 from espnet_vivit.model.published.layout import Layout, Sizes, Terms
 
 _HEAD_SIZE = 64  # no shape tells; all published models have 8 heads for 512
@@ -36,3 +38,12 @@ TRANSFORMER = Layout(
     ),
 )
 LAYOUTS = (TRANSFORMER,)
+
+
+def build_language_model(options: Mapping):
+    """ESPnet2's language model of these sizes: `options` as `TRANSFORMER.model_options` gives them, untrained."""
+    from espnet2.lm.espnet_model import ESPnetLanguageModel
+    from espnet2.lm.transformer_lm import TransformerLM
+
+    size = options["vocabulary"]
+    return ESPnetLanguageModel(lm=TransformerLM(size, **options["lm_conf"]), vocab_size=size)
