@@ -28,7 +28,8 @@ COMMANDS = {  # command -> what it does, in the order of the work, from a machin
     "score": "word and character error rates of a hypothesis file against a reference",
     "pack": "a trained model as a folder or a file that loads anywhere, offline",
     "export": "a trained model's video side as an ONNX file",
-    "import-auto-avsr": "a published Auto-AVSR model, made an experiment folder",
+    "import": "a published model (Auto-AVSR, VSR-ML, AV-HuBERT, RAVEn, USR), made an experiment folder",
+    "import-auto-avsr": "the same, by its earlier name",
     "merge-adapters": "merge LoRA or QLoRA adapters into the base weights",
 }
 
@@ -44,7 +45,7 @@ EXAMPLES = """examples:
   espnet-vivit score --ref data/test/text --hyp 1best_recog/text --out score
   espnet-vivit pack exp/avsr_train package.zip --licence CC-BY-4.0
   espnet-vivit export exp/avsr_train model.onnx --int8
-  espnet-vivit import-auto-avsr vsr_trlrs3_base.pth exp/auto_avsr --token_list unigram5000_units.txt
+  espnet-vivit import vsr_trlrs3_base.pth exp/auto_avsr --tokens unigram5000_units.txt
   espnet-vivit merge-adapters exp/avsr_qlora exp/avsr_merged
 """
 

@@ -9,6 +9,7 @@ ViViT, a folder or hub id of Hugging Face. Every weight of the part must be ther
 does not fit is named. Only tensors are read, a pickle with code in it is refused.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from espnet_vivit.errors import ConfigError, WeightsError, unknown_name
 from espnet_vivit.model.adapters.attach import base_of
 from espnet_vivit.model.adapters.report import count_parameters
 from espnet_vivit.model.adapters.stored import HASH_KEY
-from espnet_vivit.model.published.catalog import names_of_part
+from espnet_vivit.model.published.catalog import PROVENANCE, RECOGNIZERS, names_of_part
 from espnet_vivit.model.published.tensor_file import read_state_dict
 
 _SHOWN = 5  # names of a list in an error
@@ -32,11 +33,15 @@ _SAME_ACTIVATION = ("gelu_fast", "gelu_new", "gelu_pytorch_tanh")  # three names
 
 @dataclass(frozen=True)
 class LoadedPart:
-    """What was filled: the module's name in the model, where from, and how many parameters (buffers not counted)."""
+    """What was filled: the module's name in the model, where from, and how many parameters (buffers not counted).
+
+    terms: of published weights, what packages made of them have to say; None of others.
+    """
 
     part: str
     source: str
     parameters: int
+    terms: Mapping[str, str] | None = None
 
 
 def load_parts(model: nn.Module, sources: Mapping[str, str | Path]) -> list[LoadedPart]:
@@ -50,8 +55,10 @@ def load_parts(model: nn.Module, sources: Mapping[str, str | Path]) -> list[Load
     for part, source in sources.items():
         module = _module_of(model, part)
         targets = _targets(part, module)
+        terms = None
         if Path(source).is_file():
-            state = _match(part, targets, read_state_dict(source))
+            held = read_state_dict(source)
+            state, terms = _match(part, targets, held), terms_of(held, Path(source))
         else:
             state = _of_hugging_face(part, module, str(source))
             targets = {name: value for name, value in targets.items() if name in state}
@@ -61,8 +68,17 @@ def load_parts(model: nn.Module, sources: Mapping[str, str | Path]) -> list[Load
                 value.copy_(state[name])
         own = {name.removeprefix(f"{part}.").replace(".base_layer.", ".") for name in targets}
         count = sum(p.numel() for name, p in module.named_parameters() if name.replace(".base_layer.", ".") in own)
-        loaded.append(LoadedPart(part, str(source), count))
+        loaded.append(LoadedPart(part, str(source), count, terms))
     return loaded
+
+
+def terms_of(state: Mapping[str, Tensor], path: Path) -> Mapping[str, str] | None:
+    """The terms that go along with published weights, or with weights in a folder of `espnet-vivit import`."""
+    layouts = [layout for layout in RECOGNIZERS if layout.fits(state)]
+    if layouts:
+        return layouts[0].terms.to_be_carried()
+    noted = path.with_name(PROVENANCE)
+    return json.loads(noted.read_text(encoding="utf-8")) if noted.is_file() else None
 
 
 def weights_table(model: nn.Module, loaded: list[LoadedPart], by_name: Mapping[str, str]) -> str:

@@ -17,6 +17,7 @@ from espnet_vivit.model.adapters.config import read_tower_adapters
 from espnet_vivit.model.init_parts import load_parts, weights_table
 from espnet_vivit.model.options import check_loss_weights, modality_of, weight_sources
 from espnet_vivit.tasks.options import refused
+from espnet_vivit.tasks.training_facts import STARTED_FROM
 
 log = logging.getLogger(__name__)  # logging.warning() would set up logging before ESPnet does, see preflight/tokens.py
 
@@ -129,6 +130,7 @@ def start_from_parts(args: argparse.Namespace, model: torch.nn.Module) -> None:
         return
     loaded = load_parts(model, sources)
     by_name = weight_sources(args.vision_encoder, args.vision_encoder_conf)
+    setattr(args, STARTED_FROM, [dict(part.terms) for part in loaded if part.terms is not None])
     logging.info("parts start from:\n%s", weights_table(model, loaded, by_name))
 
 

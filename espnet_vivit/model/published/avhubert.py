@@ -15,7 +15,7 @@ from espnet_vivit.model.published.layout import Layout, Sizes, Terms
 TERMS = Terms(
     license="AV-HuBERT license: non-commercial research only; no production use, surveillance or biometric processing; "
     "no sublicensing",
-    source="github.com/facebookresearch/av_hubert (its LICENSE file has to go along with every copy)",
+    source="github.com/facebookresearch/av_hubert",
     attribution="AV-HuBERT is licensed under the AV-HuBERT license, Copyright (c) Meta Platforms, Inc. "
     "All Rights Reserved.",
     license_text_needed=True,

@@ -10,6 +10,7 @@ from espnet_vivit.model.published import avhubert, conformers, language_model, r
 from espnet_vivit.model.published.layout import Layout, recognize
 
 RECOGNIZERS = (*conformers.LAYOUTS, *relative.LAYOUTS, *avhubert.LAYOUTS)
+PROVENANCE = "provenance.json"  # in the folder of an imported model: where its weights are from, under which terms
 LANGUAGE_MODELS = language_model.LAYOUTS
 
 

@@ -29,6 +29,12 @@ class Terms:
     attribution: str | None = None
     license_text_needed: bool = False
 
+    def to_be_carried(self) -> dict[str, str]:
+        """What every package with these weights in it has to say, under the names of its provenance."""
+        said = {"licence of the weights": self.license, "attribution": self.attribution}
+        needed = f"it is at {self.source}" if self.license_text_needed else None
+        return {name: text for name, text in (said | {"licence text needed": needed}).items() if text is not None}
+
 
 class Sizes:
     """Sizes read from weights: `sizes("ctc.ctc_lo.weight", "V, D", "V")`. Raises WeightsError where one is missing."""
