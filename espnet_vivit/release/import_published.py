@@ -28,7 +28,6 @@ from espnet_vivit.decode.options import SearchOptions
 from espnet_vivit.decode.package import sha256
 from espnet_vivit.decode.package_decoding import DECODING
 from espnet_vivit.decode.package_language import LM_CONFIG, LM_WEIGHTS
-from espnet_vivit.e2e_asr_conformer import E2E
 from espnet_vivit.errors import ConfigError, DataError
 from espnet_vivit.model.published.avhubert import LAYOUTS as AVHUBERT
 from espnet_vivit.model.published.avhubert import token_list as fairseq_tokens
@@ -38,7 +37,7 @@ from espnet_vivit.model.published.layout import Layout
 from espnet_vivit.model.published.tensor_file import TensorFile, read_tensor_file
 from espnet_vivit.release.published_tokens import read_search_options, read_tokens, token_type
 from espnet_vivit.tasks.avsr import AVSRTask
-from espnet_vivit.tasks.model_config import model_conf_defaults
+from espnet_vivit.tasks.model_config import model_conf_defaults, model_module
 
 WEIGHTS, START = "published.pth", "start.yaml"
 START_PARTS = ("vision_encoder", "audio_encoder", "fusion", "encoder")
@@ -113,7 +112,7 @@ class _Recognizer:
     def __init__(self, layout: Layout, file: TensorFile, tokens: list[str], bpemodel: str | None):
         self.layout, self.tokens, self.bpemodel = layout, tokens, bpemodel
         self.options = layout.recognizer_options(file.tensors)
-        self.model = E2E.from_published(file.tensors, token_list=tokens, modality=layout.modality)
+        self.model = model_module().E2E.from_published(file.tensors, token_list=tokens, modality=layout.modality)
 
     def write(self, out: Path, *, lm: str | Path | None, decoding: str | Path | None) -> str:
         """Write the folder; returns the search in words."""
@@ -150,7 +149,7 @@ class _Start:
 
     def __init__(self, layout: Layout, file: TensorFile):
         self.options = layout.model_options(file.tensors)
-        whole = E2E(3, **self.options, ctc_weight=1.0)
+        whole = model_module().E2E(3, **self.options, ctc_weight=1.0)
         self.model = torch.nn.ModuleDict({name: getattr(whole, name) for name in START_PARTS})
         layout.load(self.model, file.tensors)
 
