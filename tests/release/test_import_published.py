@@ -53,7 +53,9 @@ def state_of(shared_dir, family):
     if family != "avhubert":
         return state
     encoder = {f"model.encoder.{name}": value for name, value in state.items()}
-    return encoder | decoder_state("model.decoder.")
+    decoder = decoder_state("model.decoder.")
+    decoder["model.decoder.layer_norm.weight"] *= -1  # the tied embedding would repeat </s>, and all would be silent
+    return encoder | decoder
 
 
 def write_fairseq_dictionary(path):

@@ -51,7 +51,7 @@ def _recognizer(sizes: Sizes, modality: str, stems: dict[str, str], vocabulary: 
         options |= {"audio_encoder": "resnet1d", "audio_encoder_conf": conf}
     width = sizes("decoder.embed.0.weight", "V, D", "D")
     options["encoder_conf"] = _encoder_sizes(sizes)
-    options["decoder_conf"] = decoder_sizes(sizes, width // _DECODER_HEAD_WIDTH)
+    options["decoder_conf"] = decoder_sizes(sizes, max(1, width // _DECODER_HEAD_WIDTH))
     return options
 
 
