@@ -29,9 +29,10 @@ COMMANDS = {  # command -> what it does, in the order of the work, from a machin
     "pack": "a trained model as a folder or a file that loads anywhere, offline",
     "export": "a trained model's video side as an ONNX file",
     "import": "a published model (Auto-AVSR, VSR-ML, AV-HuBERT, RAVEn, USR), made an experiment folder",
-    "import-auto-avsr": "the same, by its earlier name",
     "merge-adapters": "merge LoRA or QLoRA adapters into the base weights",
 }
+
+ALIASES = {"import-auto-avsr": "import"}  # earlier names
 
 EXAMPLES = """examples:
   espnet-vivit doctor
@@ -90,9 +91,10 @@ def run(argv: Sequence[str]) -> int:
         parser.print_help(sys.stderr)
         return 2
     options = parser.parse_args(argv)
-    if options.command not in COMMANDS:
-        parser.error(str(unknown_name("command", options.command, COMMANDS)))
-    module = f"espnet_vivit.bin.commands.{options.command.replace('-', '_')}"  # imported now: --help answers at once
+    command = ALIASES.get(options.command, options.command)
+    if command not in COMMANDS:
+        parser.error(str(unknown_name("command", command, COMMANDS)))
+    module = f"espnet_vivit.bin.commands.{command.replace('-', '_')}"  # imported now: --help answers at once
     return exit_status(import_module(module).main, options.arguments)
 
 

@@ -8,6 +8,8 @@ points, 26 triangular filters from 0 Hz to 8 kHz on the mel scale, natural logar
 windows, so the last quarter of the last step is zeros; then each step is normalized over its 104 numbers.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -82,11 +84,10 @@ class FilterbankAudio(nn.Module):
 
 def mel_filters() -> Tensor:
     """(257, 26): triangles between 28 equidistant points of the mel scale, rounded as python_speech_features does."""
-    highest = 2595 * torch.log10(torch.tensor(1 + AUDIO_RATE_HZ / 2 / 700, dtype=torch.float64))
-    mels = torch.linspace(0, float(highest), FILTERS + 2, dtype=torch.float64)
+    highest = 2595 * math.log10(1 + AUDIO_RATE_HZ / 2 / 700)
+    mels = torch.linspace(0, highest, FILTERS + 2, dtype=torch.float64)
     bins = ((FFT_SIZE + 1) * 700 * (10 ** (mels / 2595) - 1) / AUDIO_RATE_HZ).floor()
     points = torch.arange(FFT_SIZE // 2 + 1, dtype=torch.float64)[:, None]  # (257, 1)
     left, middle, right = bins[:-2], bins[1:-1], bins[2:]  # (26,) each
-    rising = ((points - left) / (middle - left)).where((points >= left) & (points < middle), torch.zeros(()))
-    falling = ((right - points) / (right - middle)).where((points >= middle) & (points < right), torch.zeros(()))
-    return (rising.nan_to_num(0.0) + falling.nan_to_num(0.0)).float()
+    triangles = torch.minimum((points - left) / (middle - left), (right - points) / (right - middle))
+    return triangles.clamp(min=0).float()

@@ -79,6 +79,7 @@ def test_the_published_layout_is_recognized_at_full_size(names, size):
     assert sum(parameter.numel() for parameter in ours.parameters()) + left == PARAMETERS[size]
 
 
+@pytest.mark.slow
 def test_resnet_and_projection_give_the_published_numbers(model, reference):
     with torch.no_grad():
         features, _ = model.vision_encoder.resnet(drawn_input((1, 1, 12, 88, 88)), STEPS)
@@ -87,12 +88,14 @@ def test_resnet_and_projection_give_the_published_numbers(model, reference):
     assert (projected - reference["video_features"]).abs().max() < TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("key", "video", "audio"), [("v", True, False), ("a", False, True), ("av", True, True)])
 def test_the_states_are_the_published_ones(model, reference, key, video, audio):
     difference = (states(model, video=video, audio=audio) - reference[f"encoder_{key}"]).abs().max()
     assert difference < TOLERANCE
 
 
+@pytest.mark.slow
 def test_as_a_vision_encoder_it_gives_the_states_of_the_silent_video(state, reference, tmp_path):
     torch.save(state, tmp_path / "base.pth")
     holder = torch.nn.Module()

@@ -1,6 +1,6 @@
 """RAVEn's, BRAVEn's and USR's layouts at full size: every name has its place in our parts, every parameter is counted.
 
-Oracle: ../shared/fixtures/zoo, names and shapes from their own code. No outputs are known: this is all that is compared.
+Oracle: ../shared/fixtures/zoo, names and shapes from their own code. No outputs are known, so none are compared.
 """
 
 import json

@@ -8,10 +8,9 @@ from espnet_vivit.bin.command_parser import CommandParser
 MODALITIES = ("video", "audio", "multimodal")
 
 
-def main(argv: Sequence[str] | None = None, *, prog: str = "espnet-vivit import") -> int:
-    """`prog` is the name in the help: `import-auto-avsr` is another name of this command."""
+def main(argv: Sequence[str] | None = None) -> int:
     parser = CommandParser(
-        prog=prog,
+        prog="espnet-vivit import",
         description="Make an experiment folder of a published model: Auto-AVSR, VSR-ML, AV-HuBERT, RAVEn, USR. "
         "What the file is, is read from the names and shapes in it.",
         epilog="example: espnet-vivit import LRS3_V_WER19.1/model.pth exp/vsr --tokens unigram5000_units.txt "
