@@ -1,4 +1,4 @@
-"""`espnet-vivit import` and its earlier name: from a file shaped like a published one to transcripts, with a user's commands."""
+"""`espnet-vivit import` and its earlier name: from a file shaped like a published one to transcripts."""
 
 import numpy as np
 import pytest
