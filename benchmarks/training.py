@@ -8,7 +8,7 @@ float32 (no TF32) or bfloat16, with and without gradient checkpointing of tower 
 Conformer, CTC and decoder, which all train. Weights are random: cost does not depend on them.
 
 Each row has a process of its own. Its peak memory is what tensors take at most in a step: weights, gradients,
-optimiser state, activations; on a GPU by torch.cuda.max_memory_allocated, on the CPU by the records of PyTorch's
+optimizer state, activations; on a GPU by torch.cuda.max_memory_allocated, on the CPU by the records of PyTorch's
 allocator in a step that is not timed. With one thread on the CPU, seconds are those of processor time, which other
 programs do not change. MFU is the model's multiplications and additions (counted by PyTorch's FlopCounterMode on a step
 without checkpointing, times 2) per second, over the peak given by --peak_tflops, dense, of the row's dtype;
@@ -164,7 +164,7 @@ def measure(options: argparse.Namespace, folder: str, *, tower: str, way: str, d
         step()
         times, peak = timed_on_cuda(step, options.steps)
     else:
-        step()  # the optimiser's state is there from now on
+        step()  # the optimizer's state is there from now on
         peak = held_bytes() + peak_bytes(step)
         clock = time.process_time if options.threads == 1 else time.perf_counter
         times = [seconds_of(step, clock) for _ in range(options.steps)]
@@ -192,7 +192,7 @@ def seconds_of(run: Callable, clock: Callable[[], float]) -> float:
 
 
 def held_bytes() -> int:
-    """Of all tensors that exist, scales of 4-bit weights and the optimiser's state among them."""
+    """Of all tensors that exist, scales of 4-bit weights and the optimizer's state among them."""
     gc.collect()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # looking at some objects imports what they stand for

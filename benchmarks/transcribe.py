@@ -111,7 +111,7 @@ def prepared(size: str, folder: Path, options: argparse.Namespace) -> Transcribe
         return Transcriber(size, **common)
     model = build(size, folder / size)
     transcriber = Transcriber(model, **common, min_confidence=0.0, longest_piece_s=LONGEST_PIECE_S)
-    transcriber.recogniser.speech2text.length_ratios = (WORDS_PER_FRAME, 0.0)
+    transcriber.recognizer.speech2text.length_ratios = (WORDS_PER_FRAME, 0.0)
     return transcriber
 
 

@@ -15,31 +15,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from espnet2.asr.ctc import CTC
 from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.torch_utils.initialize import initialize
 
-from espnet_vivit.errors import ConfigError
 from espnet_vivit.frontend.feature_rate import check_feature_rate
 from espnet_vivit.frontend.masking import zero_padding
 from espnet_vivit.model.adapters.attach import attach_adapters, hold_statistics
-from espnet_vivit.model.adapters.config import TOWERS, read_tower_adapters
+from espnet_vivit.model.adapters.config import TOWERS, AdapterConfig, read_tower_adapters
 from espnet_vivit.model.fusion import ModalityDropout, align_audio
 from espnet_vivit.model.hybrid_loss import HybridLoss
 from espnet_vivit.model.joint_fusion import build_fusion, check_place
 from espnet_vivit.model.nonfinite import NonFiniteLosses
 from espnet_vivit.model.options import (
     ENCODER_SIZES,
+    check_input_streams,
     check_loss_weights,
-    check_streams,
-    decoder_sizes,
     modality_of,
     token_names,
     warn_of_pooling,
     weight_sources,
     with_model_name,
 )
-from espnet_vivit.model.parts import DECODERS, ENCODERS, build_checked, build_frontends, build_part
+from espnet_vivit.model.parts import ENCODERS, build_back_end, build_frontends, build_part
 from espnet_vivit.model.precision import ExactLoss, Precision
 from espnet_vivit.model.published.catalog import find_layout
 from espnet_vivit.model.published.tensor_file import read_state_dict
@@ -130,84 +127,76 @@ class E2E(HybridLoss):
     ):
         modality = modality_of(modality, vision_encoder, audio_encoder)
         check_place(fusion_place, modality)
-        check_loss_weights(
-            frame_loss_weight, ctc_weight=ctc_weight, interctc_weight=interctc_weight, lsm_weight=lsm_weight
-        )
-        if ignore_id != -1:
-            expected = "-1, which is all that ESPnet's error rates know as padding"
-            raise ConfigError("ignore_id", found=ignore_id, expected=expected, fix="Leave it out")
+        weights = {"ctc_weight": ctc_weight, "interctc_weight": interctc_weight, "lsm_weight": lsm_weight}
+        check_loss_weights(frame_loss_weight, ignore_id, **weights)
+        reports = {"report_cer": report_cer, "report_wer": report_wer, "length_normalized_loss": length_normalized_loss}
+        symbols = {"sym_space": sym_space, "sym_blank": sym_blank, "sym_sos": sym_sos, "sym_eos": sym_eos}
+        encoder_conf, vision_conf = dict(encoder_conf or {}), with_model_name(vision_encoder_conf, vision_model_name)
         adapters, precision = read_tower_adapters(tower_adapters), Precision(amp_dtype)
-        encoder_conf = dict(encoder_conf or {})
-        width = encoder_conf.get("output_size", ENCODER_SIZES["output_size"])
-        conformer = build_part("encoder", encoder, ENCODERS, encoder_conf, input_size=width)
-        decoder_conf = decoder_sizes(encoder_conf) | dict(decoder_conf or {})
-        ctc_conf = dict(ctc_conf or {})
-        ctc_dropout_rate = ctc_conf.pop("dropout_rate", 0.0)
-        sizes = {"vocab_size": odim, "encoder_output_size": width}
+        parts = {"encoder": (encoder, encoder_conf), "decoder": (decoder, decoder_conf) if ctc_weight < 1 else None}
+        # Four steps, each named. Their order is part of what a seed gives: all draw from the same random numbers.
         super().__init__(
-            vocab_size=odim,
-            token_list=token_names(odim, token_list),
-            frontend=None,
-            specaug=None,
-            normalize=None,
-            preencoder=None,
-            encoder=conformer,
-            postencoder=None,
-            decoder=build_part("decoder", decoder, DECODERS, decoder_conf, **sizes) if ctc_weight < 1 else None,
-            ctc=build_checked("ctc_conf", CTC, ctc_conf, odim=odim, encoder_output_size=width),
-            joint_network=None,
-            ctc_weight=float(ctc_weight),
-            lsm_weight=float(lsm_weight),
-            interctc_weight=float(interctc_weight),
-            ignore_id=ignore_id,
-            length_normalized_loss=length_normalized_loss,
-            report_cer=report_cer,
-            report_wer=report_wer,
-            sym_space=sym_space,
-            sym_blank=sym_blank,
-            sym_sos=sym_sos,
-            sym_eos=sym_eos,
-            extract_feats_in_collect_stats=extract_feats_in_collect_stats,
+            token_names(odim, token_list),
+            **build_back_end(odim, **parts, ctc_conf=ctc_conf),
+            frame_loss_weight=frame_loss_weight,
+            **{**weights, **reports, **symbols, "extract_feats_in_collect_stats": extract_feats_in_collect_stats},
         )
-        self.ctc_dropout_rate = ctc_dropout_rate  # ours, as ESPnet's does not end with training
-        self.modality = modality
-        self.feature_rate = check_feature_rate(feature_rate)
-        self.frame_loss_weight = frame_loss_weight
-        self.frame_head = torch.nn.Linear(width, odim) if frame_loss_weight else None
-        vision_encoder_conf = with_model_name(vision_encoder_conf, vision_model_name)
-        vision_tower, self.audio_encoder = build_frontends(
-            modality,
-            vision=(vision_encoder, vision_encoder_conf),
-            audio=(audio_encoder, audio_encoder_conf),
-            feature_rate=feature_rate,
-        )
+        self.modality, self.feature_rate = modality, check_feature_rate(feature_rate)
+        vision, audio = (vision_encoder, vision_conf), (audio_encoder, audio_encoder_conf)
+        tower, self.audio_encoder = build_frontends(modality, vision=vision, audio=audio, feature_rate=feature_rate)
+        self.fusion_place = fusion_place
+        if fusion_place == "encoder":
+            self._split_encoder(encoder, encoder_conf, tower)
+        self._build_fusion(fusion, fusion_conf, modality_dropout, tower, encoder_conf)
+        self._initialize(init, tower)
+        self._add_adapters(adapters, precision, weight_sources(vision_encoder, vision_conf))
+
+    def _split_encoder(self, encoder: str, encoder_conf: Mapping, vision_tower) -> None:
+        """Add a second encoder of the same sizes, for the sound, and a projection before each of the two."""
+        second = build_part("encoder", encoder, ENCODERS, encoder_conf, input_size=self.encoder.output_size())
+        sizes = {"video_size": vision_tower.output_size(), "audio_size": self.audio_encoder.output_size()}
+        self.encoder = StreamEncoders(self.encoder, second, **sizes)
+
+    def _build_fusion(
+        self,
+        fusion: str,
+        fusion_conf: Mapping | None,
+        modality_dropout: Mapping | None,
+        vision_tower: "VisualFrontend | None",
+        encoder_conf: Mapping,
+    ) -> None:
+        """Add what joins the two streams, or the projection of the one there is, to the encoder's width."""
         self.modality_dropout = ModalityDropout(modality_dropout)
         video_size = None if vision_tower is None else vision_tower.output_size()
         audio_size = None if self.audio_encoder is None else self.audio_encoder.output_size()
-        self.fusion_place = fusion_place
-        if fusion_place == "encoder":
-            second = build_part("encoder", encoder, ENCODERS, encoder_conf, input_size=width)
-            self.encoder = StreamEncoders(conformer, second, video_size=video_size, audio_size=audio_size)
-            video_size = audio_size = width
+        if self.fusion_place == "encoder":
+            video_size = audio_size = self.encoder.output_size()
         self.fusion = build_fusion(
             fusion,
             video_size=video_size,
             audio_size=audio_size,
-            output_size=width,
+            output_size=self.encoder.output_size(),
             heads=encoder_conf.get("attention_heads", ENCODER_SIZES["attention_heads"]),
             conf=fusion_conf,
         )
+
+    def _initialize(self, init: str | None, vision_tower: "VisualFrontend | None") -> None:
+        """Apply ESPnet's scheme `init`, then add the vision encoder, whose pretrained weights it would overwrite."""
         if init is not None:
             initialize(self, init)
-        self.vision_encoder = vision_tower  # joins after `init`, which would overwrite pretrained weights
+        self.vision_encoder = vision_tower
+
+    def _add_adapters(
+        self, adapters: Mapping[str, AdapterConfig], precision: Precision, sources: Mapping[str, str]
+    ) -> None:
+        """Attach `tower_adapters` to the towers, whose weights come from `sources`, and set the precision."""
         self.tower_adapters, self.precision, self.non_finite = adapters, precision, NonFiniteLosses()
         self.held_towers = set(adapters)  # whose BatchNorm keeps its statistics in training
-        sources = weight_sources(vision_encoder, vision_encoder_conf)
         attach_adapters(self.towers(), adapters, sources=sources, default_compute_dtype=precision.dtype)
         if precision.dtype is not None and self.decoder is not None:
             self.criterion_att = ExactLoss(self.criterion_att)
         if self.ctc is not None:
-            warn_of_pooling(vision_tower)
+            warn_of_pooling(self.vision_encoder)
 
     @classmethod
     def from_published(
@@ -363,10 +352,10 @@ class E2E(HybridLoss):
         self, speech=None, speech_lengths=None, video=None, video_lengths=None, utt_id=None
     ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor]:
         """The frontends' features (B, T', D_v) and (B, T', D_a), None where there is none, and lengths (B,)."""
-        check_streams(self.modality, speech=(speech, speech_lengths), video=(video, video_lengths))
+        check_input_streams(self.modality, speech=(speech, speech_lengths), video=(video, video_lengths))
         seen = heard = lengths = None
         if video is not None:
-            assert self.vision_encoder is not None  # else check_streams has raised; so below
+            assert self.vision_encoder is not None  # else check_input_streams has raised; so below
             seen, lengths = self.vision_encoder(video, video_lengths)
             seen = seen[:, : lengths.max()]  # a batch may be padded beyond its longest clip
         if speech is not None:

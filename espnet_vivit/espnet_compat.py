@@ -40,14 +40,19 @@ _WHERE = {  # name -> ESPnet's module that defines it
     "ConfigArgumentParser": "espnet2.utils.config_argparse",
     "CTCPrefixScorer": f"{LEGACY}.nets.scorers.ctc",
     "DatadirWriter": "espnet2.fileio.datadir_writer",
+    "DecoderLayer": f"{LEGACY}.nets.pytorch_backend.transformer.decoder_layer",
+    "EncoderLayer": f"{LEGACY}.nets.pytorch_backend.transformer.encoder_layer",
     "ESPnetDataset": "espnet2.train.dataset",
     "get_default_kwargs": "espnet2.utils.get_default_kwargs",
     "Hypothesis": f"{LEGACY}.nets.beam_search",
     "int_or_none": "espnet2.utils.types",
     "IterableESPnetDataset": "espnet2.train.iterable_dataset",
     "LayerNorm": f"{LEGACY}.nets.pytorch_backend.transformer.layer_norm",
+    "LengthBonus": f"{LEGACY}.nets.scorers.length_bonus",
+    "MultiHeadedAttention": f"{LEGACY}.nets.pytorch_backend.transformer.attention",
     "NestedDictAction": "espnet2.utils.nested_dict_action",
     "optim_classes": "espnet2.tasks.abs_task",
+    "PositionalEncoding": f"{LEGACY}.nets.pytorch_backend.transformer.embedding",
     "PositionwiseFeedForward": f"{LEGACY}.nets.pytorch_backend.transformer.positionwise_feed_forward",
     "RelPositionalEncoding": f"{LEGACY}.nets.pytorch_backend.transformer.embedding",
     "RelPositionMultiHeadedAttention": f"{LEGACY}.nets.pytorch_backend.transformer.attention",
@@ -62,11 +67,13 @@ _WHERE = {  # name -> ESPnet's module that defines it
     "TokenIDConverter": "espnet2.text.token_id_converter",
     "Trainer": "espnet2.train.trainer",
     "TrainerOptions": "espnet2.train.trainer",
+    "TransformerDecoder": "espnet2.asr.decoder.transformer_decoder",
+    "TransformerLM": "espnet2.lm.transformer_lm",
 }
 _RENAMED = {"ConfigArgumentParser": "ArgumentParser"}  # where our name says more than ESPnet's
 _DATA_TYPE_TABLES = ("espnet2.train.dataset", "espnet2.train.iterable_dataset")
 _TRAINER = "espnet2.train.trainer"
-_TABLES = "espnet2.tasks.abs_task"  # of optimisers and schedulers
+_TABLES = "espnet2.tasks.abs_task"  # of optimizers and schedulers
 _INFERENCE = "espnet2.bin.asr_inference"
 
 

@@ -24,6 +24,7 @@ case "$1 $2" in
         [ "$3 $FAKE_KILL" != "install yes" ] || kill -9 "$PPID"  # as if the machine had gone off
         exit "${{FAKE_PIP_STATUS:-0}}" ;;
     "-m ruff") exit "${{FAKE_RUFF_STATUS:-0}}" ;;
+    "-m pyright") exit 0 ;;
     "-m pytest") echo "${{FAKE_PYTEST:-{CLOSING_LINE}}}"; exit "${{FAKE_PYTEST_STATUS:-0}}" ;;
     "-c "*) exec "{sys.executable}" -c "import sys, sysconfig; $FAKE_PATCH; exec(sys.argv[1])" "$2" ;;
     *) exit 99 ;;
@@ -50,7 +51,7 @@ class Machine:
         (include / "Python.h").touch()
         self.patch = f"sysconfig.get_paths = lambda: {{'include': '{include}'}}; {COMPILERS}"
         self.root.mkdir()
-        for name in ("setup.py", "pyproject.toml", "constraints.txt", "Makefile"):
+        for name in ("setup.py", "pyproject.toml", "constraints.txt", "constraints-espnet202511.txt", "Makefile"):
             shutil.copy(ROOT / name, self.root)
         for name in ("tools", ".ci"):
             shutil.copytree(ROOT / name, self.root / name)
@@ -95,8 +96,31 @@ def test_a_python_that_is_found_but_does_not_run_is_passed_over(machine):
     assert done.returncode == 0, done.stderr
     assert made_by(done) == ["python3.11"]
     assert "making .venv with python3.11" in done.stdout
-    assert "pip==26.1" in installs(done)[0]
-    assert installs(done)[1].endswith("install -c constraints.txt -e .[dev]")
+    assert installs(done)[1].endswith("-e .[dev]")
+
+
+@pytest.mark.parametrize(
+    ("version", "espnet", "pip", "constraints"),
+    [
+        ((3, 13, 0), "", "pip==26.3", "constraints.txt"),
+        ((3, 12, 1), "", "pip==26.3", "constraints.txt"),
+        ((3, 12, 1), "202511", "pip==26.1", "constraints-espnet202511.txt"),
+        ((3, 11, 7), "", "pip==26.1", "constraints-espnet202511.txt"),
+        ((3, 10, 13), "", "pip==26.1", "constraints-espnet202511.txt"),
+    ],
+)
+def test_each_python_gets_the_espnet_that_serves_it(machine, version, espnet, pip, constraints):
+    machine.add("python3", PYTHON)
+    wanted = {"ESPNET": espnet} if espnet else {}
+    done = machine.set_up(FAKE_PATCH=f"{machine.patch}; sys.version_info = {version}", **wanted)
+    assert done.returncode == 0, done.stderr
+    assert pip in installs(done)[0] and f"install -c {constraints} " in installs(done)[1]
+    assert (machine.root / (".venv-espnet202511" if espnet else ".venv")).is_dir()
+
+
+def test_an_espnet_that_is_not_known_is_refused(machine):
+    done = machine.set_up(ESPNET="202301")
+    assert done.returncode == 1 and "ESPNET=202301 is not known" in done.stderr
 
 
 def test_the_newest_supported_python_comes_first_and_plain_python3_last(machine):
@@ -114,14 +138,14 @@ def test_the_python_that_the_user_names_is_taken(machine):
     assert made_by(machine.set_up(PYTHON=str(machine.bin / "mine"))) == ["mine"]
 
 
-@pytest.mark.parametrize("version", [(3, 9, 18), (3, 13, 5)])
+@pytest.mark.parametrize("version", [(3, 9, 18), (3, 14, 0)])
 def test_an_unsupported_python_alone_is_named_with_another_way_than_the_systems_packages(machine, version):
     """Its python3 is the one that apt-get gave: to install it once more would change nothing."""
     machine.add("python3", PYTHON)
     done = machine.set_up(FAKE_PATCH=f"sys.version_info = {version}")
     assert done.returncode == 1
     named = ".".join(map(str, version))
-    assert done.stderr.startswith(f"setup: no Python 3.10, 3.11 or 3.12 runs here (python3 is {named})")
+    assert done.stderr.startswith(f"setup: no Python 3.10 to 3.13 runs here (python3 is {named})")
     assert "apt-get" not in done.stderr and done.stderr.count("\n") == 1
     assert "uv python install 3.12" in done.stderr and "PYTHON=/path/to/python3.12 make demo" in done.stderr
     assert not (machine.root / ".venv").exists()
@@ -132,7 +156,10 @@ def test_an_unsupported_python_alone_is_named_with_another_way_than_the_systems_
 def test_without_any_python_the_systems_packages_are_named(machine):
     done = machine.set_up()
     assert done.returncode == 1 and done.stderr.count("\n") == 1
-    assert "(tried: python3.12 python3.11 python3.10 python3): apt-get install python3 python3-venv" in done.stderr
+    assert (
+        "(tried: python3.13 python3.12 python3.11 python3.10 python3): apt-get install python3 python3-venv"
+        in done.stderr
+    )
 
 
 @pytest.mark.parametrize(
@@ -146,7 +173,7 @@ def test_without_any_python_the_systems_packages_are_named(machine):
 )
 def test_what_is_missing_is_named_with_its_package(machine, patch, package):
     machine.add("python3.11", PYTHON)
-    done = machine.set_up(FAKE_PATCH=f"{machine.patch}; {patch}")
+    done = machine.set_up(FAKE_PATCH=f"{machine.patch}; sys.version_info = (3, 11, 7); {patch}")
     assert done.returncode == 1
     assert done.stderr.rstrip().endswith(package) and "apt-get install" in done.stderr
     assert done.stderr.count("\n") == 1
@@ -157,13 +184,14 @@ def test_a_compiler_that_cannot_compile_cpp_does_not_count(machine):
     """gcc without g++: the command is there and fails on C++."""
     machine.add("python3.11", PYTHON)
     machine.add("g++", "#!/bin/sh\nexit 1\n")
-    done = machine.set_up()
+    done = machine.set_up(FAKE_PATCH=f"{machine.patch}; sys.version_info = (3, 11, 7)")
     assert done.returncode == 1
     assert done.stderr == "setup: no working C and C++ compiler (gcc -pthread, g++ -pthread): apt-get install gcc g++\n"
 
 
 def test_a_python_without_headers_gives_way_to_one_that_has_them(machine):
-    machine.add("python3.12", PYTHON.replace("$FAKE_PATCH", "sysconfig.get_paths = lambda: {'include': '/nowhere'}"))
+    without_headers = "sys.version_info = (3, 11, 7); sysconfig.get_paths = lambda: {'include': '/nowhere'}"
+    machine.add("python3.12", PYTHON.replace("$FAKE_PATCH", without_headers))
     machine.add("python3.11", PYTHON)
     done = machine.set_up()
     assert done.returncode == 0, done.stderr
@@ -236,7 +264,7 @@ def test_make_test_installs_lints_and_ends_with_the_closing_line(machine):
     assert first.stdout.splitlines()[-1] == CLOSING_LINE
     second = machine.run("make", "test")
     assert installs(second) == []
-    assert [call.split()[2] for call in second.calls_made] == ["ruff", "ruff", "pytest"]
+    assert [call.split()[2] for call in second.calls_made] == ["ruff", "ruff", "pyright", "pytest"]
 
 
 def test_make_help_describes_every_target(machine):
@@ -277,14 +305,14 @@ def test_ci_ends_with_the_closing_line_and_fails_with_the_tests(machine, status)
     line = f"========= {status} failed, 2 passed in 61.20s (0:01:01) ========="
     done = machine.run(".ci/run", FAKE_PYTEST=line, FAKE_PYTEST_STATUS=str(status))
     assert (done.returncode != 0) == (status != 0)
-    assert done.stdout.splitlines()[-1] == line
+    assert done.stdout.splitlines()[-2:] == [line, line]  # of both releases of ESPnet
 
 
 def test_ci_says_so_when_the_tests_were_never_run(machine):
     machine.add("python3.11", PYTHON)
     done = machine.run(".ci/run", FAKE_RUFF_STATUS="1")
     assert done.returncode != 0
-    assert "before pytest could run" in done.stdout.splitlines()[-1]
+    assert "before pytest could run" in done.stdout.splitlines()[-2]
 
 
 def test_the_scripts_that_are_called_are_executable():

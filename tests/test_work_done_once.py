@@ -65,26 +65,26 @@ def recording(tmp_path_factory):
 
 def count_windows(transcriber: Transcriber, counts: Counter) -> list[int]:
     """Count the frames that reach the tower; returns a list that fills with the frames of each piece."""
-    encoder, recogniser = transcriber.recogniser.speech2text.asr_model.vision_encoder, transcriber.recogniser
-    encode, recognise, pieces = encoder._encode, recogniser.recognise, []
+    encoder, recognizer = transcriber.recognizer.speech2text.asr_model.vision_encoder, transcriber.recognizer
+    encode, recognize, pieces = encoder._encode, recognizer.recognize, []
 
     def encoded(windows, *arguments):
         counts["in the tower"] += windows.shape[0] * windows.shape[2]
         return encode(windows, *arguments)
 
-    def recognised(cut, seconds):
+    def recognized(cut, seconds):
         pieces.append(len(cut.stretch))
-        return recognise(cut, seconds)
+        return recognize(cut, seconds)
 
-    encoder._encode, recogniser.recognise = encoded, recognised
+    encoder._encode, recognizer.recognize = encoded, recognized
     return pieces
 
 
 def test_each_picture_is_decoded_looked_at_and_encoded_once(counts, experiment, recording, monkeypatch):
     options = {"search": "ctc_greedy", "min_confidence": 0.0, "longest_piece_s": LONGEST_S}
     transcriber = Transcriber(experiment, detector="haar", **options)
-    monkeypatch.setattr("espnet_vivit.transcription.recogniser._judge", lambda cut, clip: Believed())
-    assert transcriber.recogniser.speech2text.asr_model.vision_encoder._packed is not None, "on a CPU it can be"
+    monkeypatch.setattr("espnet_vivit.transcription.recognizer._judge", lambda cut, clip: Believed())
+    assert transcriber.recognizer.speech2text.asr_model.vision_encoder._packed is not None, "on a CPU it can be"
     pieces = count_windows(transcriber, counts)
     transcriber.transcribe(recording)
     frames = SECONDS * 25

@@ -27,7 +27,8 @@ from espnet_vivit.bin.command_parser import CommandParser, exit_status
 from espnet_vivit.data.data_dir import read_scp
 from espnet_vivit.errors import ConfigError, DataError, unknown_name
 from espnet_vivit.evaluation.decode_timing import TIMING, join_timings, write_timing
-from espnet_vivit.tasks.streams import STREAMS, data_option, modality_of
+from espnet_vivit.tasks.streams import configured_modality, data_option
+from espnet_vivit.units import STREAMS_OF
 
 JOBS = "jobs.tsv"
 CONTROLS = ("zero", "shuffle")  # avsr_inference's --video_control: a black video, somebody else's video
@@ -52,7 +53,7 @@ def plan_jobs(
     served: str, sets: Sequence[Path], control_sets: Sequence[Path], *, modalities: Sequence[str]
 ) -> list[Job]:
     """The jobs for a model of modality `served`. A noisy set with the videos of another is not lip-read."""
-    possible = tuple(STREAMS) if served == "multimodal" else (served,)
+    possible = tuple(STREAMS_OF) if served == "multimodal" else (served,)
     for modality in modalities:
         if modality not in possible:
             raise unknown_name(f"modality for a {served} model", modality, possible)
@@ -65,7 +66,7 @@ def plan_jobs(
                 if videos in videos_read:
                     continue
                 videos_read.add(videos)
-            jobs.append(Job(f"{data.name}_{modality}", data / "text", stream_options(data, STREAMS[modality])))
+            jobs.append(Job(f"{data.name}_{modality}", data / "text", stream_options(data, STREAMS_OF[modality])))
         if data in control_sets and "video" in chosen:
             for control in CONTROLS:
                 options = (*stream_options(data, ["video"]), "--video_control", control)
@@ -99,7 +100,9 @@ def plan(args: argparse.Namespace) -> None:
     digest = hashlib.sha256(args.model.read_bytes()).hexdigest()
     args.out.mkdir(parents=True, exist_ok=True)
     forget_other_models(args.out, f"{digest} {args.options}")
-    jobs = plan_jobs(modality_of(read_config(args.config)), args.sets, args.control_sets, modalities=args.modalities)
+    jobs = plan_jobs(
+        configured_modality(read_config(args.config)), args.sets, args.control_sets, modalities=args.modalities
+    )
     for job in jobs:
         shutil.rmtree(args.out / job.name, ignore_errors=True)
     write_lines(args.out / JOBS, [job.line() for job in jobs])

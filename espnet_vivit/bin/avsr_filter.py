@@ -12,18 +12,10 @@ from pathlib import Path
 
 from espnet_vivit.base.whole_file import write_lines
 from espnet_vivit.bin.command_parser import CommandParser, exit_status
-from espnet_vivit.data.data_dir import SHAPE_FILES, Utterance, read_data_dir, read_scp, write_data_dir
+from espnet_vivit.data.data_dir import SHAPE_FILES, read_data_dir, read_scp, write_data_dir
 from espnet_vivit.errors import ConfigError, DataError
-from espnet_vivit.units import seconds_of_frames, seconds_of_samples
 
 SHOWN_IDS = 5
-
-
-def duration_s(utterance: Utterance) -> float:
-    """Seconds of the clip: of its video, or of its sound where there is no video."""
-    if utterance.video is not None:
-        return seconds_of_frames(utterance.num_frames)
-    return seconds_of_samples(utterance.num_samples)
 
 
 def filter_data_dir(data: Path, out: Path, *, min_duration: float, max_duration: float) -> tuple[list[str], list[str]]:
@@ -32,10 +24,8 @@ def filter_data_dir(data: Path, out: Path, *, min_duration: float, max_duration:
         raise ConfigError("durations", found=f"{min_duration} to {max_duration} s", expected="0 <= shortest < longest")
     data, out = Path(data), Path(out)
     utterances = read_data_dir(data)
-    kept = [utterance for utterance in utterances if min_duration <= duration_s(utterance) <= max_duration]
-    dropped = [
-        utterance.utt_id for utterance in utterances if not min_duration <= duration_s(utterance) <= max_duration
-    ]
+    kept = [utterance for utterance in utterances if min_duration <= utterance.duration_s <= max_duration]
+    dropped = [utterance.utt_id for utterance in utterances if not min_duration <= utterance.duration_s <= max_duration]
     if not kept:
         raise DataError(
             f"no clip of {data} is between {min_duration:g} and {max_duration:g} s",

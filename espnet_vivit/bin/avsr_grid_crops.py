@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_vivit.bin.command_parser import CommandParser, exit_status
-from espnet_vivit.corpora.grid_crops import CROP, prepare
+from espnet_vivit.corpora.grid_crops import prepare
 from espnet_vivit.data.data_dir import validate_data_dir
+from espnet_vivit.units import MOUTH_SIZE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -17,8 +18,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--grid_root", required=True, type=Path, help="folder with manifest.tsv and align.tsv")
     parser.add_argument("--out", required=True, type=Path, help="folder for the data directories")
-    parser.add_argument("--view", type=int, default=CROP, help="pixels in the middle of the crop that are kept")
-    parser.add_argument("--size", type=int, default=CROP, help="pixels of a picture's side, after shrinking")
+    parser.add_argument("--view", type=int, default=MOUTH_SIZE, help="pixels in the middle of the crop that are kept")
+    parser.add_argument("--size", type=int, default=MOUTH_SIZE, help="pixels of a picture's side, after shrinking")
     parser.add_argument("--nj", type=int, default=1, help="threads")
     args = parser.parse_args(argv)
     directories = prepare(args.grid_root, args.out, size=args.size, view=args.view, nj=args.nj)

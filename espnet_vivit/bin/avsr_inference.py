@@ -35,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise ConfigError("options are missing: " + ", ".join(f"--{name}" for name in missing))
     if not Path(args.asr_model_file).is_file():
         raise ConfigError("no trained model", found=f"no file {args.asr_model_file}", fix="Train one (stage 11).")
+    if args.batch_size < 1:
+        raise ConfigError("batch_size", found=args.batch_size, expected="1 or more clips")
     if args.ngpu not in (0, 1):
         raise ConfigError("decoding runs on one device", found=f"ngpu={args.ngpu}", expected="0 or 1")
     check_devices(args.ngpu)
@@ -79,7 +81,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         allow_variable_data_keys=args.allow_variable_data_keys,
     )
     count = recognize(
-        speech2text, loader, args.output_dir, video_control=args.video_control, word_times=args.word_times
+        speech2text,
+        loader,
+        args.output_dir,
+        video_control=args.video_control,
+        word_times=args.word_times,
+        batch_size=args.batch_size,
     )
     print(f"{count} utterances decoded into {args.output_dir}")
 

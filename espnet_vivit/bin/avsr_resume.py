@@ -8,7 +8,7 @@
 ESPnet continues whatever `checkpoint.pth` it finds. That is what a run that was stopped wants, and a silent mixture of
 two experiments when the YAML, the tokens or the data have changed under the same name. What an experiment is made from
 is therefore noted in its folder as `made_from.json` and compared; what an earlier version did not note is taken as it
-is, and noted from then on. A checkpoint that is damaged is recognised here,
+is, and noted from then on. A checkpoint that is damaged is recognized here,
 before anything is loaded; the training will go on from the one before it, or, without one, cannot go on.
 """
 

@@ -16,9 +16,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
+
 from espnet_vivit.base.config_file import read_config
 from espnet_vivit.bin.command_parser import CommandParser, exit_status
-from espnet_vivit.tasks.streams import feature_rate_of, modality_of, train_options, view_options
+from espnet_vivit.tasks.streams import configured_modality, feature_rate_of, train_options, view_options
 
 OVERRIDES = ("modality", "feature_rate", "vision_encoder", "audio_encoder", "mouth_view")
 
@@ -38,9 +40,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.add_argument(f"--{name}", help=f"wins over the YAML's {name}")
     args, _ = parser.parse_known_args(argv)  # the rest are other options of avsr_train
     config = read_config(args.config)
-    config.update({name: value for name in OVERRIDES if (value := getattr(args, name)) is not None})
+    given = {name: getattr(args, name) for name in OVERRIDES if getattr(args, name) is not None}
+    config.update({name: yaml.safe_load(value) for name, value in given.items()})  # as in the file: null is nothing
     if args.ask == "modality":
-        print(modality_of(config))
+        print(configured_modality(config))
     elif args.ask == "feature_rate":
         print(feature_rate_of(config))
     else:

@@ -28,6 +28,7 @@ COMMANDS = {  # command -> what it does, in the order of the work, from a machin
     "score": "word and character error rates of a hypothesis file against a reference",
     "pack": "a trained model as a folder or a file that loads anywhere, offline",
     "export": "a trained model's video side as an ONNX file",
+    "convert": "a scenic ViViT checkpoint, made a folder that model_name reads",
     "import": "a published model (Auto-AVSR, VSR-ML, AV-HuBERT, RAVEn, USR), made an experiment folder",
     "merge-adapters": "merge LoRA or QLoRA adapters into the base weights",
 }
@@ -46,6 +47,7 @@ EXAMPLES = """examples:
   espnet-vivit score --ref data/test/text --hyp 1best_recog/text --out score
   espnet-vivit pack exp/avsr_train package.zip --licence CC-BY-4.0
   espnet-vivit export exp/avsr_train model.onnx --int8
+  espnet-vivit convert vivit_base_16x2_fe/checkpoint exp/vivit_base_fe
   espnet-vivit import vsr_trlrs3_base.pth exp/auto_avsr --tokens unigram5000_units.txt
   espnet-vivit merge-adapters exp/avsr_qlora exp/avsr_merged
 """

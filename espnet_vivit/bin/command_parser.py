@@ -11,6 +11,11 @@ from typing import Any, NoReturn
 
 from espnet_vivit.errors import EspnetVivitError, nearest_name, unknown_name
 
+EXTRAS = {  # a package that not every installation has -> the extra that brings it
+    **dict.fromkeys(("av", "soundfile", "PIL", "cv2", "jinja2"), "media"),
+    **dict.fromkeys(("sentencepiece", "jiwer", "tensorboard", "matplotlib"), "recipes"),
+}
+
 
 class CommandParser(argparse.ArgumentParser):
     """`CommandParser(...)` as argparse's; an option that does not exist comes first, with the nearest one."""
@@ -48,9 +53,17 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def exit_status(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None = None) -> int:
-    """What `main(argv)` returns (None: 0); 1 after one of our errors, printed on stderr as `error: <sentence>`."""
+    """What `main(argv)` returns (None: 0); 1 after one of our errors, printed on stderr as `error: <sentence>`.
+
+    A package of an extra that is not installed is such an error, too.
+    """
     try:
         return main(argv) or 0
     except EspnetVivitError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").split(".")[0])
+        if extra is None:
+            raise
+        print(f"error: {error.name} is not installed. Type: pip install 'espnet-vivit[{extra}]'", file=sys.stderr)
+    return 1

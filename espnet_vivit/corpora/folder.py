@@ -22,8 +22,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from espnet_vivit.base.text_file import read_text
 from espnet_vivit.corpora.folder_table import SPLITS, list_table
-from espnet_vivit.corpora.preparing.source_clip import SourceClip, choose, make_id, one_line, read_text
+from espnet_vivit.corpora.preparing.source_clip import SourceClip, choose, make_id, one_line
 from espnet_vivit.errors import ConfigError, DataError
 from espnet_vivit.media.files.folder_files import VIDEO_SUFFIXES, files_below, is_video
 

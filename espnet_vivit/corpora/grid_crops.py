@@ -28,9 +28,9 @@ from espnet_vivit.data.data_dir import Utterance, WordTime, validate_data_dir, w
 from espnet_vivit.errors import ConfigError, DataError, MediaError
 from espnet_vivit.media.faces.mouth_roi import middle, shrink
 from espnet_vivit.media.files.video_file import probe_video, read_video, write_gray_video
+from espnet_vivit.units import MOUTH_SIZE
 
 SPLITS = ("train", "dev", "test_seen", "test_unseen")  # the manifest's `corrupt` clips have no usable picture
-CROP = 96  # pixels: a crop as delivered
 COLUMNS = ("utt_id", "speaker", "split", "n_frames", "n_samples", "text", "video", "audio")
 ALIGN_COLUMNS = ("utt_id", "start_s", "end_s", "word")
 PAUSES = ("sil", "sp")
@@ -57,8 +57,8 @@ def prepare(
     grid_root: str | os.PathLike,
     out_dir: str | os.PathLike,
     *,
-    size: int = 96,
-    view: int = CROP,
+    size: int = MOUTH_SIZE,
+    view: int = MOUTH_SIZE,
     nj: int = 1,
     progress: bool = True,
 ) -> dict[str, Path]:
@@ -66,9 +66,9 @@ def prepare(
 
     Raises DataError for a manifest, sentence or file that is not as it should be, with the utterance's name.
     """
-    if not 0 < size <= view <= CROP or view % 2:
+    if not 0 < size <= view <= MOUTH_SIZE or view % 2:
         raise ConfigError(
-            "bad picture sizes", found=f"size {size}, view {view}", expected=f"size <= view <= {CROP}, view even"
+            "bad picture sizes", found=f"size {size}, view {view}", expected=f"size <= view <= {MOUTH_SIZE}, view even"
         )
     root, out_dir = Path(grid_root).resolve(), Path(out_dir)
     rows = read_table(root / "manifest.tsv", COLUMNS)
@@ -76,7 +76,7 @@ def prepare(
     chosen = [row for row in rows if row["split"] in SPLITS]
     _check_rows(root, chosen)
     videos = {row["utt_id"]: root / row["video"] for row in chosen}
-    if (view, size) != (CROP, CROP):
+    if (view, size) != (MOUTH_SIZE, MOUTH_SIZE):
         videos = _shrunk(videos, out_dir / f"clips_{view}_{size}", view=view, size=size, nj=nj, progress=progress)
     directories = {}
     for split in SPLITS:

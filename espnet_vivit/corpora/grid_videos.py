@@ -17,9 +17,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from espnet_vivit.base.text_file import read_text
 from espnet_vivit.corpora.grid_crops import PAUSES, sentence_of_code
 from espnet_vivit.corpora.lrs import tidy_times
-from espnet_vivit.corpora.preparing.source_clip import SourceClip, choose, read_text
+from espnet_vivit.corpora.preparing.source_clip import SourceClip, choose
 from espnet_vivit.data.word_times import WordTime
 from espnet_vivit.errors import DataError, unknown_name
 from espnet_vivit.media.files.folder_files import files_below, is_video

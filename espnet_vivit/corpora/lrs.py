@@ -18,7 +18,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from espnet_vivit.corpora.preparing.source_clip import SourceClip, make_id, one_line, read_text
+from espnet_vivit.base.text_file import read_text
+from espnet_vivit.corpora.preparing.source_clip import SourceClip, make_id, one_line
 from espnet_vivit.data.word_times import WordTime
 from espnet_vivit.errors import DataError
 from espnet_vivit.units import VIDEO_RATE_HZ
@@ -29,7 +30,7 @@ _SHORTEST_S = 0.01  # of a word whose times are empty or run into its neighbour'
 
 
 @dataclass(frozen=True)
-class Transcript:
+class TimedText:
     """`words` are empty where the file has no times. What stands in braces, {LG}, is noise and left out."""
 
     text: str
@@ -37,7 +38,7 @@ class Transcript:
 
 
 @dataclass(frozen=True)
-class Cut:
+class WordGroup:
     """A span of a recording in seconds, on the grid of frames; the words' times count from its start."""
 
     start_s: float
@@ -45,7 +46,7 @@ class Cut:
     words: tuple[WordTime, ...]
 
 
-def read_transcript(path: str | os.PathLike) -> Transcript:
+def read_timed_text(path: str | os.PathLike) -> TimedText:
     """Raises DataError for a file without a text, or with word times that cannot be read."""
     text, words, in_table = "", [], False
     for number, line in enumerate(read_text(path).splitlines(), 1):
@@ -63,7 +64,7 @@ def read_transcript(path: str | os.PathLike) -> Transcript:
                 words.append(WordTime(start_s, end_s, word))
     if not text:
         raise DataError(f"{path} has no text", expected="a line `Text:  WORDS`")
-    return Transcript(text, tidy_times(words))
+    return TimedText(text, tidy_times(words))
 
 
 def tidy_times(words: Sequence[WordTime]) -> tuple[WordTime, ...]:
@@ -76,7 +77,7 @@ def tidy_times(words: Sequence[WordTime]) -> tuple[WordTime, ...]:
     return tuple(tidy)
 
 
-def cut_words(words: Sequence[WordTime], *, max_s: float = MAX_CUT_S) -> list[Cut]:
+def group_words(words: Sequence[WordTime], *, max_s: float = MAX_CUT_S) -> list[WordGroup]:
     """Cuts of up to `max_s` seconds, all words in order, each at the longest pause in the second half of what fits.
 
     Raises DataError for a word that is longer than `max_s`.
@@ -102,12 +103,12 @@ def cut_words(words: Sequence[WordTime], *, max_s: float = MAX_CUT_S) -> list[Cu
         starts.append(max(ends[-1], _on_grid(other[0].start_s - pad_s)))
     if groups:
         ends.append(_on_grid(groups[-1][-1].end_s + PAD_S))
-    return [_cut(*span) for span in zip(starts, ends, groups, strict=True)]
+    return [_group(*span) for span in zip(starts, ends, groups, strict=True)]
 
 
-def _cut(start_s: float, end_s: float, words: Sequence[WordTime]) -> Cut:
+def _group(start_s: float, end_s: float, words: Sequence[WordTime]) -> WordGroup:
     moved = (WordTime(max(0.0, w.start_s - start_s), w.end_s - start_s, w.word) for w in words)
-    return Cut(start_s, end_s, tidy_times(list(moved)))
+    return WordGroup(start_s, end_s, tidy_times(list(moved)))
 
 
 def _on_grid(seconds: float) -> float:
@@ -117,9 +118,9 @@ def _on_grid(seconds: float) -> float:
 def sentence_clip(folder: Path, name: str, *, split: str, recording: str = "") -> SourceClip:
     """The clip FOLDER/NAME.mp4 with NAME = talk/number, as it is."""
     talk, number = name.split("/")
-    problem, transcript = "", Transcript("", ())
+    problem, transcript = "", TimedText("", ())
     try:
-        transcript = read_transcript(folder / f"{name}.txt")
+        transcript = read_timed_text(folder / f"{name}.txt")
     except DataError as error:
         problem = str(error)
     spelt = " ".join(word.word for word in transcript.words)
@@ -139,10 +140,10 @@ def pretrain_clips(
         "speaker": make_id(talk), "video": str((folder / f"{name}.mp4").absolute()), "split": "train",
         "recording": recording,
     }  # fmt: skip
-    cuts: list[Cut] = []
+    cuts: list[WordGroup] = []
     if not problem:
         try:
-            cuts = cut_words(read_transcript(folder / f"{name}.txt").words, max_s=max_s)
+            cuts = group_words(read_timed_text(folder / f"{name}.txt").words, max_s=max_s)
             problem = "" if cuts else f"{folder / name}.txt has no times of words to cut it by"
         except DataError as error:
             problem = str(error)

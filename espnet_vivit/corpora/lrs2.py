@@ -13,8 +13,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from espnet_vivit.base.text_file import read_text
 from espnet_vivit.corpora.lrs import MAX_CUT_S, names_below, pretrain_clips, sentence_clip
-from espnet_vivit.corpora.preparing.source_clip import SourceClip, read_text
+from espnet_vivit.corpora.preparing.source_clip import SourceClip
 from espnet_vivit.errors import DataError
 
 LISTS = {"train": "train.txt", "dev": "val.txt", "test": "test.txt"}

@@ -18,18 +18,10 @@ from itertools import zip_longest
 from pathlib import Path
 
 from espnet_vivit.corpora.folder_table import open_table
-from espnet_vivit.corpora.preparing.source_clip import SourceClip, make_id, one_line, read_text
+from espnet_vivit.corpora.preparing.source_clip import SourceClip, make_id, one_line
 from espnet_vivit.errors import DataError
 
 _WORD_START = "▁"  # of sentencepiece
-
-
-def read_units(path: str | os.PathLike) -> list[str]:
-    """Pieces by id, 0 (blank) is "". Raises DataError for an empty list."""
-    pieces = [line.split()[0] for line in read_text(path).splitlines() if line.strip()]
-    if not pieces:
-        raise DataError(f"{path} is empty", expected="a piece on each line, as in unigram5000_units.txt")
-    return ["", *pieces]
 
 
 def text_of_ids(ids: Iterable[int], units: list[str]) -> str:

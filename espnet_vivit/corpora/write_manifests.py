@@ -16,13 +16,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from espnet_vivit.base.whole_file import make_folder, replacing
-from espnet_vivit.corpora.manifests import read_units
 from espnet_vivit.corpora.preparing.prepare import CLIPS_NAME
 from espnet_vivit.data.data_dir import Utterance, read_data_dir
+from espnet_vivit.data.token_list import MAX_UNKNOWN, UNKNOWN, read_units
 from espnet_vivit.errors import DataError
 from espnet_vivit.media.files.audio_file import read_wav, write_wav
-
-MOST_UNKNOWN = 0.5  # share of <unk> from which a list is of no use
 
 
 class Pieces(NamedTuple):
@@ -108,7 +106,7 @@ def write_auto_avsr(
     is elsewhere.
     """
     ids = {piece: number for number, piece in enumerate(units)}
-    unknown_id, unknown, total = ids.get("<unk>"), 0, 0
+    unknown_id, unknown, total = ids.get(UNKNOWN), 0, 0
     with replacing(Path(path)) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         for each in utterances:
@@ -118,7 +116,7 @@ def write_auto_avsr(
                 raise DataError(f"the unit list has no <unk>, and lacks a piece of {each.text!r}")
             unknown, total = unknown + tokens.count(unknown_id), total + len(tokens)
             writer.writerow([dataset, name, each.num_frames, " ".join(map(str, tokens))])
-        if total and unknown >= MOST_UNKNOWN * total:  # of a word without known letters, its start may be known
+        if total and unknown >= MAX_UNKNOWN * total:  # of a word without known letters, its start may be known
             fix = "Another unit list? Auto-AVSR's own has capitals only: write the transcripts in these."
             raise DataError(f"{unknown} of {total} tokens of {path} would be <unk>", fix=fix)
 

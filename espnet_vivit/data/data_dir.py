@@ -21,7 +21,7 @@ from espnet_vivit.base.whole_file import replacing
 from espnet_vivit.data.scp import read_scp
 from espnet_vivit.data.word_times import WordTime, format_word_times, parse_word_times
 from espnet_vivit.errors import DataError
-from espnet_vivit.units import SAMPLES_PER_FRAME, VIDEO_RATE_HZ
+from espnet_vivit.units import SAMPLES_PER_FRAME, VIDEO_RATE_HZ, seconds_of_frames, seconds_of_samples
 
 MAX_STREAM_DIFFERENCE = 1  # video frames by which audio and video may differ in length (GRID's audio is 22 ms short)
 _OPTIONAL_LISTS = {"wav.scp", "video.scp", "word_times", "utt2num_frames", "utt2num_samples"}
@@ -39,6 +39,11 @@ class Utterance:
     num_frames: int
     num_samples: int
     word_times: tuple[WordTime, ...] | None = None
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds of the video, or of the sound where there is no video."""
+        return seconds_of_frames(self.num_frames) if self.video is not None else seconds_of_samples(self.num_samples)
 
 
 def write_data_dir(directory: str | os.PathLike, utterances: Iterable[Utterance]) -> None:

@@ -7,20 +7,23 @@ The tokens are those of ESPnet's own tokenizers (`espnet2.text`), which tests us
 several seconds, so counting is done here. Sentencepiece: Kudo and Richardson 2018, https://github.com/google/sentencepiece.
 """
 
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from espnet_vivit.base.text_file import read_text
 from espnet_vivit.base.whole_file import write_lines
 from espnet_vivit.data.transcripts import read_spoken_transcripts, read_transcripts
 from espnet_vivit.errors import ConfigError, DataError, unknown_name
 
-TOKEN_TYPES = ("char", "word", "bpe")
+TOKEN_TYPES = ("bpe", "char", "word")
 SPACE = "<space>"  # how ESPnet writes the blank between words as a character token
-UNKNOWN = "<unk>"
-BPE_CONTROL = ("<unk>", "<s>", "</s>")  # sentencepiece's own symbols; ESPnet has its own for them
+BLANK, UNKNOWN, END = "<blank>", "<unk>", "<sos/eos>"
+MAX_UNKNOWN = 0.5  # share of tokens that a list lacks, above which it is the list of another corpus
+BPE_CONTROL = (UNKNOWN, "<s>", "</s>")  # sentencepiece's own symbols; ESPnet has its own for them
 
 
 def tokenizer(token_type: str, bpemodel: Path | None = None) -> Callable[[str], list[str]]:
@@ -44,9 +47,31 @@ def _processor(**source: Any) -> Any:
     return SentencePieceProcessor(**source)
 
 
-def token_list(symbols: Sequence[str]) -> list[str]:
+def in_espnet_order(symbols: Sequence[str]) -> list[str]:
     """ESPnet's order: blank is 0, unknown 1, start and end share the last place."""
-    return ["<blank>", "<unk>", *symbols, "<sos/eos>"]
+    return [BLANK, UNKNOWN, *symbols, END]
+
+
+def has_unit_ids(path: str | os.PathLike) -> bool:
+    """Whether the file is a unit list of Auto-AVSR, `piece id` on each line, and not a list of tokens."""
+    lines = [line.split() for line in read_text(path).splitlines() if line.strip()]
+    return bool(lines) and all(len(fields) == 2 and fields[1].isdecimal() for fields in lines)
+
+
+def read_units(path: str | os.PathLike) -> list[str]:
+    """The pieces of Auto-AVSR's unit list by their ids, which count from 1; 0 is the blank, "".
+
+    Raises DataError: an empty list, or ids that do not count its lines.
+    """
+    pieces = [""]
+    for number, line in enumerate(filter(str.strip, read_text(path).splitlines()), 1):
+        piece, *rest = line.split()
+        if rest and rest != [str(number)]:
+            raise DataError(f"{path}:{number}: token {piece!r} is out of order", found=" ".join(rest), expected=number)
+        pieces.append(piece)
+    if len(pieces) == 1:
+        raise DataError(f"{path} is empty", expected="a piece on each line, as in unigram5000_units.txt")
+    return pieces
 
 
 def count_symbols(transcripts: Sequence[str], token_type: str) -> list[str]:
@@ -103,7 +128,7 @@ def write_token_list(
             symbols = train_sentencepiece(transcripts, partial, nbpe=nbpe, bpe_mode=bpe_mode)
         else:
             symbols = count_symbols(transcripts, token_type)
-        tokens = token_list(symbols)
+        tokens = in_espnet_order(symbols)
         write_lines(partial / "tokens.txt", tokens)
         shutil.rmtree(out, ignore_errors=True)
         partial.rename(out)

@@ -1,15 +1,13 @@
-"""ESPnet's neural language models as scorers of its beam search.
+"""ESPnet's neural language models as scorers of the beam search.
 
-In: the config.yaml and the weights (.pth or .safetensors) of an ESPnet language model of the recogniser's own tokens.
-Out: a scorer under the name that ESPnet would give it. ESPnet's loader unpickles whatever the files hold, asks nothing
+In: the config.yaml and the weights (.pth or .safetensors) of an ESPnet language model of the recognizer's own tokens.
+Out: the model, whose `lm` the search takes. ESPnet's loader unpickles whatever the files hold, asks nothing
 about the tokens, and `lm: transformer_opt` has it fetch weights from a network.
 """
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-
-import torch
 
 from espnet_vivit.base.config_file import read_config
 from espnet_vivit.errors import ConfigError, unknown_name
@@ -33,10 +31,10 @@ def load_language_model(config_file: str | Path | None, model_file: str | Path, 
     if found != list(token_list):
         count = len(found) if isinstance(found, list) else "no"
         raise ConfigError(
-            f"the language model {config_file} is of other tokens than the recogniser",
+            f"the language model {config_file} is of other tokens than the recognizer",
             found=f"{count} tokens",
-            expected=f"the recogniser's {len(token_list)}, in their order",
-            fix="Train it with the recogniser's token list",
+            expected=f"the recognizer's {len(token_list)}, in their order",
+            fix="Train it with the recognizer's token list",
         )
     with quiet_espnet_import():
         from espnet2.tasks.lm import LMTask
@@ -44,10 +42,3 @@ def load_language_model(config_file: str | Path | None, model_file: str | Path, 
     model = LMTask.build_model(argparse.Namespace(**options, init=None))
     load_strictly(model, model_file)
     return model.eval()
-
-
-def add_language_model(beam_search, model, *, weight: float, device: str | torch.device) -> None:
-    """Add its scorer to an ESPnet beam search under the name and weight that ESPnet's own would have."""
-    scorer = model.lm.to(device).eval()
-    beam_search.scorers["lm"] = beam_search.full_scorers["lm"] = beam_search.nn_dict["lm"] = scorer
-    beam_search.weights["lm"] = weight

@@ -1,4 +1,4 @@
-"""N-gram language models of the model's own tokens: ARPA files in, a scorer of ESPnet's beam search out.
+"""N-gram language models of the model's own tokens: ARPA files in, a scorer of the beam search out.
 
 ESPnet's n-gram scorer needs kenlm, a C++ extension that must be compiled; this one reads the ARPA text format, which
 kenlm's `lmplz`, SRILM and our `avsr_ngram` write (format: Stolcke 2002, man page ngram-format). Probabilities are
@@ -12,15 +12,11 @@ import zlib
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from espnet_vivit.errors import ConfigError, DataError
 from espnet_vivit.espnet_compat import BatchScorerInterface
-
-if TYPE_CHECKING:
-    from espnet_vivit.espnet_compat import BeamSearch
 
 START, END, UNKNOWN = "<s>", "</s>", "<unk>"
 NEVER = -99.0 * math.log(10)  # how ARPA files write the logarithm of 0
@@ -127,7 +123,7 @@ def _no_arpa(path: Path, found: str) -> DataError:
 class NgramScorer(BatchScorerInterface):
     """Scores of the tokens that may follow a hypothesis; the blank never does, and the last token ends the sentence.
 
-    token_list: the V tokens of the recogniser; the n-grams must be of these. There is no state: a hypothesis says all.
+    token_list: the V tokens of the recognizer; the n-grams must be of these. There is no state: a hypothesis says all.
 
     Raises:
         ConfigError: n-grams of other tokens.
@@ -142,7 +138,7 @@ class NgramScorer(BatchScorerInterface):
         known = {name for name in words if (name,) in model.log_probs}
         if 2 * len(known) < len(words):
             raise ConfigError(
-                "the n-gram model is of other tokens than the recogniser",
+                "the n-gram model is of other tokens than the recognizer",
                 found=f"{len(known)} of its {len(words)} tokens, without e.g. {min(words - known)!r}",
                 fix="Make it from the same token list and token_type (avsr_ngram).",
             )
@@ -173,10 +169,3 @@ class NgramScorer(BatchScorerInterface):
                 scores[self.numbers[token]] = log_prob
         scores[0] = NEVER
         return scores
-
-
-def add_ngram(beam_search: "BeamSearch", model: NgramModel, *, weight: float) -> None:
-    """Add the scorer to an ESPnet beam search under the name and weight that ESPnet's own would have."""
-    scorer = NgramScorer(model, beam_search.token_list)
-    beam_search.scorers["ngram"] = beam_search.full_scorers["ngram"] = scorer
-    beam_search.weights["ngram"] = weight

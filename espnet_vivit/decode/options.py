@@ -73,7 +73,7 @@ def decoding_parser(description: str | None = None) -> argparse.ArgumentParser:
     from espnet_vivit.decode.video_control import VIDEO_CONTROLS
     from espnet_vivit.espnet_compat import str2bool, str2triple_str, str_or_none
     from espnet_vivit.tasks.options import AVSRArgumentParser, add_choice
-    from espnet_vivit.tasks.streams import STREAMS
+    from espnet_vivit.units import STREAMS_OF
 
     parser = AVSRArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
@@ -90,7 +90,7 @@ def decoding_parser(description: str | None = None) -> argparse.ArgumentParser:
     group.add_argument("--data_path_and_name_and_type", type=str2triple_str, action="append", default=[])
     group.add_argument("--key_file", type=str_or_none, help="decode only these utterances (first column)")
     group.add_argument("--allow_variable_data_keys", type=str2bool, default=False)
-    add_choice(group, "modality", STREAMS, help_text="streams to use; default: all that model and data have")
+    add_choice(group, "modality", STREAMS_OF, help_text="streams to use; default: all that model and data have")
     group.add_argument("--video_control", default="none", choices=VIDEO_CONTROLS, help="does it read lips?")
     group = parser.add_argument_group("Model")
     group.add_argument("--asr_train_config", type=str_or_none, help="default: config.yaml beside the model file")
@@ -102,7 +102,7 @@ def decoding_parser(description: str | None = None) -> argparse.ArgumentParser:
     group.add_argument("--bpemodel", type=str_or_none, help="default: that of the training")
     group = parser.add_argument_group("Search")
     group.add_argument("--search", default="beam", choices=SEARCHES, help="ctc_greedy: the best CTC path, fast")
-    group.add_argument("--batch_size", type=int, default=1, choices=[1])
+    group.add_argument("--batch_size", type=int, default=1, help="clips that are decoded in one search")
     group.add_argument("--nbest", type=int, default=1)
     group.add_argument("--beam_size", type=int, default=20)
     group.add_argument("--penalty", type=float, default=0.0, help="bonus per token")

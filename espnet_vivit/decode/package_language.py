@@ -1,4 +1,4 @@
-"""The language models of a package: those that its recogniser was decoded with, and how much their word counts.
+"""The language models of a package: those that its recognizer was decoded with, and how much their word counts.
 
     lm.safetensors, lm_config.yaml    ESPnet's neural language model, as espnet_vivit.bin.avsr_lm trains it
     ngram.arpa                        an n-gram model, as text
@@ -22,7 +22,7 @@ FILES = (LM_WEIGHTS, LM_CONFIG, NGRAM)
 
 @dataclass(frozen=True)
 class LanguageModels:
-    """What decoding adds to the recogniser's own scores; None: no such model. Weights as in `Speech2Text`."""
+    """What decoding adds to the recognizer's own scores; None: no such model. Weights as in `Speech2Text`."""
 
     lm_config: Path | None = None
     lm_file: Path | None = None

@@ -10,7 +10,7 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,8 +57,9 @@ def recognize(
     *,
     video_control: str = "none",
     word_times: bool = False,
+    batch_size: int = 1,
 ) -> int:
-    """Decode every utterance of the loader and write the results; return their number."""
+    """Decode every utterance of the loader, `batch_size` in one search, and write the results; return their number."""
     output_dir = Path(output_dir)
     partial = output_dir / ".partial"
     for folder in (partial, *output_dir.glob("*best_recog")):
@@ -66,19 +67,19 @@ def recognize(
     (output_dir / TIMING).unlink(missing_ok=True)
     count, clip_s, spent_s = 0, 0.0, 0.0
     with DatadirWriter(partial) as writer:
-        for (utt_id,), batch in tqdm(loader, desc="decode", unit="clip", mininterval=1 if sys.stderr.isatty() else 30):
-            streams = {name: batch[name][0].numpy() for name in ("speech", "video") if name in batch}
-            if "video" in streams:
-                streams["video"] = controlled_video(streams["video"], streams.get("speech"), video_control)
+        loader = tqdm(loader, desc="decode", unit="clip", mininterval=1 if sys.stderr.isatty() else 30)
+        for clips in _batches(loader, batch_size, video_control):
             begun_s = time.perf_counter()
             try:
-                transcripts = speech2text.recognize(**streams, word_times=word_times)
+                transcripts = speech2text.recognize_batch(list(clips.values()), word_times=word_times)
             except EspnetVivitError as error:
-                raise DataError(f"utterance {utt_id!r} cannot be decoded: {error}") from error
+                names = " or ".join(map(repr, clips))
+                raise DataError(f"utterance {names} cannot be decoded: {error}") from error
             spent_s += time.perf_counter() - begun_s
-            clip_s += duration_s(**streams)
-            _write(writer, utt_id, transcripts, word_times=word_times)
-            count += 1
+            clip_s += sum(duration_s(**streams) for streams in clips.values())
+            for utt_id, nbest in zip(clips, transcripts, strict=True):
+                _write(writer, utt_id, nbest, word_times=word_times)
+            count += len(clips)
     if count == 0:
         raise DataError("there is no utterance to decode")
     for folder in partial.iterdir():
@@ -86,6 +87,21 @@ def recognize(
     partial.rmdir()
     write_timing(output_dir / TIMING, spent_s, clip_s)
     return count
+
+
+def _batches(loader: Iterable, size: int, video_control: str) -> Iterator[dict[str, dict[str, np.ndarray]]]:
+    """Utterance -> its streams, of `size` utterances of the loader at a time."""
+    clips = {}
+    for (utt_id,), batch in loader:
+        streams = {name: batch[name][0].numpy() for name in ("speech", "video") if name in batch}
+        if "video" in streams:
+            streams["video"] = controlled_video(streams["video"], streams.get("speech"), video_control)
+        clips[utt_id] = streams
+        if len(clips) == size:
+            yield clips
+            clips = {}
+    if clips:
+        yield clips
 
 
 def duration_s(*, speech: np.ndarray | None = None, video: np.ndarray | None = None) -> float:

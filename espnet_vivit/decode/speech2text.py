@@ -1,14 +1,14 @@
 """Speech2Text: one clip in, its n best transcripts out.
 
 In: video (T, H, W) uint8 as the preprocessor delivers it, and/or speech (N,) float32 at 16 kHz. Out: ESPnet's list of
-(text, tokens, token ids, hypothesis). The search is ESPnet2's BatchBeamSearch over CTC prefixes, the attention decoder,
-a length bonus and, if given, a language model; or the CTC branch's best path, which costs next to nothing.
+(text, tokens, token ids, hypothesis). The search (beam_search.py) finds what ESPnet2's BatchBeamSearch would, over CTC
+prefixes, the attention decoder, a length bonus and, if given, language models; or it is the CTC branch's best path,
+which costs next to nothing.
 """
 
 import logging
 import math
-import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -16,18 +16,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from espnet_vivit.decode.language_model import add_language_model, load_language_model
-from espnet_vivit.decode.ngram import add_ngram, read_arpa
-from espnet_vivit.decode.no_blank import forbid_blank
+from espnet_vivit.decode.beam_search import BeamSearch
+from espnet_vivit.decode.language_model import load_language_model
+from espnet_vivit.decode.ngram import NgramScorer, read_arpa
 from espnet_vivit.decode.options import SEARCHES, SearchOptions, check_branches
 from espnet_vivit.decode.word_times import StepScores, Transcript, Word, spread_words, words_with_times
 from espnet_vivit.errors import ConfigError, InputError, unknown_name
-from espnet_vivit.espnet_compat import Hypothesis, inference_with_task
+from espnet_vivit.espnet_compat import Hypothesis, LengthBonus, inference_with_task
 from espnet_vivit.espnet_compat import Speech2Text as EspnetSpeech2Text
 from espnet_vivit.tasks.avsr import AVSRTask
 from espnet_vivit.tasks.loading.pieces import JoinedPieces
-from espnet_vivit.tasks.streams import STREAMS
-from espnet_vivit.units import FEATURE_RATES, VIDEO_RATE_HZ
+from espnet_vivit.units import FEATURE_RATES, STREAMS_OF, VIDEO_RATE_HZ
 
 
 class Speech2Text(EspnetSpeech2Text):
@@ -85,31 +84,31 @@ class Speech2Text(EspnetSpeech2Text):
                 token_type=token_type,
                 bpemodel=bpemodel,
                 device=device,
-                maxlenratio=maxlenratio,
-                minlenratio=minlenratio,
-                beam_size=beam_size,
-                ctc_weight=ctc_weight,
-                penalty=penalty,
                 nbest=nbest,
-                normalize_length=normalize_length,
             )
         if self.tokenizer is None:  # token_type bpe without a model
             self.tokenizer = JoinedPieces()
-        vocabulary = len(self.asr_model.token_list)
-        if (
-            beam_size > vocabulary
-        ):  # at the first token there is one hypothesis, and ESPnet fails to find `beam_size` best
+        model = self.asr_model
+        vocabulary = len(model.token_list)
+        if beam_size > vocabulary:  # as at the first token there is one hypothesis
             logging.info("beam_size %d is more than the %d tokens there are; using that many", beam_size, vocabulary)
-            self.beam_search.beam_size = vocabulary
-        forbid_blank(self.beam_search, self.asr_model.blank_id)
+        self.beam_search = BeamSearch(
+            {"decoder": model.decoder, "ctc": model.ctc, "length_bonus": LengthBonus(vocabulary)},
+            {"decoder": 1.0 - ctc_weight, "ctc": ctc_weight, "length_bonus": penalty},
+            beam_size=min(beam_size, vocabulary),
+            vocabulary=vocabulary,
+            sos=model.sos,
+            eos=model.eos,
+            blank=model.blank_id,
+            normalize_length=normalize_length,
+        )
         if lm_train_config is not None and lm_file is None:
             raise ConfigError("a language model without weights", found=str(lm_train_config), fix="Name its lm_file")
         if lm_file is not None and lm_weight != 0:
-            model = load_language_model(lm_train_config, lm_file, self.asr_model.token_list)
-            add_language_model(self.beam_search, model, weight=lm_weight, device=device)
+            language_model = load_language_model(lm_train_config, lm_file, model.token_list)
+            self.beam_search.add("lm", language_model.lm.to(device), weight=lm_weight)
         if ngram_file is not None and ngram_weight != 0:
-            add_ngram(self.beam_search, read_arpa(ngram_file), weight=ngram_weight)
-        self._one_at_a_time = threading.Lock()  # ESPnet's search keeps the clip in itself
+            self.beam_search.add("ngram", NgramScorer(read_arpa(ngram_file), model.token_list), weight=ngram_weight)
         self.modality = check_modality(modality, self.asr_model.modality)
         self.search = search
         self.attention_only = ctc_weight == 0
@@ -144,15 +143,14 @@ class Speech2Text(EspnetSpeech2Text):
         files = open_model(model if here else Package.from_pretrained(model).folder, weights=weights)
         asked = SearchOptions(search=search, beam_size=beam_size, ctc_weight=ctc_weight)
         arguments = files.decoding_arguments(asked, lm_weight=lm_weight, ngram_weight=ngram_weight)
-        recogniser = cls(**arguments, modality=modality, nbest=nbest, device=device)
-        recogniser.files = files  # an archive's temporary folder, which may hold a sentencepiece model, lives as long
-        return recogniser
+        recognizer = cls(**arguments, modality=modality, nbest=nbest, device=device)
+        recognizer.files = files  # an archive's temporary folder, which may hold a sentencepiece model, lives as long
+        return recognizer
 
     @torch.no_grad()
     def __call__(self, speech: np.ndarray | torch.Tensor | None = None, video: np.ndarray | torch.Tensor | None = None):
         """n-best list of (text, tokens, token ids, hypothesis); streams outside `modality` are left unused."""
-        with self._one_at_a_time:
-            return self._search(self._encode(speech, video))
+        return self._search([self._encode(speech, video)])[0]
 
     @torch.no_grad()
     def recognize(
@@ -169,23 +167,20 @@ class Speech2Text(EspnetSpeech2Text):
         Raises:
             ConfigError: word_times of a model without CTC.
         """
+        return self.recognize_batch([{"speech": speech, "video": video}], word_times=word_times)[0]
+
+    @torch.no_grad()
+    def recognize_batch(
+        self, clips: Sequence[Mapping[str, np.ndarray | torch.Tensor | None]], *, word_times: bool = True
+    ) -> list[list[Transcript]]:
+        """What `recognize` gives for each of the clips, {"speech": …, "video": …}, found in one search."""
         if word_times:
             self._require_ctc_for_times()
-        with self._one_at_a_time:
-            states = self._encode(speech, video)
-            found = self._search(states)
-        scores = self._step_scores(states) if word_times else None
-        transcripts = [
-            Transcript(
-                text=text,
-                tokens=tuple(tokens),
-                ids=tuple(ids),
-                score=float(hypothesis.score),
-                words=() if scores is None else self._words(tokens, ids, scores),
-            )
-            for text, tokens, ids, hypothesis in found
+        states = [self._encode(clip.get("speech"), clip.get("video")) for clip in clips]
+        return [
+            self._transcripts(found, self._step_scores(clip) if word_times else None)
+            for clip, found in zip(states, self._search(states), strict=True)
         ]
-        return transcripts or [Transcript("", (), (), -math.inf, ())]
 
     @torch.no_grad()
     def align(
@@ -213,6 +208,19 @@ class Speech2Text(EspnetSpeech2Text):
         scores = scores if frame_head else replace(scores, frame=None)
         return words_with_times(tokens, ids, scores, tokens2text=self.tokenizer.tokens2text)
 
+    def _transcripts(self, found: Sequence[tuple], scores: StepScores | None) -> list[Transcript]:
+        transcripts = [
+            Transcript(
+                text=text,
+                tokens=tuple(tokens),
+                ids=tuple(ids),
+                score=float(hypothesis.score),
+                words=() if scores is None else self._words(tokens, ids, scores),
+            )
+            for text, tokens, ids, hypothesis in found
+        ]
+        return transcripts or [Transcript("", (), (), -math.inf, ())]
+
     def _require_ctc_for_times(self) -> None:
         if self.asr_model.ctc is None:
             raise ConfigError("word times need a model with CTC", found="none", fix="Ask for the text alone.")
@@ -238,36 +246,35 @@ class Speech2Text(EspnetSpeech2Text):
         """Encoder states (1, T', D) of one clip."""
         batch = {}
         for name, stream in (("speech", speech), ("video", video)):
-            if stream is not None and name in STREAMS[self.modality]:
+            if stream is not None and name in STREAMS_OF[self.modality]:
                 batch[name] = _tensor(stream).unsqueeze(0).to(self.device)  # (1, N) or (1, T, H, W)
                 batch[f"{name}_lengths"] = torch.tensor([batch[name].size(1)], device=self.device)
         if not batch:
-            raise InputError("nothing to transcribe", found="no stream", expected=" or ".join(STREAMS[self.modality]))
+            raise InputError(
+                "nothing to transcribe", found="no stream", expected=" or ".join(STREAMS_OF[self.modality])
+            )
         states, _ = self.asr_model.encode(**batch)
         return states[0] if isinstance(states, tuple) else states  # with intermediate CTC, those come along
 
-    def _search(self, states: torch.Tensor) -> list[tuple]:
+    def _search(self, states: Sequence[torch.Tensor]) -> list[list[tuple]]:
+        """The n best of each clip, of its encoder states (1, T', D)."""
         if self.search == "ctc_greedy":
-            return [self._best_path(states)]
-        self.maxlenratio, self.minlenratio = self._ratios_per_step(states.size(1))
-        hypotheses = self.beam_search(x=states[0], maxlenratio=self.maxlenratio, minlenratio=self.minlenratio)
-        return self._results(hypotheses)[: self.nbest]
+            return [[self._best_path(clip)] for clip in states]
+        lengths = [clip.size(1) for clip in states]
+        found = self.beam_search(
+            torch.nn.utils.rnn.pad_sequence([clip[0] for clip in states], batch_first=True),
+            torch.tensor(lengths, device=states[0].device),
+            ratios=[self._ratios_per_step(length) for length in lengths],
+        )
+        return [self._results(hypotheses[: self.nbest]) for hypotheses in found]
 
     def _results(self, hypotheses: Sequence[Hypothesis]) -> list[tuple]:
-        """(text, tokens, ids, hypothesis) of each different hypothesis, best first, that has any probability.
-
-        In the last step that the length bound allows, ESPnet's search appends an end to every hypothesis, also to those
-        that have just ended: these would say `<sos/eos>`, and the same words are there a second time.
-        """
-        model, results, seen = self.asr_model, [], set()
+        """(text, tokens, ids, hypothesis) of each hypothesis."""
+        results = []
         for hypothesis in hypotheses:
-            ids = [number for number in hypothesis.yseq.tolist() if number not in (model.sos, model.eos)]
-            if hypothesis.score == -math.inf or tuple(ids) in seen:
-                continue
-            seen.add(tuple(ids))
+            ids = hypothesis.yseq[1:-1].tolist()
             tokens = self.converter.ids2tokens(ids)
-            yseq = torch.tensor([model.sos, *ids, model.eos], device=hypothesis.yseq.device)
-            results.append((self.tokenizer.tokens2text(tokens), tokens, ids, hypothesis._replace(yseq=yseq)))
+            results.append((self.tokenizer.tokens2text(tokens), tokens, ids, hypothesis))
         return results
 
     def _ratios_per_step(self, steps: int) -> tuple[float, float]:
@@ -314,9 +321,9 @@ def check_modality(modality: str | None, trained: str) -> str:
     """The modality to decode with. Raises ConfigError if the model was not trained on it."""
     if modality is None:
         return trained
-    if modality not in STREAMS:
-        raise unknown_name("modality", modality, STREAMS)
-    if not set(STREAMS[modality]) <= set(STREAMS[trained]):
+    if modality not in STREAMS_OF:
+        raise unknown_name("modality", modality, STREAMS_OF)
+    if not set(STREAMS_OF[modality]) <= set(STREAMS_OF[trained]):
         raise ConfigError(
             f"the model was trained on {trained} alone",
             found=f"modality {modality}",
@@ -328,7 +335,7 @@ def check_modality(modality: str | None, trained: str) -> str:
 
 def streams_to_read(names: Sequence[str], modality: str | None, trained: str) -> tuple[str, ...]:
     """The data names that decoding needs, of those given. Raises ConfigError if a stream asked for is not there."""
-    wanted = STREAMS[check_modality(modality, trained)]
+    wanted = STREAMS_OF[check_modality(modality, trained)]
     found = tuple(name for name in wanted if name in names)
     if not found or (modality is not None and found != wanted):
         raise ConfigError(

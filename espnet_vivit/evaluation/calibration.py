@@ -152,9 +152,6 @@ def judged_words(
 
 
 MIN_CONFIDENCE = 0.5  # where nobody has calibrated the model
-
-
-MODALITIES = ("video", "audio", "multimodal")
 ACCURACY = 0.8  # of the words of the pieces that are believed
 
 

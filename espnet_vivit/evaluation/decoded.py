@@ -18,7 +18,7 @@ from espnet_vivit.evaluation.bootstrap import RESAMPLES, Interval
 from espnet_vivit.evaluation.error_rates import Score, score
 from espnet_vivit.evaluation.score import write_report
 
-MODALITIES = {"video": "video", "audio": "audio", "both": "both", "multimodal": "both"}  # folder name -> shown
+SHOWN_MODALITIES = {"video": "video", "audio": "audio", "both": "both", "multimodal": "both"}  # folder name -> shown
 CONTROLS = {
     **dict.fromkeys(("zeroed", "zero", "blank"), "video zeroed"),
     **dict.fromkeys(("shuffled", "shuffle", "exchanged"), "video shuffled"),
@@ -46,13 +46,13 @@ def parse_decode_name(name: str, test_sets: Sequence[str]) -> tuple[str, str, st
         if not name.startswith(f"{folder}_"):
             continue
         modality, _, suffix = name[len(folder) + 1 :].partition("_")
-        if modality not in MODALITIES:
+        if modality not in SHOWN_MODALITIES:
             continue
         for original in longest_first:  # a set whose own name says what was done to another one
             spoiled = folder.removeprefix(f"{original}_")
             if spoiled != folder and (NOISE.fullmatch(spoiled) or spoiled in CONTROLS) and not suffix:
-                return folder, original, MODALITIES[modality], condition_name(spoiled)
-        return folder, folder, MODALITIES[modality], condition_name(suffix)
+                return folder, original, SHOWN_MODALITIES[modality], condition_name(spoiled)
+        return folder, folder, SHOWN_MODALITIES[modality], condition_name(suffix)
     return None
 
 
@@ -82,7 +82,7 @@ def collect(
             raise DataError(
                 f"decode folder {folder}",
                 found=f"a name of no test set in {data}",
-                expected=f"<{' | '.join(sorted(test_sets))}>_<{' | '.join(MODALITIES)}>[_<condition>]",
+                expected=f"<{' | '.join(sorted(test_sets))}>_<{' | '.join(SHOWN_MODALITIES)}>[_<condition>]",
             )
         reference, test_set, modality, condition = parsed
         scored = score(read_transcripts(Path(data) / reference / "text"), read_transcripts(hypothesis), missing=missing)
@@ -103,5 +103,5 @@ def table_order(result: Result) -> tuple:
         kind,
         -int(noise[0]) if noise else 0,
         result.condition,
-        list(MODALITIES).index(result.modality),
+        list(SHOWN_MODALITIES).index(result.modality),
     )

@@ -11,7 +11,7 @@ import numpy as np
 from espnet_vivit.evaluation.error_breakdown import Rate
 from espnet_vivit.evaluation.plots import new_figure, save_png
 
-COLOURS = {"video": "#1f77b4", "audio": "#d62728", "both": "#2ca02c"}
+COLORS = {"video": "#1f77b4", "audio": "#d62728", "both": "#2ca02c"}
 
 
 def plot_by_length(groups: Mapping[str, Sequence[tuple[float, float, Rate]]], path: Path) -> None:
@@ -19,7 +19,7 @@ def plot_by_length(groups: Mapping[str, Sequence[tuple[float, float, Rate]]], pa
     figure, axes = _one_panel("length of the clip in seconds", "WER by length")
     for modality, bins in groups.items():
         middles = [(shortest + longest) / 2 for shortest, longest, _ in bins]
-        axes.plot(middles, [100 * rate.rate for *_, rate in bins], "o-", label=modality, color=COLOURS.get(modality))
+        axes.plot(middles, [100 * rate.rate for *_, rate in bins], "o-", label=modality, color=COLORS.get(modality))
     _finish(figure, axes, path)
 
 
@@ -29,7 +29,7 @@ def plot_by_noise(curves: Mapping[str, Mapping[float, float]], path: Path) -> No
     ratios = sorted({ratio for curve in curves.values() for ratio in curve})
     for modality, curve in curves.items():
         places = [ratios.index(ratio) for ratio in curve]
-        axes.plot(places, [100 * wer for wer in curve.values()], "o-", label=modality, color=COLOURS.get(modality))
+        axes.plot(places, [100 * wer for wer in curve.values()], "o-", label=modality, color=COLORS.get(modality))
     names = ["clean" if math.isinf(ratio) else f"{ratio:g}" for ratio in ratios]
     axes.set_xticks(range(len(ratios)), names)
     _finish(figure, axes, path)
@@ -43,7 +43,7 @@ def plot_by_class(rates: Mapping[str, Mapping[str, Rate]], path: Path) -> None:
     for number, (modality, by_class) in enumerate(rates.items()):
         places = np.arange(len(names)) + (number - (len(rates) - 1) / 2) * width
         heights = [100 * by_class[name].rate if name in by_class else 0.0 for name in names]
-        axes.bar(places, heights, width, label=modality, color=COLOURS.get(modality))
+        axes.bar(places, heights, width, label=modality, color=COLORS.get(modality))
     first = next(iter(rates.values()))
     axes.set_xticks(range(len(names)), [f"{name}s\n(N = {first[name].total})" for name in names])
     _finish(figure, axes, path)
@@ -56,8 +56,8 @@ def plot_viseme_confusions(names: Sequence[str], counts: np.ndarray, path: Path)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in zip(*np.nonzero(counts), strict=True):
-        colour = "white" if shares[row, column] > 0.6 else "black"
-        axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=7, color=colour)
+        color = "white" if shares[row, column] > 0.6 else "black"
+        axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=7, color=color)
     axes.set_xticks(range(len(names)), names, rotation=60)
     axes.set_yticks(range(len(names)), names)
     axes.set_title("lip shapes; – is nothing: left out, or put in", fontsize=12)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 CURVES = ("loss", "acc", "cer_ctc")
 LABELS = {"loss": "loss", "acc": "token accuracy of the decoder", "cer_ctc": "character error rate of CTC"}
-PHASE_COLOURS = {"train": "#1f77b4", "valid": "#d62728"}
+PHASE_COLORS = {"train": "#1f77b4", "valid": "#d62728"}
 RIGHT, WRONG, FAINT = {"color": "#202020"}, {"color": "#c00000", "weight": "bold"}, {"color": "#707070"}
 LEFT_OUT = "–"
 DOTS_PER_INCH = 100
@@ -54,7 +54,7 @@ def plot_training(
     history: TrainingHistory, path: str | Path, *, names: Sequence[str] = CURVES, title: str = ""
 ) -> list[str]:
     """One panel for each reported number, training and validation over epochs, as PNG. Returns the names drawn."""
-    drawn = [name for name in names if any(_finite(history.curve(phase, name)) for phase in PHASE_COLOURS)]
+    drawn = [name for name in names if any(_finite(history.curve(phase, name)) for phase in PHASE_COLORS)]
     if not drawn:
         reported = sorted({name for values in history.phases.values() for name in values})
         raise ConfigError("no such numbers in the training", found=", ".join(names), expected=", ".join(reported))
@@ -63,10 +63,10 @@ def plot_training(
     figure = new_figure(4.6 * len(drawn), 3.6)
     for panel, name in enumerate(drawn, start=1):
         axes = figure.add_subplot(1, len(drawn), panel)
-        for phase, colour in PHASE_COLOURS.items():
+        for phase, color in PHASE_COLORS.items():
             if curve := _finite(history.curve(phase, name)):
                 marker = "o" if len(curve) < 40 else None
-                axes.plot(list(curve), list(curve.values()), color=colour, label=phase, marker=marker, markersize=3.5)
+                axes.plot(list(curve), list(curve.values()), color=color, label=phase, marker=marker, markersize=3.5)
         axes.set_title(LABELS.get(name, name), fontsize=12)
         axes.set_xlabel("epoch")
         whole = AutoLocator()

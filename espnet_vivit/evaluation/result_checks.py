@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from espnet_vivit.errors import ConfigError, DataError, unknown_name
-from espnet_vivit.evaluation.decoded import CLEAN, CONTROLS, MODALITIES, Result
+from espnet_vivit.evaluation.decoded import CLEAN, CONTROLS, SHOWN_MODALITIES, Result
 
 FUSION_RATIO = 0.7  # WER of both streams over that of the better single one, at 0 dB
 CHANCE_POINTS = 5.0  # by which a control may be below chance, in points of WER
@@ -38,9 +38,9 @@ class Target:
             test_set, modality, percent = fields[0], fields[1], float(fields[2])
         except (IndexError, ValueError):
             raise ConfigError("--target", found=repr(text), expected="TEST_SET:MODALITY:PERCENT") from None
-        if modality not in MODALITIES:
-            raise unknown_name("modality", modality, MODALITIES)
-        return cls(test_set, MODALITIES[modality], percent)
+        if modality not in SHOWN_MODALITIES:
+            raise unknown_name("modality", modality, SHOWN_MODALITIES)
+        return cls(test_set, SHOWN_MODALITIES[modality], percent)
 
 
 def check_targets(results: Sequence[Result], targets: Sequence[Target]) -> list[Check]:

@@ -103,9 +103,9 @@ class MaskedBatchNorm1d(_FiniteStatistics, nn.BatchNorm1d):
             return super().forward(x).masked_fill(~mask[:, None, :], 0)
         count = count_valid(mask)
         check_batch_norm_steps(count, self.training)
-        return self._normalise_valid(x, mask[:, None, :], count / mask.numel(), count)
+        return self._normalize_valid(x, mask[:, None, :], count / mask.numel(), count)
 
-    def _normalise_valid(self, x: Tensor, mask: Tensor, share: float, count: int) -> Tensor:
+    def _normalize_valid(self, x: Tensor, mask: Tensor, share: float, count: int) -> Tensor:
         """Training, mask (B, 1, T) True at `count` steps, which are `share` of all.
 
         PyTorch's own kernel does the work on an input whose padding holds the mean of the valid steps: that leaves
@@ -217,9 +217,9 @@ def check_video(video: Tensor, lengths: Tensor | None, *, channels: tuple[int, .
     if video.dim() == 4 and video.size(-1) == 3:
         raise InputError(
             "video of the wrong layout",
-            found=f"{tuple(video.shape)}, which looks like frames with the colour last, (T, H, W, 3)",
+            found=f"{tuple(video.shape)}, which looks like frames with the color last, (T, H, W, 3)",
             expected="(B, T, H, W) gray or (B, C, T, H, W)",
-            fix="Use video.permute(3, 0, 1, 2)[None] for colour, or average the last axis for gray.",
+            fix="Use video.permute(3, 0, 1, 2)[None] for color, or average the last axis for gray.",
         )
     if video.dim() == 4:
         video = video[:, None]  # (B, 1, T, H, W)
@@ -256,7 +256,7 @@ def _check_video_layout(video: Tensor, channels: tuple[int, ...]) -> None:
             "video with the wrong number of channels",
             found=f"{video.size(1)} on axis 1 of {tuple(video.shape)}",
             expected=allowed,
-            fix="This frontend reads gray: average the colours, video.float().mean(1)."
+            fix="This frontend reads gray: average the colors, video.float().mean(1)."
             if gray
             else "Put gray clips in as (B, T, H, W).",
         )

@@ -107,7 +107,7 @@ def trained_preset(config: Mapping) -> VisualPreset:
 
 def _folder_config(conf: Mapping) -> dict:
     """The configuration in a local folder of pretrained weights; empty for a hub id, whose checkpoints are of 224."""
-    path = Path(conf.get("model_name") or "") / "config.json"
+    path = Path(conf.get("image_weights") or conf.get("model_name") or "") / "config.json"
     if not conf.get("pretrained", True) or not path.is_file():
         return {}
     return json.loads(path.read_text(encoding="utf-8"))

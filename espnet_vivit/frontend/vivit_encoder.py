@@ -1,10 +1,10 @@
 """BATCH → FEATURES: a Video Vision Transformer over mouth crops of any length.
 
 In: video `(B, T, H, W)` uint8 or normalised float, and each utterance's length in frames. Out: `(B, T', D)` and T'.
-Wraps Hugging Face's `VivitModel` (Arnab et al., "ViViT: A Video Vision Transformer", ICCV 2021; weights of
-google-research/scenic). What differs from calling the library: clips of any length (windows, or sampling to the 32
-frames it expects), each utterance's own length, gray input, any picture size, and no step that is only padding is
-computed.
+Joint attention wraps Hugging Face's `VivitModel` (Arnab et al., "ViViT: A Video Vision Transformer", ICCV 2021; weights
+of google-research/scenic); the paper's factorised variants, and a causal one, are ours (`vivit/family_tower.py`). What
+differs from calling the library: clips of any length (whole, in windows, or sampled to the 32 frames it expects), each
+utterance's own length, gray input, any picture size, and no step that is only padding is computed.
 """
 
 from typing import Any
@@ -14,8 +14,11 @@ import torch
 from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.frontend.vivit.embedding import ConvStem
 from espnet_vivit.frontend.vivit.encoder import VivitEncoder, check_options
+from espnet_vivit.frontend.vivit.family_encoder import FamilyEncoder, default_adjust
+from espnet_vivit.frontend.vivit.family_tower import FamilyTower
 from espnet_vivit.frontend.vivit.tower import recompute_layers
-from espnet_vivit.frontend.vivit.weights import dtype_named, load_vivit
+from espnet_vivit.frontend.vivit.tower_choice import TowerRequest, choose_tower
+from espnet_vivit.frontend.vivit.weights import dtype_named
 
 STEMS = ("tubelet", "conv")
 
@@ -25,9 +28,10 @@ def vivit_encoder(
     *,
     frozen: bool = False,
     output_dim: int | None = None,
-    num_frames: int = 32,
-    temporal_pooling: str = "mean",
-    frame_adjust: str = "sample",
+    num_frames: int | None = None,
+    temporal_pooling: str | None = None,
+    spatial_pooling: str | None = None,
+    frame_adjust: str | None = None,
     window_overlap: int = 8,
     max_windows: int | None = None,
     feature_rate: str = "tubelet",
@@ -44,6 +48,22 @@ def vivit_encoder(
     gradient_checkpointing: bool = False,
     stem: str = "tubelet",
     patch_dropout: float = 0.0,
+    attention: str | None = None,
+    attention_order: str | None = None,
+    temporal_layers: int | None = None,
+    temporal_tokens: str | None = None,
+    temporal_positions: str | None = None,
+    left_context: int | None = None,
+    registers: int | None = None,
+    drop_path: float | None = None,
+    attention_dropout: float | None = None,
+    mlp_dropout: float | None = None,
+    rope_base: float | None = None,
+    tubelet_stride: list[int] | None = None,
+    weights: str | None = None,
+    image_weights: str | None = None,
+    kernel_init: str | None = None,
+    gaussian_masks: int | None = None,
 ) -> VivitEncoder:
     """Build a `VivitEncoder`: `encoder(video)` -> features, `encoder(video, lengths)` -> (features, lengths).
 
@@ -51,10 +71,13 @@ def vivit_encoder(
         model_name: hub id, local folder, or with `pretrained=False` a size such as "vivit-ti-8x2".
         frozen: no gradients into the tower, which stays in eval mode; projection and upsampling still train.
         output_dim: width of the features; None keeps the tower's.
-        num_frames: frames of one window; other than the checkpoint's (32) resizes its position table.
-        temporal_pooling: how a tubelet step's spatial tokens become one vector: "mean", "max", or "cls" (the
-            window's CLS vector, repeated: for labels of whole clips).
-        frame_adjust: "sample" brings every clip to `num_frames` frames; "window" thins nothing (see `windows`).
+        num_frames: frames of one window, 32 by default; other than the checkpoint's resizes its position table.
+        temporal_pooling: how a step's spatial tokens become one vector: "mean" (default), "max", "cls" or "gaussian"
+            (learned masks, factorised variants only). Joint attention has one CLS vector for a whole window, the
+            factorised encoder one for each step, which scenic's files of it are pooled by. `spatial_pooling` is another
+            name of it.
+        frame_adjust: "sample" (default) brings every clip to `num_frames` frames; "window" thins nothing (see
+            `windows`); "whole", for rotary temporal positions and their default, takes clips as they are.
         window_overlap: frames shared by neighbouring windows, even.
         max_windows: windows computed in one pass; None: 8 in inference (4 on a CPU), no bound in training.
         feature_rate: "tubelet" (12.5 Hz, max(1, T // 2) steps) or "frame" (25 Hz, T steps).
@@ -70,46 +93,93 @@ def vivit_encoder(
         stem: how tubelets become tokens: "tubelet" is the checkpoint's linear projection, "conv" a convolutional stem
             for towers trained from scratch, which learn much faster with it.
         patch_dropout: share of each step's patches that training leaves out, at random; see `PatchDropout`.
+        attention: what attends to what: "joint" (default: all tokens of a window), "factorised_encoder" (space, then
+            time on pooled steps), "factorised_self_attention" (space and time in each block), "factorised_dot_product"
+            (half of the heads each), or "causal" (a factorised encoder that looks back only and streams, see
+            `FamilyEncoder.stream`). The options below are for all but joint attention. None: as `weights`, `config`
+            or a folder say.
+        attention_order: of self-attention: "space_time" (default) or "time_space" (scenic's).
+        temporal_layers: blocks over time behind those over space: factorised_encoder, causal; 4 by default.
+        temporal_tokens: "steps" (default), or "places": each place of the picture is followed through time by itself.
+        temporal_positions: "learned" (windows of `num_frames`) or "rope" (rotary, clips of any length); None: rope for
+            factorised_encoder and causal unless `weights` are learned ones.
+        left_context: steps that a causal step looks back in each block; None: all.
+        registers: extra tokens of each step (factorised_encoder, causal).
+        drop_path, attention_dropout, mlp_dropout: rates in training; drop_path is that of the last block.
+        rope_base: of the rotary positions, 10000 by default.
+        tubelet_stride: [frames, height, width] from one tubelet to the next, less than its size to overlap.
+        weights: a checkpoint file of scenic, whose sizes and variant are read from it.
+        image_weights: a 2-D ViT (`ViTModel`), folder or hub id, to start from, and
+        kernel_init: how its patches become tubelets: "central_frame" (default), "average" or "average_arp".
+        gaussian_masks: of gaussian pooling, 4 by default.
 
     Raises:
         ConfigError: an option that does not exist or contradicts another.
         WeightsError: no such weights here, and no network to fetch them.
     """
-    check_options(temporal_pooling, frame_adjust, normalization, feature_rate, output_dim, max_windows)
+    if spatial_pooling is not None and temporal_pooling not in (None, spatial_pooling):
+        found = f"spatial_pooling={spatial_pooling}, temporal_pooling={temporal_pooling}"
+        raise ConfigError("the pooling is given twice, differently", found=found, fix="Give one of the two")
+    pooling = spatial_pooling if temporal_pooling is None else temporal_pooling
+    check_options(normalization, feature_rate, output_dim, max_windows)
     if stem not in STEMS:
         raise unknown_name("stem", stem, STEMS)
     if stem == "conv" and pretrained:
         raise ConfigError("pretrained weights come with their own stem", found="stem='conv'", expected="'tubelet'")
-    if isinstance(dtype, str):
-        dtype = dtype_named(dtype)
-    tower = load_vivit(
-        model_name,
+    family = {
+        "pooling": pooling,
+        "attention_order": attention_order,
+        "temporal_layers": temporal_layers,
+        "temporal_tokens": temporal_tokens,
+        "temporal_positions": temporal_positions,
+        "left_context": left_context,
+        "registers": registers,
+        "drop_path": drop_path,
+        "attention_dropout": attention_dropout,
+        "mlp_dropout": mlp_dropout,
+        "rope_base": rope_base,
+        "tubelet_stride": tubelet_stride,
+        "gaussian_masks": gaussian_masks,
+    }
+    request = TowerRequest(
+        model_name=model_name,
         pretrained=pretrained,
         config=config,
+        weights=weights,
+        image_weights=image_weights,
+        kernel_init=kernel_init,
+        attention=attention,
         image_size=image_size,
         num_frames=num_frames,
-        dtype=dtype,
-        revision=revision,
-        cache_dir=cache_dir,
-        local_files_only=local_files_only,
-        attn_implementation=attn_implementation,
+        options={name: value for name, value in family.items() if value is not None},
+        source={
+            "dtype": dtype_named(dtype) if isinstance(dtype, str) else dtype,
+            "revision": revision,
+            "cache_dir": cache_dir,
+            "local_files_only": local_files_only,
+            "attn_implementation": attn_implementation,
+        },
     )
+    tower = choose_tower(request)
+    if gradient_checkpointing:
+        recompute_layers(tower)
+    around: dict[str, Any] = {
+        "frozen": frozen,
+        "output_dim": output_dim,
+        "window_overlap": window_overlap,
+        "max_windows": max_windows,
+        "feature_rate": feature_rate,
+        "normalization": normalization,
+        "feature_cache": feature_cache,
+        "patch_dropout": patch_dropout,
+    }
+    if isinstance(tower, FamilyTower):
+        if stem == "conv":
+            fix = "Leave stem out"
+            raise ConfigError("the convolutional stem is for joint attention", found=tower.config.attention, fix=fix)
+        return FamilyEncoder(tower, frame_adjust=frame_adjust or default_adjust(tower.config), **around)
     if stem == "conv":
         _, height, width = tower.config.tubelet_size
         conv_stem: Any = ConvStem(tower.config.hidden_size, (height, width))  # stands where a linear layer did
         tower.embeddings.patch_embeddings = conv_stem
-    if gradient_checkpointing:
-        recompute_layers(tower)
-    return VivitEncoder(
-        tower,
-        frozen=frozen,
-        output_dim=output_dim,
-        temporal_pooling=temporal_pooling,
-        frame_adjust=frame_adjust,
-        window_overlap=window_overlap,
-        max_windows=max_windows,
-        feature_rate=feature_rate,
-        normalization=normalization,
-        feature_cache=feature_cache,
-        patch_dropout=patch_dropout,
-    )
+    return VivitEncoder(tower, temporal_pooling=pooling or "mean", frame_adjust=frame_adjust or "sample", **around)

@@ -21,11 +21,11 @@ import numpy as np
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.media.faces.face_stream import FaceStream, Sighting, open_faces
 from espnet_vivit.media.faces.landmarks import LANDMARKS, LandmarkStream, NoFaceError
-from espnet_vivit.media.faces.mouth_roi import SIZE, centre_points, check_color, crop_centre, crop_mouth
+from espnet_vivit.media.faces.mouth_roi import center_points, check_color, crop_center, crop_mouth
 from espnet_vivit.media.faces.source_change import Shots, change_around
 from espnet_vivit.media.files.sound_track import SpeechReader
 from espnet_vivit.media.files.source import Source, SourceInfo, open_source
-from espnet_vivit.units import AUDIO_RATE_HZ, SAMPLES_PER_FRAME, VIDEO_RATE_HZ
+from espnet_vivit.units import AUDIO_RATE_HZ, MOUTH_SIZE, SAMPLES_PER_FRAME, VIDEO_RATE_HZ
 
 __all__ = ["LANDMARKS", "MouthClip", "NoFaceError", "SourceInfo", "read_mouth_clip", "stream_mouth_clips"]
 
@@ -54,7 +54,7 @@ def read_mouth_clip(
     *,
     detector: str = "auto",
     landmarks: np.ndarray | str | os.PathLike | None = None,
-    size: int = SIZE,
+    size: int = MOUTH_SIZE,
     color: str = "gray",
     detect_every: int = 1,
     max_gap_s: float = MAX_GAP_S,
@@ -98,7 +98,7 @@ def stream_mouth_clips(
     chunk_s: float = CHUNK_S,
     detector: str = "auto",
     landmarks: np.ndarray | str | os.PathLike | None = None,
-    size: int = SIZE,
+    size: int = MOUTH_SIZE,
     color: str = "gray",
     detect_every: int = 1,
     max_gap_s: float = MAX_GAP_S,
@@ -180,7 +180,7 @@ class _Reading:
         """(crop, sighting, change) of each picture; a NoFaceError comes last where faces are missing for too long."""
         info = self._source.info
         smoother: LandmarkStream = LandmarkStream(
-            max_gap_s=self._max_gap_s, fallback=centre_points(info.height, info.width)
+            max_gap_s=self._max_gap_s, fallback=center_points(info.height, info.width)
         )
         pictures = self._source.frames(start_s=start_s, end_s=end_s)
         index, shots = self._first, Shots()
@@ -188,7 +188,7 @@ class _Reading:
             sighting = self._timed("detect", self._faces.look, picture, index)
             index += 1
             if self._faces.sees_mouths_only:
-                crop = self._timed("crop", crop_centre, picture, size=self._size, color=self._color)
+                crop = self._timed("crop", crop_center, picture, size=self._size, color=self._color)
                 yield crop, sighting, float("nan")
                 continue
             change = self._timed("detect", self._changed, picture, sighting.points)

@@ -18,7 +18,7 @@ from espnet_vivit.errors import ConfigError, InputError, unknown_name
 from espnet_vivit.model.by_epoch import read_by_epoch
 from espnet_vivit.units import SAMPLES_PER_FRAME, seconds_of_frames, seconds_of_samples
 
-STREAMS = ("video", "audio")
+DROPPED_STREAMS = ("video", "audio")
 
 
 class Fusion(nn.Module, ABC):
@@ -166,9 +166,9 @@ class ModalityDropout(nn.Module):
         super().__init__()
         probabilities = dict(probabilities or {})
         for stream in probabilities:
-            if stream not in STREAMS:
-                raise unknown_name("stream in modality_dropout", stream, STREAMS)
-        self.schedules = [read_by_epoch(f"modality_dropout of {s}", probabilities.get(s, 0.0)) for s in STREAMS]
+            if stream not in DROPPED_STREAMS:
+                raise unknown_name("stream in modality_dropout", stream, DROPPED_STREAMS)
+        self.schedules = [read_by_epoch(f"modality_dropout of {s}", probabilities.get(s, 0.0)) for s in DROPPED_STREAMS]
         for epoch in sorted({1, *self.schedules[0].epochs, *self.schedules[1].epochs}, reverse=True):
             self.set_epoch(epoch)  # in between the sum is on a straight line
             if min(self.video, self.audio) < 0 or self.video + self.audio > 1:
@@ -193,7 +193,7 @@ class ModalityDropout(nn.Module):
         return video * keep_video, audio * keep_audio
 
     def extra_repr(self) -> str:
-        return ", ".join(f"{s}={schedule}" for s, schedule in zip(STREAMS, self.schedules, strict=True))
+        return ", ".join(f"{s}={schedule}" for s, schedule in zip(DROPPED_STREAMS, self.schedules, strict=True))
 
 
 def align_audio(

@@ -18,15 +18,66 @@ from espnet_vivit.frontend.masking import length_mask
 from espnet_vivit.model.precision import Precision
 
 _FRAME_LOSS_SMOOTHING = 0.1
+_NOT_OURS: dict[str, Any] = dict.fromkeys(
+    ("frontend", "specaug", "normalize", "preencoder", "postencoder", "joint_network")
+)
 
 
 class HybridLoss(ESPnetASRModel):
-    """`ESPnetASRModel` with these losses; `E2E` makes the parts and sets the weights."""
+    """`ESPnetASRModel` with these losses; `E2E` makes the parts and sets the weights.
 
-    ctc_dropout_rate: float
-    frame_head: nn.Linear | None
-    frame_loss_weight: float
-    precision: Precision
+    Args:
+        token_list: the V tokens; index 0 is the CTC blank.
+        encoder, decoder, ctc: the parts; decoder is None for a model of CTC alone.
+        ctc_dropout_rate: of the encoder states (B, T', D) before CTC, in training.
+        frame_loss_weight: weight of the frame loss; 0: off.
+        ctc_weight, lsm_weight, …: as in ESPnet2's `model_conf`.
+    """
+
+    precision: Precision  # set by E2E
+
+    def __init__(
+        self,
+        token_list: list[str],
+        *,
+        encoder: nn.Module,
+        decoder: nn.Module | None,
+        ctc: nn.Module,
+        ctc_dropout_rate: float,
+        frame_loss_weight: float,
+        ctc_weight: float,
+        lsm_weight: float,
+        interctc_weight: float,
+        length_normalized_loss: bool,
+        report_cer: bool,
+        report_wer: bool,
+        sym_space: str,
+        sym_blank: str,
+        sym_sos: str,
+        sym_eos: str,
+        extract_feats_in_collect_stats: bool,
+    ):
+        parts: dict[str, Any] = {"encoder": encoder, "decoder": decoder, "ctc": ctc}
+        super().__init__(
+            vocab_size=len(token_list),
+            token_list=token_list,
+            **parts,
+            **_NOT_OURS,
+            ctc_weight=float(ctc_weight),
+            lsm_weight=float(lsm_weight),
+            interctc_weight=float(interctc_weight),
+            length_normalized_loss=length_normalized_loss,
+            report_cer=report_cer,
+            report_wer=report_wer,
+            sym_space=sym_space,
+            sym_blank=sym_blank,
+            sym_sos=sym_sos,
+            sym_eos=sym_eos,
+            extract_feats_in_collect_stats=extract_feats_in_collect_stats,
+        )
+        self.ctc_dropout_rate = ctc_dropout_rate
+        self.frame_loss_weight = frame_loss_weight
+        self.frame_head = nn.Linear(self.encoder.output_size(), len(token_list)) if frame_loss_weight else None
 
     def _losses(self, states, lengths, text, text_lengths, frame_labels) -> tuple[torch.Tensor, dict]:
         """The weighted sum of all losses and the statistics of each, from what `encode` gives."""

@@ -4,8 +4,9 @@ import warnings
 from collections.abc import Mapping
 
 from espnet_vivit.errors import ConfigError, InputError, unknown_name
+from espnet_vivit.units import MODALITIES, STREAMS_OF
 
-MODALITIES = ("video", "audio", "multimodal")
+STARTS = ("weights", "image_weights", "kernel_init")  # of `vivit_encoder`: what a trained model no longer needs
 ENCODER_SIZES = {"output_size": 768, "attention_heads": 12, "linear_units": 3072}  # Auto-AVSR's
 DECODER_BLOCKS = 6
 
@@ -16,20 +17,27 @@ def decoder_sizes(encoder_conf: Mapping) -> dict[str, int]:
     return {**same, "num_blocks": DECODER_BLOCKS}
 
 
+def named_modality(modality: str | None, vision_encoder: str | None, audio_encoder: str | None) -> str:
+    """The modality asked for, or the one that follows from the encoders named; those of the first may be missing."""
+    if modality is not None:
+        if modality not in MODALITIES:
+            raise unknown_name("modality", modality, MODALITIES)
+        return modality
+    if vision_encoder is None and audio_encoder is None:
+        raise ConfigError(
+            "the model has no input",
+            found="neither vision_encoder nor audio_encoder",
+            expected="at least one",
+            fix="Set vision_encoder: vivit for lip reading, audio_encoder: resnet1d for sound, or both",
+        )
+    if vision_encoder is None:
+        return "audio"
+    return "video" if audio_encoder is None else "multimodal"
+
+
 def modality_of(modality: str | None, vision_encoder: str | None, audio_encoder: str | None) -> str:
-    """The modality asked for, or the one that follows from the encoders named. Raises ConfigError."""
-    named = {"video": vision_encoder is not None, "audio": audio_encoder is not None}
-    if modality is None:
-        if not any(named.values()):
-            raise ConfigError(
-                "the model has no input",
-                found="neither vision_encoder nor audio_encoder",
-                expected="at least one",
-                fix="Set vision_encoder: vivit for lip reading, audio_encoder: resnet1d for sound, or both",
-            )
-        return "multimodal" if all(named.values()) else "video" if named["video"] else "audio"
-    if modality not in MODALITIES:
-        raise unknown_name("modality", modality, MODALITIES)
+    """`named_modality`, whose encoders must all be named. Raises ConfigError."""
+    modality = named_modality(modality, vision_encoder, audio_encoder)
     needs = {"video": {"vision_encoder": vision_encoder}, "audio": {"audio_encoder": audio_encoder}}
     needs["multimodal"] = needs["video"] | needs["audio"]
     for option, value in needs[modality].items():
@@ -39,8 +47,14 @@ def modality_of(modality: str | None, vision_encoder: str | None, audio_encoder:
     return modality
 
 
-def check_loss_weights(frame_loss_weight: float, **shares: float) -> None:
-    """Raise ConfigError for a share that is none, such as a ctc_weight of 2, or a negative frame_loss_weight."""
+def check_loss_weights(frame_loss_weight: float, ignore_id: int, **shares: float) -> None:
+    """Raise ConfigError for a share that is none, such as a ctc_weight of 2, or a negative frame_loss_weight.
+
+    ignore_id is an option of ESPnet's model with one value that works.
+    """
+    if ignore_id != -1:
+        expected = "-1, which is all that ESPnet's error rates know as padding"
+        raise ConfigError("ignore_id", found=ignore_id, expected=expected, fix="Leave it out")
     if frame_loss_weight < 0:
         raise ConfigError("frame_loss_weight is negative", found=frame_loss_weight, expected="0 (off) or more")
     for name, share in shares.items():
@@ -62,15 +76,21 @@ def with_model_name(conf: Mapping | None, model_name: str | None) -> dict:
 
 def weight_sources(vision_encoder: str | None, conf: Mapping) -> dict[str, str]:
     """The towers whose weights are loaded by name, and from where."""
-    if vision_encoder != "vivit" or not conf.get("pretrained", True):
-        return {}
+    if vision_encoder != "vivit" or not conf.get("pretrained", True) or conf.get("image_weights"):
+        return {}  # what an image does not give starts at random, and could not be loaded again
+    if conf.get("weights"):
+        return {} if conf.get("registers") or "gaussian" in _poolings(conf) else {"vision_encoder": conf["weights"]}
     revision = conf.get("revision")
     return {"vision_encoder": conf.get("model_name", "its default checkpoint") + (f" ({revision})" if revision else "")}
 
 
+def _poolings(conf: Mapping) -> tuple:
+    return conf.get("temporal_pooling"), conf.get("spatial_pooling")
+
+
 def warn_of_pooling(vision_tower: object) -> None:
     """Warn of a vision tower whose features CTC cannot spell from."""
-    if getattr(vision_tower, "temporal_pooling", None) == "cls":
+    if getattr(vision_tower, "repeats_one_vector", False):
         warnings.warn(
             'temporal_pooling="cls" gives every step of a window the same vector, from which CTC cannot spell; '
             'use "mean" or "max" for transcripts',
@@ -87,14 +107,14 @@ def token_names(odim: int, token_list: list[str] | None) -> list[str]:
     return list(token_list)
 
 
-def check_streams(modality: str, *, speech: tuple, video: tuple) -> None:
+def check_input_streams(modality: str, *, speech: tuple, video: tuple) -> None:
     """Raise InputError unless (stream, lengths) are what a model of `modality` takes; a stream left out is None."""
     given = [name for name, (stream, _) in (("speech", speech), ("video", video)) if stream is not None]
     for name, (_, lengths) in (("speech", speech), ("video", video)):
         if name in given and lengths is None:
             fix = f"Pass {name}_lengths, {'samples' if name == 'speech' else 'frames'} of each clip before padding"
             raise InputError(f"{name} comes without its lengths", found=f"{name}_lengths=None", fix=fix)
-    takes = {"video": ["video"], "audio": ["speech"], "multimodal": ["speech", "video"]}[modality]
+    takes = STREAMS_OF[modality]
     if not given or not set(given) <= set(takes):
         raise InputError(
             f"the model's modality is {modality}",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from espnet_vivit.base.option_types import check_option_types, check_sizes_and_rates
 from espnet_vivit.errors import ConfigError, unknown_name
+from espnet_vivit.model.options import ENCODER_SIZES, decoder_sizes
 
 if TYPE_CHECKING:
     from espnet_vivit.frontend.linear import LinearFrontend
@@ -43,6 +44,7 @@ DECODERS = {
     "transformer": "espnet2.asr.decoder.transformer_decoder:TransformerDecoder",
     "fairseq": "espnet_vivit.model.fairseq_decoder:FairseqDecoder",
 }
+_CTC = "espnet2.asr.ctc:CTC"
 
 
 def build_part(kind: str, name: str, table: Mapping[str, str], conf: Mapping | None, **given: Any) -> Any:
@@ -54,6 +56,29 @@ def build_part(kind: str, name: str, table: Mapping[str, str], conf: Mapping | N
     if name not in table:
         raise unknown_name(kind, name, table)
     return build_checked(f"{kind}_conf for {kind}: {name}", _load(table[name]), conf, **given)
+
+
+def build_back_end(
+    vocab_size: int,
+    *,
+    encoder: tuple[str, Mapping],
+    decoder: tuple[str, Mapping | None] | None,
+    ctc_conf: Mapping | None,
+) -> dict[str, Any]:
+    """The encoder, decoder, CTC and ctc_dropout_rate of a model, by these names; encoder and decoder: (name, conf).
+
+    decoder: None for a model of CTC alone. The dropout before CTC is not ESPnet's, which does not end with training.
+    """
+    width = encoder[1].get("output_size", ENCODER_SIZES["output_size"])
+    sizes = {"vocab_size": vocab_size, "encoder_output_size": width}
+    ctc_conf = dict(ctc_conf or {})
+    ctc_dropout_rate = ctc_conf.pop("dropout_rate", 0.0)
+    built = {"encoder": build_part("encoder", encoder[0], ENCODERS, encoder[1], input_size=width), "decoder": None}
+    if decoder is not None:
+        decoder_conf = decoder_sizes(encoder[1]) | dict(decoder[1] or {})
+        built["decoder"] = build_part("decoder", decoder[0], DECODERS, decoder_conf, **sizes)
+    built["ctc"] = build_checked("ctc_conf", _load(_CTC), ctc_conf, odim=vocab_size, encoder_output_size=width)
+    return built | {"ctc_dropout_rate": ctc_dropout_rate}
 
 
 def build_frontends(

@@ -28,7 +28,7 @@ from torch import nn
 from espnet_vivit.base.whole_file import make_folder
 from espnet_vivit.errors import ConfigError, MissingDependencyError
 from espnet_vivit.tasks.training_facts import TrainingFacts
-from espnet_vivit.units import VIDEO_RATE_HZ
+from espnet_vivit.units import MOUTH_SIZE, VIDEO_RATE_HZ
 
 if TYPE_CHECKING:
     from espnet_vivit.e2e_asr_conformer import E2E
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 OPSET = 20
 _EXAMPLE_FRAMES = (19, 12)  # of the batch that is traced: any ragged one of more than one window would do
-MOUTH_PIXELS = 96  # height of mouth clips, where nothing else is known
 
 
 class CTCGraph(nn.Module):
@@ -118,8 +117,10 @@ def _write(
 
         from espnet_vivit.release.export_int8 import quantize_weights
     except ImportError as error:
-        raise MissingDependencyError(f"ONNX export needs a package: {error}", fix="pip install '.[export]'") from error
-    mouth_size = (facts and facts.mouth_size) or MOUTH_PIXELS
+        raise MissingDependencyError(
+            f"ONNX export needs a package: {error}", fix="pip install 'espnet-vivit[export]'"
+        ) from error
+    mouth_size = (facts and facts.mouth_size) or MOUTH_SIZE
     height, width = frontend.preset.crop_shape(mouth_size)
     if any(parameter.dtype != torch.float32 for parameter in graph.parameters()):
         graph = copy.deepcopy(graph).float()
@@ -127,7 +128,7 @@ def _write(
     if int8:
         quantize_weights(model)
     about = {"video": f"uint8 gray, {height}x{width} pixels, {VIDEO_RATE_HZ} frames per second", **metadata}
-    about |= {"mouth_size": str(mouth_size), "mouth_view": str((facts and facts.mouth_view) or MOUTH_PIXELS)}
+    about |= {"mouth_size": str(mouth_size), "mouth_view": str((facts and facts.mouth_view) or MOUTH_SIZE)}
     onnx.helper.set_model_props(model, about)
     make_folder(path.parent)
     try:

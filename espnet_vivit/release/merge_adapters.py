@@ -18,13 +18,13 @@ from espnet_vivit.decode.package import RELIABILITY
 from espnet_vivit.errors import ConfigError, DataError
 from espnet_vivit.frontend.presets import trained_preset
 from espnet_vivit.model.adapters.merge import merge_adapters
-from espnet_vivit.units import SAMPLES_PER_FRAME
+from espnet_vivit.units import MOUTH_SIZE, SAMPLES_PER_FRAME
 
 if TYPE_CHECKING:
     from espnet_vivit.e2e_asr_conformer import E2E
 
 WEIGHTS = "valid.acc.ave.pth"
-_FRAMES, _PIXELS = 40, 96  # of the drawn clip
+_FRAMES, _PIXELS = 40, MOUTH_SIZE  # of the drawn clip
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from espnet_vivit.decode.package_language import write_language
 from espnet_vivit.errors import ConfigError, DataError
 from espnet_vivit.evaluation.provenance import commit, versions
 from espnet_vivit.evaluation.training_log import read_training_history
+from espnet_vivit.model.options import STARTS
 from espnet_vivit.release.model_card import NOT_STATED, CardText, model_card, read_card, results_of
 from espnet_vivit.tasks.training_facts import STARTED_FROM, training_set
 from espnet_vivit.version import __version__
@@ -44,6 +45,7 @@ _BUILT_FROM = (  # the keys of a training's configuration that building and deco
     *("token_list", "token_type", "bpemodel", "use_preprocessor", "preprocessor", "preprocessor_conf"),
 )
 _OF_THE_MACHINE = ("cache_dir", "feature_cache", "local_files_only", "model_name", "revision")  # of a ViViT's options
+_OF_THE_MACHINE += STARTS
 
 
 def pack(

@@ -9,12 +9,11 @@ import configparser
 import json
 from pathlib import Path
 
+from espnet_vivit.data.token_list import BLANK, END, has_unit_ids, read_units
 from espnet_vivit.decode.options import SearchOptions
 from espnet_vivit.errors import DataError
 from espnet_vivit.model.published.avhubert import token_list as fairseq_tokens
 from espnet_vivit.tasks.model_config import read_token_list
-
-BLANK, END = "<blank>", "<sos/eos>"
 
 
 def read_tokens(path: str | Path, *, fairseq: bool = False) -> list[str]:
@@ -30,15 +29,12 @@ def read_tokens(path: str | Path, *, fairseq: bool = False) -> list[str]:
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".json":
         return _of_json(path, text)
-    lines = [line.rsplit(maxsplit=1) for line in text.rstrip("\n").split("\n")]
-    if not all(len(fields) == 2 and fields[1].isdecimal() for fields in lines):
+    if not has_unit_ids(path):
         return read_token_list(path)
     if fairseq:
-        return read_token_list(fairseq_tokens(["<s>", "<pad>", "</s>", "<unk>", *(token for token, _ in lines)]))
-    for number, (token, index) in enumerate(lines, 1):
-        if int(index) != number:
-            raise DataError(f"{path}:{number}: token {token!r} is out of order", found=index, expected=number)
-    return read_token_list([BLANK, *(token for token, _ in lines), END])
+        symbols = [line.rsplit(maxsplit=1)[0] for line in text.splitlines() if line.strip()]
+        return read_token_list(fairseq_tokens(["<s>", "<pad>", "</s>", "<unk>", *symbols]))
+    return read_token_list([BLANK, *read_units(path)[1:], END])
 
 
 def token_type(tokens: list[str]) -> str:

@@ -26,7 +26,7 @@ from espnet_vivit.espnet_compat import (
 from espnet_vivit.frontend.presets import trained_preset
 from espnet_vivit.model import parts
 from espnet_vivit.model.adapters.report import tower_table
-from espnet_vivit.model.options import decoder_sizes
+from espnet_vivit.model.options import STARTS, decoder_sizes
 from espnet_vivit.model.precision import precision_for_inference
 from espnet_vivit.tasks.launch import with_deepspeed
 from espnet_vivit.tasks.loading.batches import frame_batches, log_padding
@@ -45,8 +45,8 @@ from espnet_vivit.tasks.model_config import (
 from espnet_vivit.tasks.model_options import add_model_arguments
 from espnet_vivit.tasks.optim.muon import NAME as MUON
 from espnet_vivit.tasks.optim.muon import mark_hidden_matrices
-from espnet_vivit.tasks.optim.optimiser import build_optimizer, read_rates
-from espnet_vivit.tasks.optim.optimiser_options import check_optimiser_options
+from espnet_vivit.tasks.optim.optimizer import build_optimizer, read_rates
+from espnet_vivit.tasks.optim.optimizer_options import check_optimizer_options
 from espnet_vivit.tasks.optim.schedule_length import with_planned_schedule
 from espnet_vivit.tasks.options import PartChoices, adapt_parser
 from espnet_vivit.tasks.preflight.alignment import check_alignable
@@ -112,7 +112,7 @@ class AVSRTask(ASRTask):
         check_training_options(args)
         check_precision(args)
         check_adapters(args)
-        check_optimiser_options(args)
+        check_optimizer_options(args)
         read_rates(args)
         read_curriculum(args.curriculum)
         if args.max_cache_size:
@@ -145,7 +145,13 @@ class AVSRTask(ASRTask):
 
     @classmethod
     def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
-        return ("speech", "video", "text", "word_times", "frame_labels")  # which streams: modality, see check_streams
+        return (
+            "speech",
+            "video",
+            "text",
+            "word_times",
+            "frame_labels",
+        )  # see check_listed_streams
 
     @classmethod
     def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> AVSRPreprocessor | None:
@@ -275,7 +281,7 @@ class AVSRTask(ASRTask):
 
     @classmethod
     def build_optimizers(cls, args: argparse.Namespace, model: "E2E") -> list[torch.optim.Optimizer]:
-        """ESPnet's optimiser, or one with a group for each rate that lr_scale, layer_decay and freeze_until ask for."""
+        """ESPnet's optimizer, or one with a group for each rate that lr_scale, layer_decay and freeze_until ask for."""
         if args.optim == MUON:
             mark_hidden_matrices(args, model)
         (default,) = super().build_optimizers(args, model)
@@ -298,7 +304,8 @@ class AVSRTask(ASRTask):
         tower = getattr(args, "vision_tower", None)
         base_elsewhere = "vision_encoder" in (getattr(args, "tower_adapters", None) or {})
         if tower is not None and not (base_elsewhere and conf.get("pretrained", True)):
-            args.vision_encoder_conf = {**conf, "pretrained": False, "config": tower}
+            kept = {name: value for name, value in conf.items() if name not in STARTS}
+            args.vision_encoder_conf = {**kept, "pretrained": False, "config": tower}
         init_parts, args.init_parts = getattr(args, "init_parts", {}), None  # all weights come from `model_file`
         model = cls.build_model(args)
         args.vision_encoder_conf, args.init_parts = conf, init_parts

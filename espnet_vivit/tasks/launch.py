@@ -126,14 +126,14 @@ def _check_deepspeed(args: argparse.Namespace, several: bool) -> None:
     given += [f"optim: {MUON}"] * (args.optim == MUON)
     if given:
         fix = "Leave it out, or train without DeepSpeed; accumulation is its gradient_accumulation_steps"
-        raise ConfigError(f"DeepSpeed has its own optimiser, which knows nothing of {' or '.join(given)}", fix=fix)
+        raise ConfigError(f"DeepSpeed has its own optimizer, which knows nothing of {' or '.join(given)}", fix=fix)
     if importlib.util.find_spec("deepspeed") is None:
         raise MissingDependencyError("use_deepspeed needs deepspeed", fix="pip install deepspeed, or leave it out")
     if any(isinstance(value, Mapping) for value in (args.modality_dropout or {}).values()):
         fix = "Give each stream one number"
         raise ConfigError("ESPnet's DeepSpeed loop tells the model no epoch: modality_dropout by epoch", fix=fix)
     logging.getLogger(__name__).warning(  # ESPnet has not set up logging yet: see preflight/tokens.py
-        "DeepSpeed's configuration decides optimiser, schedule and clipping; optim, scheduler, grad_clip, patience and "
+        "DeepSpeed's configuration decides optimizer, schedule and clipping; optim, scheduler, grad_clip, patience and "
         "on_out_of_memory are not used, and log.jsonl, progress, wer_ctc, TensorBoard and W&B are not written"
     )
     os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))  # ESPnet reads it unasked

@@ -11,6 +11,7 @@ from types import ModuleType
 import torch
 
 from espnet_vivit.base.option_types import check_option_types
+from espnet_vivit.data.token_list import BLANK, END, UNKNOWN
 from espnet_vivit.errors import ConfigError, DataError, WeightsError, unknown_name
 from espnet_vivit.espnet_compat import get_default_kwargs
 from espnet_vivit.model.adapters.config import read_tower_adapters
@@ -31,7 +32,7 @@ def check_model_options(args: argparse.Namespace) -> None:
         if option not in known:
             raise unknown_name("option in model_conf", option, known)
     check_option_types("model_conf", args.model_conf, model_module().E2E)
-    weights = ("frame_loss_weight", "ctc_weight", "interctc_weight", "lsm_weight")
+    weights = ("frame_loss_weight", "ignore_id", "ctc_weight", "interctc_weight", "lsm_weight")
     check_loss_weights(**{name: args.model_conf.get(name, known[name]) for name in weights})
     if getattr(args, "use_adapter", False):
         raise refused("use_adapter", "in the configuration")
@@ -60,7 +61,7 @@ def read_token_list(token_list: str | Path | list[str] | None) -> list[str]:
             raise DataError(f"the token list {path} does not exist", fix="Make it with espnet_vivit.bin.avsr_tokens")
         token_list = [line.rstrip("\n") for line in path.read_text(encoding="utf-8").splitlines()]
     tokens = list(token_list or ())
-    if len(tokens) < 3 or tokens[0] != "<blank>" or tokens[-1] != "<sos/eos>" or "<unk>" not in tokens:
+    if len(tokens) < 3 or tokens[0] != BLANK or tokens[-1] != END or UNKNOWN not in tokens:
         raise DataError(
             "the token list is not in ESPnet's order",
             found=f"{len(tokens)} tokens, {tokens[:2]} … {tokens[-1:]}",

@@ -1,20 +1,19 @@
 """The options of the model, of what it starts from and of its text, as a recipe's YAML and the command line name them.
 
 In: ESPnet's parser. Out: the same with ours added. What the options mean stands where they are read: `E2E`,
-`init_parts`, `tasks.optimiser`, `tasks.curriculum`, `tasks.preprocess`.
+`init_parts`, `tasks.optimizer`, `tasks.curriculum`, `tasks.preprocess`.
 """
 
 import argparse
 from collections.abc import Sequence
 
+from espnet_vivit.data.token_list import TOKEN_TYPES
 from espnet_vivit.espnet_compat import ClassChoices, NestedDictAction, int_or_none, str2bool, str_or_none
 from espnet_vivit.model.joint_fusion import FUSIONS, PLACES
 from espnet_vivit.model.precision import AMP_DTYPES
 from espnet_vivit.tasks.options import add_choice
-from espnet_vivit.tasks.streams import STREAMS
-from espnet_vivit.units import FEATURE_RATES
+from espnet_vivit.units import FEATURE_RATES, STREAMS_OF
 
-TOKEN_TYPES = ("bpe", "char", "word")
 INITS = ("chainer", "xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal", "normal")
 
 
@@ -22,7 +21,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, parts: Sequence[ClassCh
     """`parts`: what `--<part>` and `--<part>_conf` are added for."""
     parser.get_default("required").append("token_list")
     group = parser.add_argument_group("Audio-visual model")
-    add_choice(group, "modality", STREAMS, help_text="streams of the model; follows from the encoders named")
+    add_choice(group, "modality", STREAMS_OF, help_text="streams of the model; follows from the encoders named")
     add_choice(group, "fusion", FUSIONS, default="concat", help_text="how video and audio features are joined")
     help_text = "before one encoder (features), or after an encoder for each stream (encoder)"
     add_choice(group, "fusion_place", PLACES, default="features", help_text=help_text)
@@ -39,7 +38,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, parts: Sequence[ClassCh
         ("curriculum", "short clips first, as {max_frames: 100, epochs: 10}"),
         ("lr_scale", "a part's share of the learning rate, as {vision_encoder: 0.1}"),
         ("layer_decay", "a layer's rate beside that of the one above it, as {vision_encoder: 0.75}"),
-        ("freeze_until", "the optimiser step from which a part learns, as {vision_encoder: 5000}"),
+        ("freeze_until", "the optimizer step from which a part learns, as {vision_encoder: 5000}"),
     ):
         group.add_argument(f"--{name}", action=NestedDictAction, default={}, help=what)
     group = parser.add_argument_group("Text and preprocessing")

@@ -114,10 +114,10 @@ def _withdraw(parser: argparse.ArgumentParser, name: str) -> None:
 
 def check_config_file(path: str | Path, parser: argparse.ArgumentParser) -> None:
     """Raise ConfigError for a key of the file that is no option of the parser, or a value that it cannot have."""
-    check_options(read_config(path), parser, where=f"in {path}")
+    check_config(read_config(path), parser, where=f"in {path}")
 
 
-def check_options(config: Mapping, parser: argparse.ArgumentParser, *, where: str) -> None:
+def check_config(config: Mapping, parser: argparse.ArgumentParser, *, where: str) -> None:
     actions = {action.dest: action for action in parser._actions if action.dest != "help"}
     for key, value in config.items():
         if key in REFUSED:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from espnet_vivit.data.mouth_view import VIEW_NAME, read_mouth_view
 from espnet_vivit.errors import ConfigError, DataError, unknown_name
-from espnet_vivit.units import FEATURE_RATES
+from espnet_vivit.model.options import named_modality
+from espnet_vivit.units import FEATURE_RATES, STREAMS_OF
 
-STREAMS = {"video": ("video",), "audio": ("speech",), "multimodal": ("speech", "video")}  # modality -> data names
-FILES = {  # data name -> (file of the data directory, ESPnet's type)
+DATA_FILES = {  # data name -> (file of the data directory, ESPnet's type)
     "speech": ("wav.scp", "sound"),
     "video": ("video.scp", "video"),
     "text": ("text", "text"),
@@ -23,19 +23,9 @@ FILES = {  # data name -> (file of the data directory, ESPnet's type)
 }
 
 
-def modality_of(config: Mapping) -> str:
+def configured_modality(config: Mapping) -> str:
     """The model's modality; where the YAML does not say it, it follows from the encoders that it names."""
-    modality = config.get("modality")
-    if modality is None:
-        named = [name for name in ("vision_encoder", "audio_encoder") if config.get(name) is not None]
-        modality = {1: {"vision_encoder": "video", "audio_encoder": "audio"}.get("".join(named)), 2: "multimodal"}.get(
-            len(named)
-        )
-    if modality is None:
-        raise ConfigError("the model has no input", fix="Name a vision_encoder, an audio_encoder, or both.")
-    if modality not in STREAMS:
-        raise unknown_name("modality", modality, STREAMS)
-    return modality
+    return named_modality(*(config.get(name) for name in ("modality", "vision_encoder", "audio_encoder")))
 
 
 def feature_rate_of(config: Mapping) -> str:
@@ -47,7 +37,7 @@ def feature_rate_of(config: Mapping) -> str:
 
 def data_option(data: Path, name: str) -> str:
     """ESPnet's `path,name,type` of one stream; a path with a comma cannot be written that way."""
-    file, kind = FILES[name]
+    file, kind = DATA_FILES[name]
     path = Path(data) / file
     if not path.is_file():
         raise DataError(f"the model takes {name}, but {data} has no {file}", fix="Choose another modality, or data.")
@@ -61,9 +51,9 @@ def data_option(data: Path, name: str) -> str:
 def view_options(config: Mapping, prepared: Path) -> list[str]:
     """avsr_train's --mouth_view where `prepared` notes one that `config` lacks. Raises ConfigError for another one."""
     view, configured = read_mouth_view(prepared), config.get("mouth_view")
-    if view is None or "video" not in STREAMS[modality_of(config)]:
+    if view is None or "video" not in STREAMS_OF[configured_modality(config)]:
         return []
-    if configured in (None, "null", "none"):
+    if configured is None:
         return ["--mouth_view", str(view)]
     if str(configured) != str(view):
         raise ConfigError(
@@ -77,9 +67,9 @@ def view_options(config: Mapping, prepared: Path) -> list[str]:
 
 def train_options(config: Mapping, *, train: Path, valid: Path, stats: Path) -> list[str]:
     """avsr_train's options for the data of the model that `config` describes."""
-    streams = STREAMS[modality_of(config)]
+    streams = STREAMS_OF[configured_modality(config)]
     names = [*streams, "text"]
-    if all((Path(data) / FILES["word_times"][0]).is_file() for data in (train, valid)):
+    if all((Path(data) / DATA_FILES["word_times"][0]).is_file() for data in (train, valid)):
         names.append("word_times")
     shape = "video_shape" if "video" in streams else "speech_shape"
     options = []
@@ -91,6 +81,6 @@ def train_options(config: Mapping, *, train: Path, valid: Path, stats: Path) -> 
             raise DataError(f"no shapes of the {split} set", found=f"no {path}", fix="Run stage 10 first.")
         options += [f"--{split}_shape_file", str(path)]
     if (config.get("preprocessor_conf") or {}).get("noise_scp") == "train":
-        sounds = Path(train) / FILES["speech"][0] if "speech" in streams else "null"
+        sounds = Path(train) / DATA_FILES["speech"][0] if "speech" in streams else "null"
         options += ["--preprocessor_conf", f"noise_scp={sounds}"]
     return options

@@ -22,11 +22,12 @@ from typing import TYPE_CHECKING
 from espnet_vivit.errors import ConfigError, MediaError, no_model, unknown_name
 from espnet_vivit.evaluation.calibration import MIN_CONFIDENCE
 from espnet_vivit.media.files.containers import check_is_file, streams_of
+from espnet_vivit.units import MODALITIES, MOUTH_SIZE
 
 if TYPE_CHECKING:
     from espnet_vivit.transcription.cutting import Stretch
 
-MODALITIES = ("auto", "video", "audio", "multimodal")
+MODALITY_CHOICES = ("auto", *MODALITIES)
 LONGEST_PIECE_S = 12.0  # whatever the training clips were
 UNKNOWN_PIECE_S = 5.0  # where nobody knows: too long a piece loses half of the words, too short a one a few at its ends
 ROOM = 1.6  # times the longest training clip: models read somewhat longer ones, and cuts need pauses to choose from
@@ -79,28 +80,33 @@ class Transcriber:
         min_confidence: float | None = None,
     ):
         from espnet_vivit.media.faces.detectors import DETECTORS
-        from espnet_vivit.media.faces.mouth_roi import SIZE as MOUTH_SIZE
 
         if not Path(model).exists():  # looked at again below, after seconds of imports
             raise no_model(model)
-        if modality not in MODALITIES:
-            raise unknown_name("modality", modality, MODALITIES)
+        if modality not in MODALITY_CHOICES:
+            raise unknown_name("modality", modality, MODALITY_CHOICES)
         if detector not in DETECTORS and not detector.endswith(".task"):  # before a model is loaded for nothing
             raise unknown_name("detector", detector, DETECTORS)
         if min_confidence is not None and not 0 <= min_confidence <= 1:
             raise ConfigError("min_confidence", found=min_confidence, expected="0 (believe everything) to 1")
+        if mouth_size is not None and mouth_size < 1:
+            raise ConfigError("mouth_size", found=mouth_size, expected=f"pixels of a side, 1 to {MOUTH_SIZE}")
+        if longest_piece_s is not None and not longest_piece_s > 0:
+            raise ConfigError("longest_piece_s", found=longest_piece_s, expected="seconds above 0")
         from espnet_vivit.decode.model_files import (
             open_model,  # here: ESPnet takes seconds, in which nothing else is said
         )
-        from espnet_vivit.transcription.recogniser import PieceRecogniser
+        from espnet_vivit.transcription.recognizer import PieceRecognizer
 
         files = open_model(model, weights=weights)
-        mouth_size = mouth_size or files.facts.mouth_size or MOUTH_SIZE
-        mouth_view = mouth_view or files.facts.mouth_view
+        if mouth_size is None:
+            mouth_size = files.facts.mouth_size or MOUTH_SIZE
+        if mouth_view is None:
+            mouth_view = files.facts.mouth_view
         if mouth_view is not None and not mouth_size <= mouth_view <= MOUTH_SIZE:
             found, expected = f"size {mouth_size}, view {mouth_view}", f"size <= view <= {MOUTH_SIZE}"
             raise ConfigError("bad mouth pictures", found=found, expected=expected)
-        self.recogniser = PieceRecogniser(
+        self.recognizer = PieceRecognizer(
             files,
             modality=None if modality == "auto" else modality,
             search=search,
@@ -118,8 +124,10 @@ class Transcriber:
         )
         self.modality = modality
         self.detector = detector
-        self.mouth_size = mouth_size if mouth_view is None else MOUTH_SIZE  # what is read; the recogniser shrinks it
-        self.longest_piece_s = longest_piece_s or _longest_piece_s(files.facts.longest_clip_s)
+        self.mouth_size = mouth_size if mouth_view is None else MOUTH_SIZE  # what is read; the recognizer shrinks it
+        self.longest_piece_s = (
+            _longest_piece_s(files.facts.longest_clip_s) if longest_piece_s is None else longest_piece_s
+        )
 
     def transcribe(
         self,
@@ -149,7 +157,7 @@ class Transcriber:
             if on_stretch is not None:
                 parts = _shown(parts, on_stretch)
             for cut in cut_into_pieces(parts, longest_s=self.longest_piece_s):
-                assembly.add(cut, self.recogniser.recognise(cut, seconds))
+                assembly.add(cut, self.recognizer.recognize(cut, seconds))
                 if on_progress is not None:
                     on_progress(cut.end_s)
         seconds["total"] = time.perf_counter() - begun_s
@@ -159,7 +167,7 @@ class Transcriber:
         """What the modality asks for, of what the file has."""
         from espnet_vivit.transcription.reading import read_mouth_stretches, read_sound_stretches
 
-        wanted = self.recogniser.modality
+        wanted = self.recognizer.modality
         check_is_file(path)
         present = streams_of(path)
         if self.modality == "multimodal" and present != {"video", "audio"}:

@@ -1,4 +1,4 @@
-"""Planning, sharing out and joining a decoding; a stand-in for the recogniser writes what it was asked."""
+"""Planning, sharing out and joining a decoding; a stand-in for the recognizer writes what it was asked."""
 
 from pathlib import Path
 

@@ -39,7 +39,7 @@ def language_model(corpus):
 
 
 @pytest.fixture(scope="module")
-def recogniser(corpus):
+def recognizer(corpus):
     """The checkpoint of an untrained model of sound."""
     folder = corpus / "exp_asr"
     folder.mkdir()
@@ -53,9 +53,9 @@ def recogniser(corpus):
     return folder / "model.pth"
 
 
-def decode(corpus, recogniser, output_dir, *options):
+def decode(corpus, recognizer, output_dir, *options):
     """utterance -> score"""
-    given = ["--asr_model_file", recogniser, "--output_dir", output_dir, "--num_workers", 0, "--beam_size", 3]
+    given = ["--asr_model_file", recognizer, "--output_dir", output_dir, "--num_workers", 0, "--beam_size", 3]
     data = ["--data_path_and_name_and_type", f"{corpus / 'valid'}/{FILES['speech']}", "--log_level", "WARNING"]
     avsr_inference.main([str(word) for word in [*given, *data, "--maxlenratio", -4, *options]])
     return {utt_id: float(score) for utt_id, score in read_scp(output_dir / "1best_recog/score").items()}
@@ -79,15 +79,15 @@ def test_the_perplexity_is_that_of_the_trained_model(corpus, language_model):
     assert perplexity == pytest.approx(math.exp(sum(map(math.log, utterances)) / len(utterances)), rel=1e-3)
 
 
-def test_decoding_takes_the_language_model_by_its_weight(corpus, recogniser, language_model, tmp_path):
+def test_decoding_takes_the_language_model_by_its_weight(corpus, recognizer, language_model, tmp_path):
     files = ["--lm_train_config", language_model / "config.yaml", "--lm_file", language_model / "valid.loss.ave.pth"]
-    plain = decode(corpus, recogniser, tmp_path / "plain")
-    off = decode(corpus, recogniser, tmp_path / "off", *files, "--lm_weight", 0)
-    helped = decode(corpus, recogniser, tmp_path / "on", *files, "--lm_weight", 0.5)
+    plain = decode(corpus, recognizer, tmp_path / "plain")
+    off = decode(corpus, recognizer, tmp_path / "off", *files, "--lm_weight", 0)
+    helped = decode(corpus, recognizer, tmp_path / "on", *files, "--lm_weight", 0.5)
     assert off == plain and all(helped[utt_id] < plain[utt_id] for utt_id in plain)
 
 
-def test_an_n_gram_model_is_made_and_decoded_with(corpus, recogniser, tmp_path, capsys):
+def test_an_n_gram_model_is_made_and_decoded_with(corpus, recognizer, tmp_path, capsys):
     path = tmp_path / "2gram.arpa"
     texts = ["--train", corpus / "train/text", "--valid", corpus / "valid/text", "--order", 2]
     tokens = ["--token_list", corpus / "tokens.txt", "--token_type", "word", "--out", path]
@@ -96,8 +96,8 @@ def test_an_n_gram_model_is_made_and_decoded_with(corpus, recogniser, tmp_path, 
     assert out[0].startswith(f"{path}: {len(TOKENS)} 1-grams, ")  # the end for the blank, and the start
     assert 1 < float(out[1].split()[-1]) < len(TOKENS)
     assert read_arpa(path).order == 2
-    plain = decode(corpus, recogniser, tmp_path / "plain")
-    helped = decode(corpus, recogniser, tmp_path / "on", "--ngram_file", path, "--ngram_weight", 0.5)
+    plain = decode(corpus, recognizer, tmp_path / "plain")
+    helped = decode(corpus, recognizer, tmp_path / "on", "--ngram_file", path, "--ngram_weight", 0.5)
     assert all(helped[utt_id] < plain[utt_id] for utt_id in plain)
 
 

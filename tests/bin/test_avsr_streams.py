@@ -5,7 +5,7 @@ import pytest
 from espnet_vivit.bin.avsr_streams import main
 from espnet_vivit.data.mouth_view import write_mouth_view
 from espnet_vivit.errors import ConfigError, DataError
-from espnet_vivit.tasks.streams import modality_of
+from espnet_vivit.tasks.streams import configured_modality
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_noise_scp_train_becomes_the_training_sets_sounds(folders, capsys):
 )
 def test_a_model_without_input_or_with_a_misspelt_one_is_refused(config, message):
     with pytest.raises(ConfigError, match=message):
-        modality_of(config)
+        configured_modality(config)
 
 
 def test_a_missing_stream_and_missing_shapes_are_named(folders, capsys):
@@ -114,6 +114,7 @@ def test_a_mouth_view_that_is_not_that_of_the_pictures_is_refused_before_trainin
     with pytest.raises(ConfigError, match=r"found 64 in the configuration, 80 in .*Set mouth_view: 80"):
         ask(folders, capsys, yaml, *where)
     assert "--mouth_view" not in ask(folders, capsys, yaml, *where, "--mouth_view", "80"), "--asr_args win"
+    assert ask(folders, capsys, yaml, *where, "--mouth_view", "null")[-2:] == ["--mouth_view", "80"]
     (folders / "mouth_view").write_text("half\n")
     with pytest.raises(DataError, match="found 'half'; expected pixels"):
         ask(folders, capsys, yaml, *where)

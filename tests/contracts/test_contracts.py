@@ -121,6 +121,18 @@ def small_vivit(dropout: float, **options) -> nn.Module:
     return randomize(vivit_encoder(pretrained=False, config=config, num_frames=WINDOW, **options))
 
 
+def small_family(dropout: float, **options) -> nn.Module:
+    """A factorised ViViT; `config` in the options changes single fields."""
+    config = {**FAMILY_CONFIG, **options.pop("config", {})}
+    rates = dict(drop_path=dropout, attention_dropout=dropout, mlp_dropout=dropout)
+    encoder = vivit_encoder(pretrained=False, config=config, **rates, **options)
+    return randomize(encoder)
+
+
+FAMILY_CONFIG = {name: CONFIG[name] for name in ("image_size", "tubelet_size", "hidden_size", "num_attention_heads")}
+FAMILY_CONFIG |= {"intermediate_size": 32, "num_hidden_layers": 1, "temporal_layers": 1}
+
+
 class FusedHalves(nn.Module):
     """A fusion as the model uses it: frontends leave zeros beyond a clip's end, and the Conformer restores them."""
 
@@ -139,6 +151,15 @@ class FusedHalves(nn.Module):
 
 
 SAMPLED, WINDOWED = small_vivit, partial(small_vivit, frame_adjust="window", window_overlap=4)
+FACTORISED = partial(small_family, attention="factorised_encoder")
+CAUSAL = partial(small_family, attention="causal", left_context=3)
+SELF_ATTENTION = partial(small_family, attention="factorised_self_attention")
+DOT_PRODUCT = partial(small_family, attention="factorised_dot_product")
+WHOLE = {"temporal_positions": "rope"}
+LEARNED = {"temporal_positions": "learned", "frame_adjust": "window", "num_frames": WINDOW, "window_overlap": 4}
+ONE_FRAME = {"tubelet_size": [1, 8, 8]}
+OVERLAPPING = {"tubelet_size": [3, 8, 8], "tubelet_stride": [2, 4, 4]}
+GATED = {"hidden_act": "swiglu", "norm": "rmsnorm", "qkv_bias": False}
 RESNET, LINEAR = partial(ResNetFrontend, channels=2), partial(LinearFrontend, image_size=PIXELS, output_dim=WIDTH)
 SUBJECTS = [
     Subject("resnet-frame", without_dropout(RESNET), gray_clip, bad_inputs=BAD_VIDEO),
@@ -161,6 +182,39 @@ SUBJECTS = [
     Subject("vivit-window-raw", WINDOWED, raw_clip, tubelet_steps, longest=20),
     Subject("vivit-max", partial(WINDOWED, temporal_pooling="max"), gray_clip, tubelet_steps, longest=20),
     Subject("vivit-cls", partial(WINDOWED, temporal_pooling="cls"), gray_clip, tubelet_steps, longest=20),
+    Subject("factorised-encoder", FACTORISED, gray_clip, tubelet_steps, bad_inputs=BAD_VIDEO),
+    Subject("factorised-encoder-frame", partial(FACTORISED, feature_rate="frame", output_dim=4), gray_clip, longest=20),
+    Subject("factorised-encoder-raw", FACTORISED, raw_clip, tubelet_steps, longest=20),
+    Subject(
+        "factorised-encoder-places", partial(FACTORISED, temporal_tokens="places"), gray_clip, tubelet_steps, longest=20
+    ),
+    Subject("factorised-encoder-window", partial(FACTORISED, **LEARNED), gray_clip, tubelet_steps),
+    Subject(
+        "factorised-encoder-cls",
+        partial(FACTORISED, **LEARNED, temporal_pooling="cls"),
+        gray_clip,
+        tubelet_steps,
+        longest=20,
+    ),
+    Subject("causal", CAUSAL, gray_clip, tubelet_steps, bad_inputs=BAD_VIDEO),
+    Subject("causal-frame", partial(CAUSAL, feature_rate="frame", output_dim=4), gray_clip, longest=20),
+    Subject(
+        "causal-all-before",
+        partial(small_family, attention="causal", registers=2),
+        gray_clip,
+        tubelet_steps,
+        longest=20,
+    ),
+    Subject("causal-places", partial(CAUSAL, temporal_tokens="places"), gray_clip, tubelet_steps, longest=20),
+    Subject("causal-gaussian", partial(CAUSAL, temporal_pooling="gaussian"), gray_clip, tubelet_steps, longest=20),
+    Subject("causal-one-frame", partial(CAUSAL, feature_rate="frame", config=ONE_FRAME), gray_clip, longest=20),
+    Subject("causal-overlap", partial(CAUSAL, config=OVERLAPPING), gray_clip, tubelet_steps, longest=20),
+    Subject("causal-gated", partial(CAUSAL, config=GATED), gray_clip, tubelet_steps, longest=20),
+    Subject("self-attention-window", partial(SELF_ATTENTION, **LEARNED), gray_clip, tubelet_steps, longest=20),
+    Subject("self-attention-whole", partial(SELF_ATTENTION, **WHOLE), gray_clip, tubelet_steps, bad_inputs=BAD_VIDEO),
+    Subject("dot-product-window", partial(DOT_PRODUCT, **LEARNED), gray_clip, tubelet_steps),
+    Subject("dot-product-sample", partial(DOT_PRODUCT, num_frames=WINDOW), gray_clip, tubelet_steps, longest=20),
+    Subject("dot-product-whole", partial(DOT_PRODUCT, **WHOLE), gray_clip, tubelet_steps, bad_inputs=BAD_VIDEO),
     Subject("fusion-concat", without_dropout(FusedHalves, name="concat"), feature_steps, longest=20),
     Subject("fusion-add", without_dropout(FusedHalves, name="add"), feature_steps, longest=20),
     Subject("fusion-gated", without_dropout(FusedHalves, name="gated"), feature_steps, longest=20),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from espnet_vivit.decode.ngram import NgramModel, add_ngram
+from espnet_vivit.decode.ngram import NgramModel, NgramScorer
 from espnet_vivit.decode.speech2text import Speech2Text
 from espnet_vivit.model.joint_fusion import FUSIONS
 from tests.experiments import write_experiment
@@ -139,7 +139,7 @@ def test_decoding_with_word_times_on_a_device(tmp_path, search):
     )
     tokens = speech2text.asr_model.token_list
     flat = {(name,): math.log(1 / len(tokens)) for name in (*tokens[1:-1], "</s>")}
-    add_ngram(speech2text.beam_search, NgramModel(flat, {}, 1), weight=0.2)
+    speech2text.beam_search.add("ngram", NgramScorer(NgramModel(flat, {}, 1), tokens), weight=0.2)
     rng = np.random.default_rng(0)
     size = speech2text.asr_model.vision_encoder.preset.crop
     clip = {

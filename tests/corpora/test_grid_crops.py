@@ -75,7 +75,7 @@ def test_shrunken_clips_show_the_middle_and_are_made_once(root, tmp_path):
 
 @pytest.mark.parametrize(("old", "new"), [(64, 52), (96, 48), (64, 37), (8, 8)])
 def test_shrinking_takes_the_mean_over_the_area_as_opencv_does(old, new):
-    cv2 = pytest.importorskip("cv2", reason="needs OpenCV: pip install 'espnet-vivit[faces]'")
+    cv2 = pytest.importorskip("cv2", reason="needs OpenCV: pip install 'espnet-vivit[media]'")
     video = np.random.default_rng(0).integers(0, 256, (3, old, old), dtype=np.uint8)
     expected = [cv2.resize(picture, (new, new), interpolation=cv2.INTER_AREA) for picture in video]
     assert np.abs(shrink(video, new).astype(int) - np.stack(expected)).max() <= 1  # OpenCV rounds halves up

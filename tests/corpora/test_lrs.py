@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from espnet_vivit.corpora.lrs import cut_words, read_transcript, tidy_times
+from espnet_vivit.corpora.lrs import group_words, read_timed_text, tidy_times
 from espnet_vivit.corpora.lrs2 import lrs2_clips
 from espnet_vivit.corpora.lrs3 import lrs3_clips
 from espnet_vivit.data.word_times import WordTime, format_word_times, parse_word_times
@@ -40,7 +40,7 @@ def write_text(path, words, *, first_s=0.2, word_s=0.3, gap_s=0.1):
 
 def test_a_transcript_is_read_without_boxes_and_noises(tmp_path):
     (tmp_path / "a.txt").write_text(LRS3_TEXT)
-    transcript = read_transcript(tmp_path / "a.txt")
+    transcript = read_timed_text(tmp_path / "a.txt")
     assert transcript.text == "AND THAT IS WHY"
     assert [time.word for time in transcript.words] == ["AND", "THAT", "IS", "WHY"]
     assert transcript.words[0] == (0.21, 0.36, "AND")
@@ -53,7 +53,7 @@ def test_a_transcript_is_read_without_boxes_and_noises(tmp_path):
 def test_a_transcript_that_is_none_is_refused_by_name(tmp_path, content, message):
     (tmp_path / "a.txt").write_text(content)
     with pytest.raises(DataError, match=message):
-        read_transcript(tmp_path / "a.txt")
+        read_timed_text(tmp_path / "a.txt")
 
 
 def test_cuts_hold_all_words_once_in_order_and_fit():
@@ -61,7 +61,7 @@ def test_cuts_hold_all_words_once_in_order_and_fit():
         WordTime(0.5 * n + (3.0 if n >= 14 else 0.0), 0.5 * n + 0.4 + (3.0 if n >= 14 else 0.0), f"w{n}")
         for n in range(60)
     ]
-    cuts = cut_words(words, max_s=10.0)
+    cuts = group_words(words, max_s=10.0)
     assert [time.word for cut in cuts for time in cut.words] == [word.word for word in words]
     assert all(cut.end_s - cut.start_s <= 10.0 for cut in cuts)
     assert all(one.end_s <= other.start_s for one, other in pairwise(cuts))
@@ -75,11 +75,11 @@ def test_cuts_hold_all_words_once_in_order_and_fit():
 
 
 def test_cutting_ends_where_it_must():
-    assert cut_words([]) == []
-    (cut,) = cut_words([WordTime(0.0, 0.3, "A")])
+    assert group_words([]) == []
+    (cut,) = group_words([WordTime(0.0, 0.3, "A")])
     assert (cut.start_s, cut.end_s) == (0.0, 0.48)
     with pytest.raises(DataError, match=r"'LONG' at 2\.00 s lasts longer"):
-        cut_words([WordTime(2.0, 30.0, "LONG")])
+        group_words([WordTime(2.0, 30.0, "LONG")])
 
 
 def test_overlapping_and_empty_words_get_times_that_run_forward():

@@ -2,9 +2,10 @@
 
 import pytest
 
-from espnet_vivit.corpora.manifests import auto_avsr_clips, av_hubert_clips, read_units, text_of_ids
+from espnet_vivit.corpora.manifests import auto_avsr_clips, av_hubert_clips, text_of_ids
 from espnet_vivit.corpora.write_manifests import write_auto_avsr, write_av_hubert
 from espnet_vivit.data.data_dir import Utterance
+from espnet_vivit.data.token_list import read_units
 from espnet_vivit.errors import DataError
 
 UNITS = "<unk> 1\n▁ 2\n▁GOOD 3\nMORN 4\nING 5\n▁NIGHT 6\n▁M 7\n"

@@ -111,7 +111,7 @@ def test_an_unlisted_token_has_the_probability_that_the_history_gives_unknown_on
 
 def test_n_grams_of_other_tokens_are_refused():
     words = train_witten_bell([["bin", "blue"]], ["bin", "blue"], order=2)
-    with pytest.raises(ConfigError, match="of other tokens than the recogniser: found 0 of its 3 tokens"):
+    with pytest.raises(ConfigError, match="of other tokens than the recognizer: found 0 of its 3 tokens"):
         NgramScorer(words, TOKEN_LIST)
 
 

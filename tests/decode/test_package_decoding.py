@@ -65,7 +65,7 @@ AS_PACKED = (2, (0.7, 0.3, 0.5), (0.4, 0.0), True)
 
 
 def test_a_package_is_searched_as_its_model_was_decoded(package):
-    assert built(Transcriber(package).recogniser.speech2text) == AS_PACKED
+    assert built(Transcriber(package).recognizer.speech2text) == AS_PACKED
     assert built(Speech2Text.from_pretrained(package)) == AS_PACKED
 
 
@@ -81,9 +81,9 @@ def test_the_answer_is_that_of_the_decoding(experiment, package):
 
 def test_an_explicit_option_wins_and_the_others_stay(package):
     expected = (3, (0.1, 0.9, 0.5), (0.4, 0.0), True)
-    assert built(Transcriber(package, beam_size=3, ctc_weight=0.1).recogniser.speech2text) == expected
+    assert built(Transcriber(package, beam_size=3, ctc_weight=0.1).recognizer.speech2text) == expected
     assert built(Speech2Text.from_pretrained(package, beam_size=3, ctc_weight=0.1)) == expected
-    greedy = Transcriber(package, search="ctc_greedy").recogniser.speech2text
+    greedy = Transcriber(package, search="ctc_greedy").recognizer.speech2text
     assert greedy.search == "ctc_greedy"
     given = vars(get_parser().parse_args(["a.mp4", "--model", str(package), "--ctc_weight", "0.1"]))
     assert (given["search"], given["beam_size"], given["ctc_weight"]) == (None, None, 0.1), "the command says no more"
@@ -92,7 +92,7 @@ def test_an_explicit_option_wins_and_the_others_stay(package):
 def test_packages_of_before_and_experiments_are_searched_as_ever(experiment, copy):
     rewrite(copy, None)
     for model in (experiment, copy):
-        transcribing = Transcriber(model).recogniser.speech2text
+        transcribing = Transcriber(model).recognizer.speech2text
         assert built(transcribing) == (9, (0.3, 0.7, 0.0), (0.0, 0.0), False)  # of 10, as there are 9 tokens
         assert transcribing.search == "beam"
         assert built(Speech2Text.from_pretrained(model)) == (9, (0.5, 0.5, 0.0), (0.0, 0.0), False)
@@ -136,8 +136,8 @@ def test_a_greedy_decoding_says_nothing_of_a_beam(experiment, tmp_path):
     decoding = decoded_with("--search ctc_greedy --beam_size 4")
     assert decoding.fields() == {"search": "ctc_greedy"}
     greedy = pack(experiment, tmp_path / "package", licence="MIT", decoding=decoding)
-    assert Transcriber(greedy).recogniser.speech2text.search == "ctc_greedy"
-    assert built(Transcriber(greedy, search="beam").recogniser.speech2text)[1] == (0.3, 0.7, 0.0)
+    assert Transcriber(greedy).recognizer.speech2text.search == "ctc_greedy"
+    assert built(Transcriber(greedy, search="beam").recognizer.speech2text)[1] == (0.3, 0.7, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_a_decoding_that_the_model_cannot_do_is_not_packed(tmp_path):
         pack(ctc_alone, tmp_path / "package", licence="MIT", decoding=decoded_with("--ctc_weight 0.3"))
     assert not (tmp_path / "package").exists()
     package = pack(ctc_alone, tmp_path / "package", licence="MIT", decoding=decoded_with("--ctc_weight 1"))
-    assert Transcriber(package).recogniser.speech2text.beam_search.weights["ctc"] == 1
+    assert Transcriber(package).recognizer.speech2text.beam_search.weights["ctc"] == 1
 
 
 def test_stage_12_leaves_how_it_decoded(tmp_path, monkeypatch):

@@ -89,9 +89,9 @@ def test_a_package_answers_as_the_experiment_does_with_its_language_models(files
     expected = searched(Speech2Text(exp / "config.yaml", exp / "valid.acc.ave.pth", **how, **models, **weights))
     plain = searched(Speech2Text(exp / "config.yaml", exp / "valid.acc.ave.pth", **how))
     assert expected != plain
-    assert searched(Transcriber(package, **how).recogniser.speech2text) == expected
-    assert searched(Transcriber(package, **how, lm_weight=0, ngram_weight=0).recogniser.speech2text) == plain
-    assert searched(Transcriber(exp, **how).recogniser.speech2text) == plain, "an experiment has none of its own"
+    assert searched(Transcriber(package, **how).recognizer.speech2text) == expected
+    assert searched(Transcriber(package, **how, lm_weight=0, ngram_weight=0).recognizer.speech2text) == plain
+    assert searched(Transcriber(exp, **how).recognizer.speech2text) == plain, "an experiment has none of its own"
 
 
 def test_the_language_models_are_hashed_named_in_the_card_and_packed_again(package, tmp_path):
@@ -144,7 +144,7 @@ def test_no_code_runs_and_no_network_is_asked(tmp_path):
 
 
 def test_a_language_model_of_other_tokens_is_refused(files, tmp_path):
-    with pytest.raises(ConfigError, match="of other tokens than the recogniser: found 9 tokens"):
+    with pytest.raises(ConfigError, match="of other tokens than the recognizer: found 9 tokens"):
         load_language_model(None, files / "lm/valid.loss.ave.pth", [*TOKENS[:-1], "more", TOKENS[-1]])
     exp = files / "exp"
     with pytest.raises(ConfigError, match="a language model without weights"):

@@ -10,7 +10,6 @@ import yaml
 
 from espnet_vivit.decode.speech2text import Speech2Text, streams_to_read
 from espnet_vivit.errors import ConfigError, InputError
-from espnet_vivit.espnet_compat import BatchBeamSearch
 from espnet_vivit.tasks.avsr import AVSRTask
 from tests.tiny import randomize
 from tests.tiny_corpus import TOKENS, write_config
@@ -43,7 +42,6 @@ def test_one_model_decodes_video_sound_and_both(files):
     scores = set()
     for modality in ("video", "audio", "multimodal"):
         speech2text = Speech2Text(*files, modality=modality, beam_size=3)
-        assert isinstance(speech2text.beam_search, BatchBeamSearch)
         ((text, tokens, ids, hypothesis),) = speech2text(speech=SPEECH, video=VIDEO)
         assert text == " ".join(tokens) and tokens == [TOKENS[index] for index in ids]
         scores.add(round(float(hypothesis.score), 4))
@@ -59,7 +57,6 @@ def test_a_stream_that_is_not_used_does_not_matter(files):
 
 
 def test_threads_get_the_answers_to_their_own_clips(files):
-    """ESPnet's search keeps the clip in itself: two at once would read each other's."""
     speech2text = Speech2Text(*files, modality="video", beam_size=3)
     clips = [VIDEO[: 6 + number] for number in range(6)]
     expected = [speech2text.recognize(video=clip) for clip in clips]

@@ -1,4 +1,4 @@
-"""Pictures are looked at by people; here: that they hold what was given, in the right colours, and nothing overlaps."""
+"""Pictures are looked at by people; here: that they hold what was given, in the right colors, and nothing overlaps."""
 
 import matplotlib.image
 import numpy as np

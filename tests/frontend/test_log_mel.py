@@ -39,8 +39,8 @@ def test_a_tone_lies_in_its_own_bin_at_its_own_time(frontend):
     energies = frontend.energies(tone[None])[0]
     strongest = int(energies[:, 30].argmax())
     frequencies = torch.arange(257) * 16_000 / 512
-    centre_hz = float(frequencies[frontend.filters[:, strongest].argmax()])
-    assert abs(centre_hz - 1000) <= 16_000 / 512
+    center_hz = float(frequencies[frontend.filters[:, strongest].argmax()])
+    assert abs(center_hz - 1000) <= 16_000 / 512
     loud = energies[strongest] > energies[strongest].max() - 3
     assert loud.nonzero()[0].item() in (20, 21) and loud[21:].all()
 
@@ -75,7 +75,7 @@ def test_weights_of_half_precision_leave_the_energies_in_single():
 
 
 def test_the_filters_are_no_weights(frontend):
-    """They follow from the options: a checkpoint need not carry them, and an optimiser must not move them."""
+    """They follow from the options: a checkpoint need not carry them, and an optimizer must not move them."""
     assert not {"filters", "window"} & set(frontend.state_dict())
     assert all("filters" not in name for name, _ in frontend.named_parameters())
 

@@ -168,7 +168,7 @@ def test_gray_video_gets_a_channel_axis_and_full_lengths():
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 5, 8, 8), (2, 1, 5, 8, 8), (2, 1, 3, 8, 8), (2, 3, 1, 8, 8)])
-def test_colour_and_gray_pass_where_both_are_read(shape):
+def test_color_and_gray_pass_where_both_are_read(shape):
     assert check_video(torch.zeros(shape), None, channels=(1, 3))[0].shape == shape
 
 
@@ -177,11 +177,11 @@ def test_colour_and_gray_pass_where_both_are_read(shape):
     [
         ((5, 8, 8), (1,), r"found 3 axes.*Use video\[None\]"),
         ((1, 1, 1, 5, 8, 8), (1,), "found 6 axes"),
-        ((5, 8, 8, 3), (1,), r"colour last, \(T, H, W, 3\)"),
+        ((5, 8, 8, 3), (1,), r"color last, \(T, H, W, 3\)"),
         ((2, 5, 3, 8, 8), (1, 3), r"Hugging Face's \(B, T, C, H, W\).*video\.transpose\(1, 2\)"),
         ((2, 5, 1, 8, 8), (1,), "Hugging Face's"),
         ((2, 4, 5, 8, 8), (1, 3), "found 4 on axis 1.*expected 1 or 3"),
-        ((2, 3, 5, 8, 8), (1,), "found 3 on axis 1.*average the colours"),
+        ((2, 3, 5, 8, 8), (1,), "found 3 on axis 1.*average the colors"),
         ((2, 5, 0, 8), (1,), "empty axis"),
         ((0, 5, 8, 8), (1,), "empty axis"),
     ],

@@ -84,14 +84,14 @@ def test_batch_norm_trains_on_one_small_clip():
     assert features.shape == (1, 1, 8)
 
 
-def test_bad_options_and_colour_are_refused(frontend):
+def test_bad_options_and_color_are_refused(frontend):
     with pytest.raises(ConfigError, match=r"feature_rate.*'25'"):
         ResNetFrontend(feature_rate="25")
     with pytest.raises(ConfigError, match="channels=0"):
         ResNetFrontend(channels=0)
     with pytest.raises(TypeError, match="chanels"):
         ResNetFrontend(chanels=64)
-    with pytest.raises(InputError, match="average the colours"):
+    with pytest.raises(InputError, match="average the colors"):
         frontend(RAW[:, None].expand(-1, 3, -1, -1, -1), LENGTHS)
 
 

@@ -374,14 +374,14 @@ def test_a_frozen_tower_runs_without_a_graph_stays_in_eval_and_the_projection_tr
     assert with_gradient == {name for name, parameter in encoder.named_parameters() if parameter.requires_grad}
 
 
-def test_a_frozen_tower_has_no_place_in_the_optimiser():
+def test_a_frozen_tower_has_no_place_in_the_optimizer():
     """Not even where somebody hands over all parameters, frozen ones included."""
     encoder = windowed(frozen=True, output_dim=6).train()
-    optimiser = torch.optim.AdamW(encoder.parameters(), weight_decay=0.1)
+    optimizer = torch.optim.AdamW(encoder.parameters(), weight_decay=0.1)
     before = {name: value.clone() for name, value in encoder.vivit.state_dict().items()}
     encoder(gray_clip(12)[None]).square().sum().backward()
-    optimiser.step()
-    assert set(optimiser.state) == set(encoder.projection.parameters())
+    optimizer.step()
+    assert set(optimizer.state) == set(encoder.projection.parameters())
     assert all(torch.equal(value, before[name]) for name, value in encoder.vivit.state_dict().items())
 
 

@@ -12,14 +12,14 @@ from espnet_vivit.errors import ConfigError, InputError, MediaError
 from espnet_vivit.media.faces.detectors import haar, mediapipe
 from espnet_vivit.media.faces.detectors.face import Face
 from espnet_vivit.media.faces.landmarks import SMOOTHED_FRAMES, LandmarkStream, NoFaceError
-from espnet_vivit.media.faces.mouth_roi import REFERENCE, centre_points, crop_matrix, crop_mouth, similarity
+from espnet_vivit.media.faces.mouth_roi import REFERENCE, center_points, crop_matrix, crop_mouth, similarity
 from espnet_vivit.media.faces.tracking import FaceTracker
 from espnet_vivit.media.files.video_file import read_video, write_gray_video
 from espnet_vivit.media.mouth_clip import read_mouth_clip, stream_mouth_clips
 from espnet_vivit.media.quality.verdict import assess_clip
 from tests.media.videos import numbered, write_video
 
-cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed: pip install 'espnet-vivit[faces]'")
+cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed: pip install 'espnet-vivit[media]'")
 NOWHERE = np.full((4, 2), np.nan)
 
 
@@ -94,7 +94,7 @@ def test_the_mouth_is_in_the_middle_of_the_crop(size):
 
 
 def gaps_bridged(landmarks, **options):
-    stream = LandmarkStream(**({"max_gap_s": 1.0, "fallback": centre_points(100, 100)} | options))
+    stream = LandmarkStream(**({"max_gap_s": 1.0, "fallback": center_points(100, 100)} | options))
     done = [step for i, points in enumerate(landmarks) for step in stream.push(i, points, track=0)]
     done += stream.finish()
     assert [item for item, _ in done] == list(range(len(done)))
@@ -114,7 +114,7 @@ def test_gaps_are_bridged_by_straight_lines_and_held_at_the_ends():
 def test_a_gap_that_is_too_long_gives_what_lies_before_and_refuses():
     landmarks = np.ones((80, 4, 2))
     landmarks[30:] = np.nan
-    stream = LandmarkStream(max_gap_s=1.0, fallback=centre_points(100, 100))
+    stream = LandmarkStream(max_gap_s=1.0, fallback=center_points(100, 100))
     done = []
     for index, points in enumerate(landmarks):
         done += stream.push(index, points, track=0)
@@ -131,11 +131,11 @@ def test_with_an_infinite_gap_nothing_is_refused_and_the_last_place_holds():
     bridged, _ = gaps_bridged(landmarks, max_gap_s=float("inf"))
     assert len(bridged) == 300 and (bridged[:280] == 1).all() and (bridged[299] == 3).all()
     nothing, _ = gaps_bridged(np.full((200, 4, 2), np.nan), max_gap_s=float("inf"))
-    np.testing.assert_allclose(nothing, np.broadcast_to(centre_points(100, 100), (200, 4, 2)))
+    np.testing.assert_allclose(nothing, np.broadcast_to(center_points(100, 100), (200, 4, 2)))
 
 
 def test_nothing_is_smoothed_across_a_change_of_face():
-    stream = LandmarkStream(max_gap_s=1.0, fallback=centre_points(100, 100))
+    stream = LandmarkStream(max_gap_s=1.0, fallback=center_points(100, 100))
     landmarks = np.repeat([10.0, 90.0], 20)[:, None, None] * np.ones((4, 2))
     done = [step for i, points in enumerate(landmarks) for step in stream.push(i, points, track=i // 20)]
     np.testing.assert_allclose([points for _, points in (*done, *stream.finish())], landmarks)
@@ -195,7 +195,7 @@ def test_a_frozen_source_shows_although_the_points_tremble(tmp_path):
     pictures = rng.integers(0, 256, (40, 96, 128, 3), dtype=np.uint8)
     pictures[15:35] = pictures[15]
     write_video(tmp_path / "frozen.mkv", pictures, codec="ffv1", pixel_format="bgr0")
-    landmarks = (centre_points(96, 128) + rng.normal(0, 0.5, (40, 4, 2))).astype(np.float32)
+    landmarks = (center_points(96, 128) + rng.normal(0, 0.5, (40, 4, 2))).astype(np.float32)
     landmarks[20] = np.nan
     clip = read_mouth_clip(tmp_path / "frozen.mkv", landmarks=landmarks)
     still = np.zeros(40, bool)
@@ -302,7 +302,7 @@ def detectors_here():
 @pytest.mark.parametrize("detect_every", [1, 5])
 def test_detectors_find_grids_mouths(grid, detector, detect_every):
     if detector not in detectors_here():
-        pytest.skip(f"{detector} is not installed here: make faces, or pip install 'espnet-vivit[faces]'")
+        pytest.skip(f"{detector} is not installed here: make faces, or pip install 'espnet-vivit[media]'")
     landmarks = np.load(path := sorted((grid / "landmarks").glob("s20/*.npy"))[0])
     original = grid / "original" / path.parent.name / f"{path.stem}.mpg"
     clip = read_mouth_clip(original, detector=detector, detect_every=detect_every)

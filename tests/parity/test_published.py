@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from espnet_vivit import E2E
-from espnet_vivit.decode.no_blank import forbid_blank
-from espnet_vivit.espnet_compat import quiet_espnet_import
+from espnet_vivit.decode.beam_search import BeamSearch
 from espnet_vivit.model.published.catalog import find_language_model
 from espnet_vivit.model.published.language_model import build_language_model
 from tests.auto_avsr import drawn
@@ -104,28 +103,9 @@ def language_model(published, layout):
 
 
 def search(model, states, beam, lm):
-    """The best hypothesis of ESPnet's batch beam search: decoder 0.9, CTC 0.1, pre-beam by the decoder."""
-    with quiet_espnet_import():
-        from espnet.nets.batch_beam_search import BatchBeamSearch
-        from espnet.nets.scorers.ctc import CTCPrefixScorer
-        from espnet.nets.scorers.length_bonus import LengthBonus
-    scorers = {
-        "decoder": model.decoder,
-        "ctc": CTCPrefixScorer(ctc=model.ctc, eos=model.eos),
-        "length_bonus": LengthBonus(model.vocab_size),
-    }
-    weights = {"decoder": 0.9, "ctc": 0.1, "length_bonus": 0.0}
-    if lm is not None:
-        scorers["lm"], weights["lm"] = lm[0].lm, lm[1]
-    beam_search = BatchBeamSearch(
-        beam_size=beam,
-        vocab_size=model.vocab_size,
-        weights=weights,
-        scorers=scorers,
-        sos=model.sos,
-        eos=model.eos,
-        token_list=model.token_list,
-        pre_beam_score_key="decoder",
-    ).eval()
-    forbid_blank(beam_search, model.blank_id)
-    return beam_search(x=states)[0]
+    """The best hypothesis of our beam search: decoder 0.9, CTC 0.1."""
+    scorers = {"decoder": model.decoder, "ctc": model.ctc, "lm": None if lm is None else lm[0].lm}
+    weights = {"decoder": 0.9, "ctc": 0.1, "lm": 0.0 if lm is None else lm[1]}
+    ends = {"sos": model.sos, "eos": model.eos, "blank": model.blank_id}
+    beam_search = BeamSearch(scorers, weights, beam_size=beam, vocabulary=model.vocab_size, **ends)
+    return beam_search(states[None], torch.tensor([len(states)]))[0][0]

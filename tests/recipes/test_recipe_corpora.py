@@ -85,7 +85,7 @@ def test_a_handful_of_long_videos_trains_with_the_folders_own_preset(egs, tmp_pa
     assert "noise_talkers: 5 instead of 6 sounds at once, as there are 6 in " in log
     assert "warning: curriculum: 0 of 6 clips have at most 100 frames" in done.stdout  # the terminal says so, too
     assert "warning: schedule:" not in done.stdout
-    steps = int(re.search(r"schedule: (\d+) optimiser steps \(max_epoch: 1, ", log).group(1))
+    steps = int(re.search(r"schedule: (\d+) optimizer steps \(max_epoch: 1, ", log).group(1))
     assert f"total_steps: {steps}\n" in (exp / "config.yaml").read_text() and 1 < steps < 7
 
 

@@ -234,7 +234,7 @@ def _with_rounded_matrices(model, matrices):
             if same:
                 for weight in same:
                     weight.copy_(_rounded(weight.flatten(1)).view_as(weight))
-            else:  # the tubelet kernel as the file holds it: the sum of its colours, times the scale of pixels
+            else:  # the tubelet kernel as the file holds it: the sum of its colors, times the scale of pixels
                 folded = next(one for one in both if one.shape == gray.sum(1).flatten(1).shape)
                 torch.testing.assert_close(folded, gray.sum(1).flatten(1) / 127.5)
                 change = (_rounded(folded) - folded) * 127.5

@@ -32,7 +32,7 @@ def corpus(tmp_path_factory):
 
 def settings(path, **changes):
     """Everything that draws random numbers is on: dropout, modality dropout, augmentation; and what changes on the way:
-    clips and dropout by epoch, a part that is frozen for two steps, groups of two optimisers under a schedule."""
+    clips and dropout by epoch, a part that is frozen for two steps, groups of two optimizers under a schedule."""
     options = {"max_epoch": EPOCHS, "accum_grad": 2, "batch_frames": 90, "max_padding": 0.9}
     options |= {"modality_dropout": {"video": 0.3, "audio": {1: 0.0, 3: 0.5}}, "amp_dtype": "bfloat16"}
     options |= {"curriculum": {"max_frames": 26, "epochs": 1}, "freeze_until": {"encoder": 2}}

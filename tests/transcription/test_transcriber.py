@@ -188,7 +188,7 @@ def test_the_threshold_comes_from_calibration(reader, clip, text, tmp_path):
     for least, verdict in ((found - 1e-9, OK), (found + 1e-9, UNCLEAR)):
         (experiment / "reliability.json").write_text(json.dumps({"multimodal": {"min_confidence": least}}))
         calibrated = Transcriber(experiment, detector="centre")
-        assert calibrated.recogniser.needed_confidence("video") == 0.5, "nobody has calibrated it"
+        assert calibrated.recognizer.needed_confidence("video") == 0.5, "nobody has calibrated it"
         assert calibrated.transcribe(clip).verdict == verdict
 
 
@@ -280,6 +280,12 @@ def test_two_files_of_one_name_are_not_written_over_each_other(tmp_path):
         from espnet_vivit.bin.commands.transcribe import main
 
         main(["a/x.mp4", "b/x.mp4", "--model", "m", "--output", "txt", "--output_dir", str(tmp_path)])
+
+
+@pytest.mark.parametrize("options", [{"mouth_size": 0}, {"longest_piece_s": 0}, {"longest_piece_s": float("nan")}])
+def test_nothing_is_not_taken_for_the_default(options, tmp_path):
+    with pytest.raises(ConfigError, match=f"{next(iter(options))}: found"):
+        Transcriber(tmp_path, **options)
 
 
 def test_a_file_without_the_stream_that_is_asked_for_is_an_error(reader, tmp_path):

@@ -7,7 +7,8 @@ from pathlib import Path
 from espnet_vivit.base.whole_file import write_whole
 from espnet_vivit.bin.command_parser import CommandParser
 from espnet_vivit.errors import DataError
-from espnet_vivit.evaluation.calibration import ACCURACY, MODALITIES, calibrate
+from espnet_vivit.evaluation.calibration import ACCURACY, calibrate
+from espnet_vivit.units import MODALITIES
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from espnet_vivit.base.finding import FAIL
 from espnet_vivit.bin.command_parser import CommandParser
-from espnet_vivit.tasks.rehearsal.examine import DEVICES, LEARNING_RATE, LIMIT_S, TOKEN_TYPES, Options, examine
-from espnet_vivit.tasks.rehearsal.findings import FAIL
+from espnet_vivit.data.token_list import TOKEN_TYPES
+from espnet_vivit.tasks.rehearsal.examine import DEVICES, LEARNING_RATE, LIMIT_S, Options, examine
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,16 +15,19 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 
+from espnet_vivit.base.finding import OK, Finding
 from espnet_vivit.bin.command_parser import CommandParser
-from espnet_vivit.bin.commands.doctor_trials import ABSENT, BROKEN, OK, TRIALS, Finding, installed_version
+from espnet_vivit.bin.commands.doctor_trials import ABSENT, BROKEN, TRIALS, installed_version
 from espnet_vivit.version import __version__
 
 DISTRIBUTION = "espnet-vivit"
-PYTHONS = ((3, 10), (3, 12))  # first and last that are supported
+PYTHONS = ((3, 10), (3, 13))  # first and last that are supported
+NEEDED = ("", "media")  # "" is the package itself; without `media` nothing can be prepared or transcribed
 EXTRAS = {  # extra -> what it is for; the development tools are left out
+    "media": "video and sound files",
+    "recipes": "training and scoring",
     "qlora": "4-bit towers with LoRA",
     "mini_av": "speech of the synthetic corpus",
-    "faces": "faces in videos",
     "export": "models as ONNX files",
     "page": "the page to try a model on",
     "cluster": "preparing data on several machines",
@@ -45,7 +48,7 @@ def check_requirements(
     """One finding per requirement (PEP 508, as in a package's metadata) of this Python, the needed ones first."""
     from packaging.requirements import Requirement
 
-    parsed = [Requirement(text) for text in requirements]
+    parsed = [each for each in map(Requirement, requirements) if each.name != DISTRIBUTION]  # an extra may name another
     for extra in ("", *EXTRAS):
         for requirement in parsed:
             if _belongs_to(requirement, extra):
@@ -65,11 +68,11 @@ def _check_requirement(requirement, found: str | None, extra: str) -> Finding:
     name = f"{requirement.name} ({EXTRAS[extra]})" if extra else requirement.name
     if found is not None and requirement.specifier.contains(found, prereleases=True):
         return Finding(OK, name, found)
-    state = ABSENT if extra else BROKEN
+    state = BROKEN if extra in NEEDED else ABSENT
     return Finding(state, name, found or "not installed", f"pip install '{wanted}'")
 
 
-def examine() -> list[Finding]:
+def diagnose() -> list[Finding]:
     """Every check, in the order of the report."""
     findings = [check_python(sys.version_info[:2])]
     try:
@@ -104,6 +107,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.parse_args(argv)
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     print(f"espnet-vivit {__version__}, Python {platform.python_version()} on {machine}")
-    findings = examine()
+    findings = diagnose()
     print(report(findings))
     return int(any(finding.state == BROKEN for finding in findings))

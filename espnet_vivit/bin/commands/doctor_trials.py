@@ -5,14 +5,14 @@ Nothing here raises because something is missing: that is what is to be found ou
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import metadata
 from typing import Literal
 
+from espnet_vivit.base.finding import OK, Finding
 from espnet_vivit.errors import ConfigError, EspnetVivitError
 
 VIVIT = "google/vivit-b-16x2-kinetics400"
-OK, ABSENT, BROKEN = "ok", "absent", "BROKEN"
+ABSENT, BROKEN = "absent", "BROKEN"  # most things work without it; nothing does
 CODECS: dict[Literal["r", "w"], tuple[str, ...]] = {  # PyAV's mode -> FFmpeg's names
     "r": ("h264", "hevc", "av1", "vp9", "vp8", "mpeg1video", "mpeg2video", "mpeg4", "aac", "opus", "mp3"),
     "w": ("ffv1", "libx264", "flac"),
@@ -22,16 +22,6 @@ REINSTALL_AV = "pip install --force-reinstall av"
 MAX_FOUR_BIT_ERROR = 0.3  # of a layer's output; NF4 errs by about a tenth
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report. `state` is OK, ABSENT (most things work without it) or BROKEN (nothing does)."""
-
-    state: str
-    name: str
-    found: str
-    fix: str = ""
-
-
 def installed_version(distribution: str) -> str | None:
     try:
         return metadata.version(distribution)
@@ -39,7 +29,7 @@ def installed_version(distribution: str) -> str | None:
         return None
 
 
-def check_devices() -> Finding:
+def try_devices() -> Finding:
     """Whether torch loads, and what it can compute on."""
     try:
         import torch
@@ -54,7 +44,7 @@ def check_devices() -> Finding:
     return Finding(OK, "torch computes on", listed)
 
 
-def check_precision() -> Finding:
+def try_precision() -> Finding:
     """In which dtypes mixed precision (`amp_dtype`) computes natively on this machine's devices."""
     try:
         import torch
@@ -81,7 +71,7 @@ def check_precision() -> Finding:
     return Finding(OK, "mixed precision", "; ".join(parts))
 
 
-def check_video() -> Finding:
+def try_video() -> Finding:
     """Whether codecs are there: those that corpora are read from and drawn to, and those of other people's videos."""
     try:
         from av.codec import Codec
@@ -102,26 +92,27 @@ def check_video() -> Finding:
     return Finding(OK, "video codecs", ", ".join(here))
 
 
-def check_haar() -> Finding:
-    """Whether OpenCV finds its cascades: the detector of faces that needs no other file."""
-    from espnet_vivit.media.faces.detectors import haar
+def try_haar() -> Finding:
+    """Whether OpenCV finds its cascades: the detector that needs no other file. Transcribing needs one of the two."""
+    from espnet_vivit.media.faces.detectors import haar, mediapipe
 
     if (reason := haar.missing()) is not None:
-        return Finding(ABSENT, "faces by Haar", reason, "pip install 'espnet-vivit[faces]'")
+        state = ABSENT if mediapipe.missing() is None else BROKEN
+        return Finding(state, "faces by Haar", reason, "pip install 'espnet-vivit[media]'")
     return Finding(OK, "faces by Haar", f"OpenCV {installed_version('opencv-python-headless') or ''}".rstrip())
 
 
-def check_mediapipe() -> Finding:
+def try_mediapipe() -> Finding:
     """Whether MediaPipe and its models can be had: faster and more exact than Haar, and it measures the lips."""
     from espnet_vivit.media.faces.detectors import mediapipe
 
     if (reason := mediapipe.missing()) is not None:
-        fix = "make faces in the repository (Python up to 3.12); without it faces are found by Haar"
+        fix = "make faces in a clone of the repository; without it faces are found by Haar"
         return Finding(ABSENT, "faces by MediaPipe", reason, fix)
     return Finding(OK, "faces by MediaPipe", "with models")
 
 
-def check_four_bits() -> Finding:
+def try_four_bits() -> Finding:
     """Whether bitsandbytes can store a layer in 4 bits and compute with it, on the GPU if there is one."""
     name = "4-bit weights"
     try:
@@ -146,7 +137,7 @@ def check_four_bits() -> Finding:
     return Finding(OK, name, f"bitsandbytes {installed_version('bitsandbytes')} on {device}")
 
 
-def check_espeak() -> Finding:
+def try_espeak() -> Finding:
     """Whether espeak-ng, wherever it comes from, can be loaded."""
     try:
         from espnet_vivit.corpora.mini_av.speech import espeak_version
@@ -156,7 +147,7 @@ def check_espeak() -> Finding:
         return Finding(ABSENT, "espeak-ng", "cannot be loaded", str(error))
 
 
-def check_weights() -> Finding:
+def try_weights() -> Finding:
     """Whether ViViT's published weights are in the local cache; without network nothing else can bring them."""
     try:
         from huggingface_hub import try_to_load_from_cache
@@ -169,12 +160,12 @@ def check_weights() -> Finding:
 
 
 TRIALS: tuple[Callable[[], Finding], ...] = (
-    check_devices,
-    check_precision,
-    check_four_bits,
-    check_video,
-    check_haar,
-    check_mediapipe,
-    check_espeak,
-    check_weights,
+    try_devices,
+    try_precision,
+    try_four_bits,
+    try_video,
+    try_haar,
+    try_mediapipe,
+    try_espeak,
+    try_weights,
 )  # in the order of the report

@@ -23,7 +23,7 @@ from espnet_vivit.bin.command_parser import CommandParser
 from espnet_vivit.media.quality.clip_report import ClipReport
 from espnet_vivit.media.quality.inspect_files import SHEETS, How, Video, describe, find_videos, inspect_files
 from espnet_vivit.media.quality.report import PAGE_NAME, TABLE_NAME
-from espnet_vivit.media.quality.verdict import MEASURES, MODALITIES
+from espnet_vivit.media.quality.verdict import JUDGED_AS, MEASURES
 
 SOME_REJECTED = 3
 FEW = 3  # videos that are described; of more, only what is wrong
@@ -106,7 +106,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("inputs", nargs="+", type=Path, metavar="VIDEO", help="video files, or folders with such")
     parser.add_argument("--out", type=Path, default=Path("inspected"), help="folder for the report (default inspected)")
     parser.add_argument("--detector", default="auto", help="auto, mediapipe, haar, or centre for mouth crops")
-    parser.add_argument("--modality", default="auto", choices=MODALITIES, help=_choices(MODALITIES))
+    parser.add_argument("--modality", default="auto", choices=JUDGED_AS, help=_choices(JUDGED_AS))
     parser.add_argument("--audio", type=Path, help="folder with the sound of silent videos, same names, .flac or .wav")
     parser.add_argument(
         "--sheets", choices=SHEETS, help=_choices(SHEETS) + f" (default all up to {MANY_SHEETS}, else bad)"

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from espnet_vivit.bin.command_parser import CommandParser
 from espnet_vivit.errors import ConfigError
+from espnet_vivit.units import MOUTH_SIZE
 
 if TYPE_CHECKING:
     from espnet_vivit.corpora.preparing.prepare import Prepared
@@ -84,8 +85,10 @@ def _add_common(parser: argparse.ArgumentParser, *, crops: bool) -> None:
         help="video: no sound is wanted; multimodal: clips without sound are rejected (default)",
     )  # fmt: skip
     parser.add_argument("--codec", choices=("h264", "ffv1"), default="h264", help="h264: small; ffv1: lossless")
-    parser.add_argument("--view", type=int, default=96, help="pixels in the middle of the 96-pixel crop to keep")
-    parser.add_argument("--size", type=int, default=96, help="pixels of a picture's side, after shrinking")
+    parser.add_argument(
+        "--view", type=int, default=MOUTH_SIZE, help="pixels in the middle of the 96-pixel crop to keep"
+    )
+    parser.add_argument("--size", type=int, default=MOUTH_SIZE, help="pixels of a picture's side, after shrinking")
     parser.add_argument("--max_s", type=float, default=60.0, help="longer clips are rejected (default 60)")
     parser.add_argument("--retry_rejected", action="store_true", help="try again what an earlier run rejected")
     parser.add_argument(
@@ -167,7 +170,8 @@ def clips_of(options: argparse.Namespace) -> Iterable:
 
         clips = lrs2_clips if options.corpus == "lrs2" else lrs3_clips
         return clips(root, pretrain=not options.no_pretrain, max_s=options.max_cut_s)
-    from espnet_vivit.corpora.manifests import auto_avsr_clips, av_hubert_clips, read_units
+    from espnet_vivit.corpora.manifests import auto_avsr_clips, av_hubert_clips
+    from espnet_vivit.data.token_list import read_units
 
     manifests = dict(_set_and_file(text) for text in options.list)
     if options.corpus == "auto-avsr":
@@ -184,16 +188,16 @@ def _set_and_file(text: str) -> tuple[str, Path]:
 
 def prepare(options: argparse.Namespace) -> "Prepared":
     """Prepare what the options say."""
-    from espnet_vivit.corpora.preparing.make_clip import CROP, ClipOptions
+    from espnet_vivit.corpora.preparing.make_clip import ClipOptions
     from espnet_vivit.corpora.preparing.prepare import CLIPS_NAME, prepare_clips
     from espnet_vivit.corpora.write_manifests import read_pieces, write_manifests
 
     if options.write_av_hubert and options.modality == "video":
         raise ConfigError("--write_av_hubert with --modality video", expected="sound, which AV-HuBERT's lists name")
     pieces = read_pieces(*options.write_auto_avsr) if options.write_auto_avsr else None
-    if not 0 < options.size <= options.view <= CROP or options.view % 2:
+    if not 0 < options.size <= options.view <= MOUTH_SIZE or options.view % 2:
         found = f"size {options.size}, view {options.view}"
-        raise ConfigError("bad picture sizes", found=found, expected=f"size <= view <= {CROP}, view even")
+        raise ConfigError("bad picture sizes", found=found, expected=f"size <= view <= {MOUTH_SIZE}, view even")
     how = ClipOptions(
         folder=str((options.out / CLIPS_NAME).resolve()), detector=options.detector, modality=options.modality,
         codec=options.codec, view=options.view, size=options.size, max_s=options.max_s,
@@ -237,10 +241,10 @@ def prepare_grid_crops(options: argparse.Namespace) -> dict[str, Path]:
             + ", ".join(f"--{name}" for name in sorted(OF_CROPS - {"corpus", "root", "out"})),
             found=", ".join("--dask-scheduler" if name == "dask_scheduler" else f"--{name}" for name in unheard),
         )  # fmt: skip
-    if options.write_av_hubert and (options.view, options.size) != (grid.CROP, grid.CROP):
+    if options.write_av_hubert and (options.view, options.size) != (MOUTH_SIZE, MOUTH_SIZE):
         raise ConfigError(
             "--write_av_hubert", found=f"--view {options.view} --size {options.size}",
-            expected=f"crops as they are ({grid.CROP} pixels): shrunken ones are .npy files, which it does not read",
+            expected=f"crops as they are ({MOUTH_SIZE} pixels): shrunken ones are .npy files, which it does not read",
         )  # fmt: skip
     directories = grid.prepare(options.root, options.out, size=options.size, view=options.view, nj=options.nj)
     write_mouth_view(options.out, options.view)

@@ -11,8 +11,8 @@ from espnet_vivit.base.whole_file import check_writable, make_folder
 from espnet_vivit.bin.command_parser import CommandParser
 from espnet_vivit.decode.options import SEARCHES
 from espnet_vivit.errors import ConfigError, EspnetVivitError, MediaError, unknown_name
-from espnet_vivit.media.files.containers import check_is_file, duration_s
-from espnet_vivit.transcription.transcriber import MODALITIES, Transcriber, _shown_name
+from espnet_vivit.media.files.containers import check_is_file, stated_duration_s
+from espnet_vivit.transcription.transcriber import MODALITY_CHOICES, Transcriber, _shown_name
 
 VISION_DTYPES = ("float32", "bfloat16")
 BURNT_SUFFIX = ".subtitled.mp4"
@@ -69,7 +69,7 @@ def _bar(video: Path, number: int, count: int) -> tqdm:
     """Seconds of a file that are done, on standard error; only errors pass it in a log."""
     name = video.name if count == 1 else f"{number}/{count} {video.name}"
     seconds = "{l_bar}{bar}| {n:.0f}/{total:.0f} s [{elapsed}<{remaining}]"
-    total = duration_s(video)
+    total = stated_duration_s(video)
     return tqdm(
         total=total,
         desc=_shown_name(name),
@@ -88,7 +88,9 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="any media file that FFmpeg reads")
     parser.add_argument("--model", required=True, help="experiment folder, weights file in one, or package")
-    parser.add_argument("--modality", default="auto", choices=MODALITIES, help="streams to use; default: all there are")
+    parser.add_argument(
+        "--modality", default="auto", choices=MODALITY_CHOICES, help="streams to use; default: all there are"
+    )
     parser.add_argument("--output", default="", help=f"files to write, of {','.join(_FORMATS)}; none: print the text")
     parser.add_argument("--output_dir", type=Path, help="folder for them (default: beside each video)")
     parser.add_argument("--burn", action="store_true", help="also write NAME.subtitled.mp4")

@@ -15,7 +15,7 @@ from espnet_vivit.errors import ConfigError, DataError
 
 SLOTS: dict[str, tuple[str, ...]] = {
     "command": ("bring", "fetch", "lay", "move", "open", "show", "take", "watch"),
-    "colour": ("amber", "blue", "green", "orange", "purple", "red", "white", "yellow"),
+    "color": ("amber", "blue", "green", "orange", "purple", "red", "white", "yellow"),
     "preposition": ("above", "behind", "by", "from", "near", "over", "under", "with"),
     "letter": ("b", "f", "h", "l", "m", "o", "q", "r", "y", "z"),
     "digit": ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
@@ -66,7 +66,7 @@ def chance_wer(texts: Iterable[str] | None = None) -> float:
     """Word error rate (0..1) of the best answer that never looks at its input, on `texts` (None: all sentences).
 
     The slots share no word, so such an answer can only match slot by slot: the best one says the most frequent word of
-    every slot, and its errors are substitutions. A recogniser that gets no information cannot be below this.
+    every slot, and its errors are substitutions. A recognizer that gets no information cannot be below this.
     """
     if texts is None:
         return 1 - sum(1 / len(words) for words in SLOTS.values()) / len(SLOTS)

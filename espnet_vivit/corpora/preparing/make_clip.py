@@ -22,12 +22,11 @@ from espnet_vivit.media.faces.mouth_roi import middle, shrink
 from espnet_vivit.media.files.audio_file import write_wav
 from espnet_vivit.media.files.video_file import write_gray_video
 from espnet_vivit.media.quality.verdict import Quality, assess_clip, refused_clip
-from espnet_vivit.units import SAMPLES_PER_FRAME, VIDEO_RATE_HZ
+from espnet_vivit.units import MOUTH_SIZE, SAMPLES_PER_FRAME, VIDEO_RATE_HZ
 
 if TYPE_CHECKING:
     from espnet_vivit.media.mouth_clip import MouthClip
 
-CROP = 96  # pixels of a mouth crop's side
 CODECS = {"h264": ".mp4", "ffv1": ".mkv"}
 
 
@@ -40,8 +39,8 @@ class ClipOptions:
     modality: str = "multimodal"  # or "video": no sound is written
     codec: str = "h264"
     crf: int = 14
-    view: int = CROP
-    size: int = CROP
+    view: int = MOUTH_SIZE
+    size: int = MOUTH_SIZE
     max_s: float = 60.0  # longer clips are rejected
     detect_every: int = 1
 
@@ -100,7 +99,7 @@ def _make(clip: SourceClip, options: ClipOptions, started: float) -> Outcome:
     common = {"facts": facts_of(mouth), "strip": strip.getvalue()}
     if quality.verdict == "reject":
         return Outcome.of(clip.utt_id, quality, **common, seconds=time.perf_counter() - started)
-    frames = shrink(middle(mouth.frames, options.view), options.size) if options.size != CROP else mouth.frames
+    frames = shrink(middle(mouth.frames, options.view), options.size) if options.size != MOUTH_SIZE else mouth.frames
     speech = None
     if options.modality != "video":
         assert mouth.speech is not None  # else it is rejected

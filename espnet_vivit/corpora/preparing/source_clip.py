@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from espnet_vivit.data.word_times import WordTime
-from espnet_vivit.errors import DataError
 
 MAX_ID_BYTES = 150  # an id becomes a file name, which may have 255
 
@@ -67,17 +64,6 @@ def _id_char(char: str) -> str:
 def one_line(text: str) -> str:
     """A transcript as it stands in `text`: NFC, words separated by one space."""
     return " ".join(unicodedata.normalize("NFC", text).split())
-
-
-def read_text(path: str | os.PathLike) -> str:
-    """A text file as UTF-8, with or without byte order mark. Raises DataError, which names the file."""
-    try:
-        return Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        where = f"{error.reason} at byte {error.start}"
-        raise DataError(f"{path} is not UTF-8 ({where})", fix="Save it as UTF-8.") from None
-    except OSError as error:
-        raise DataError(f"cannot read {path} ({error.strerror})", fix="Check that it exists and may be read.") from None
 
 
 def hash_rank(key: str, *, seed: int = 0) -> str:

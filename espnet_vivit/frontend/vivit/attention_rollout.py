@@ -17,12 +17,13 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from espnet_vivit.errors import InputError
+from espnet_vivit.errors import ConfigError, InputError
 from espnet_vivit.frontend.masking import check_video
 from espnet_vivit.frontend.vivit.encoder import VivitEncoder
+from espnet_vivit.frontend.vivit.family_tower import FamilyTower
 from espnet_vivit.frontend.vivit.frame_adjust import Tower, sampled_steps, window_steps
 from espnet_vivit.frontend.vivit.tower import check_picture_size, tower_tokens
-from espnet_vivit.frontend.vivit.weights import grid_of
+from espnet_vivit.frontend.vivit.weights import grid_of, pair
 from espnet_vivit.units import TUBELET_FRAMES, VIDEO_RATE_HZ, tubelet_steps
 
 _WINDOWS_PER_PASS = 4  # each layer of each window holds a matrix of N x N
@@ -35,8 +36,11 @@ def attention_rollout(encoder: VivitEncoder, video: torch.Tensor) -> torch.Tenso
 
     Raises InputError, TooShortError: as `VivitEncoder.forward`.
     """
+    if isinstance(encoder.vivit, FamilyTower):
+        found = f"attention={encoder.vivit.config.attention}"
+        raise ConfigError("rollout multiplies attention over all tokens of a window", found=found, expected="joint")
     clips, lengths = check_video(video[None], None, channels=(1, encoder.vivit.config.num_channels))
-    check_picture_size(clips, encoder.vivit.config)
+    check_picture_size(clips, pair(encoder.vivit.config.image_size))
     frames, (_, h, w) = int(lengths[0]), grid_of(encoder.vivit.config)
     count = tubelet_steps(frames) if encoder.upsample is None else (frames + 1) // TUBELET_FRAMES
     tower = Tower(

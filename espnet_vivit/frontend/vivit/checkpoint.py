@@ -9,6 +9,7 @@ import copy
 import pickle
 import threading
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import HfApi, constants
@@ -30,8 +31,11 @@ def read_checkpoint(
     cache_dir: str | None,
     local_files_only: bool,
     attn_implementation: str,
+    architecture: Any = VivitModel,
 ) -> VivitModel:
     """The tower stored under `name`, a hub id or a local folder, complete and with the sizes it was stored with.
+
+    architecture: transformers' class of it, `VivitModel` or `ViTModel`.
 
     Raises:
         WeightsError: nothing of that name, unreadable, incomplete, or not here and no network.
@@ -41,6 +45,7 @@ def read_checkpoint(
         raise WeightsError("the folder of pretrained weights does not exist", found=name, fix="Check the path")
     options = {"add_pooling_layer": False, "dtype": dtype or torch.float32, "revision": revision}
     options |= {"cache_dir": cache_dir, "attn_implementation": attn_implementation}
+    options["architecture"] = architecture
     try:
         tower, report = _load(name, local_files_only=True, **options)
     except ImportError as error:
@@ -56,7 +61,7 @@ def read_checkpoint(
         raise WeightsError(
             f"{name} is not a complete ViViT checkpoint",
             found=f"missing {missing[:5]}, mismatched {list(report['mismatched_keys'])[:5]}",
-            expected="every weight of VivitModel",
+            expected=f"every weight of {architecture.__name__}",
         )
     tower.config = copy.deepcopy(tower.config)  # a config shared with another model would change with ours
     return tower
@@ -84,10 +89,10 @@ def _download(name: str, **options) -> tuple[VivitModel, dict]:
         raise WeightsError(f"{name} could not be downloaded: {error}") from error
 
 
-def _load(name: str, **options) -> tuple[VivitModel, dict]:
+def _load(name: str, *, architecture: Any, **options) -> tuple[VivitModel, dict]:
     """The tower, and what was missing or did not fit."""
     # transformers annotates what it returns without output_loading_info
-    return VivitModel.from_pretrained(name, output_loading_info=True, **options)  # pyright: ignore[reportReturnType]
+    return architecture.from_pretrained(name, output_loading_info=True, **options)  # pyright: ignore[reportReturnType]
 
 
 def _ask_hub(name: str, revision: str | None, cache_dir: str | None) -> None:

@@ -42,6 +42,9 @@ _WINDOWS_PER_PASS, _WINDOWS_PER_PASS_ON_CPU = 8, 4
 class VivitEncoder(nn.Module):
     """A `VivitModel` that takes clips of any length; made by `vivit_encoder`, whose docstring describes the options."""
 
+    poolings: tuple[str, ...] = POOLINGS
+    frame_adjusts: tuple[str, ...] = FRAME_ADJUSTS
+
     def __init__(
         self,
         vivit: VivitModel,
@@ -58,7 +61,13 @@ class VivitEncoder(nn.Module):
         patch_dropout: float = 0.0,
     ):
         super().__init__()
-        check_options(temporal_pooling, frame_adjust, normalization, feature_rate, output_dim, max_windows)
+        for kind, name, choices in (
+            ("temporal_pooling", temporal_pooling, self.poolings),
+            ("frame_adjust", frame_adjust, self.frame_adjusts),
+        ):
+            if name not in choices:
+                raise unknown_name(kind, name, choices)
+        check_options(normalization, feature_rate, output_dim, max_windows)
         self.num_frames = vivit.config.num_frames
         if frame_adjust == "window":
             check_overlap(self.num_frames, window_overlap)
@@ -121,6 +130,11 @@ class VivitEncoder(nn.Module):
             crop=pair(self.vivit.config.image_size), crop_ratio=None, mean=-shift / white, std=1 / white
         )
 
+    @property
+    def repeats_one_vector(self) -> bool:
+        """Whether all steps of a window are the same."""
+        return self.temporal_pooling == "cls"
+
     def output_size(self) -> int:
         return self._output_size
 
@@ -174,7 +188,7 @@ class VivitEncoder(nn.Module):
             InputError: wrong rank, channels, size or lengths, NaN or infinity; TooShortError: no frames at all.
         """
         clips, clip_lengths = check_video(video, lengths, channels=(1, self.vivit.config.num_channels))
-        check_picture_size(clips, self.vivit.config)
+        check_picture_size(clips, pair(self.vivit.config.image_size))
         if torch.compiler.is_compiling():
             return self._forward_in_graph(clips, clip_lengths, all_of_them=lengths is None)
         frames = clip_lengths.tolist()
@@ -206,6 +220,10 @@ class VivitEncoder(nn.Module):
             batch = PaddedClips(normalise(clips, self.pixel_affine), frames, counts, size)
             steps = sampled_in_graph(batch, self._encode, num_frames=self.num_frames)
         features = self._finish(steps.flatten(0, 1)).unflatten(0, (-1, size)).flatten(1, 2)  # (B, S or 2S, D)
+        return self._close_graph(features, frames, total, all_of_them=all_of_them)
+
+    def _close_graph(self, features: torch.Tensor, frames: torch.Tensor, total: int, *, all_of_them: bool):
+        """Features of padded clips of `total` frames, cut to their length law, and their lengths where asked for."""
         out_lengths = self.output_lengths(frames)
         if self.upsample is not None:  # as an index: of a slice, its length would not be known to be `total`
             features = features[:, torch.arange(total, device=features.device)]
@@ -216,13 +234,17 @@ class VivitEncoder(nn.Module):
 
     def _features(self, clips: torch.Tensor, frames: list[int]) -> torch.Tensor:
         """(B, C, T, H, W) -> (B, S, D), or (B, 2S, D) at 25 Hz; zero beyond each clip's steps."""
-        counts = [(n + 1) // TUBELET_FRAMES if self.upsample is not None else tubelet_steps(n) for n in frames]
+        counts = self._counts(frames)
         if self.feature_cache is None:
             steps = self._steps(clips, frames, counts, self._finish)
         else:  # it keeps what comes before the layers that train
             steps = self.feature_cache.lookup(clips, frames, counts, partial(self._steps, finish=nn.Identity()))
             steps = nn.utils.rnn.pad_sequence([self._finish(one) for one in steps], batch_first=True)
         return steps.flatten(1, 2)  # (B, S, 1 or 2, D)
+
+    def _counts(self, frames: list[int]) -> list[int]:
+        """Tubelet steps of clips of `frames` frames."""
+        return [(n + 1) // TUBELET_FRAMES if self.upsample is not None else tubelet_steps(n) for n in frames]
 
     def _finish(self, steps: torch.Tensor) -> torch.Tensor:
         """The layers behind the tower: (S, hidden) -> (S, 1, D), or (S, 2, D) at 25 Hz."""
@@ -233,14 +255,17 @@ class VivitEncoder(nn.Module):
 
     def _steps(self, clips: torch.Tensor, frames: list[int], counts: list[int], finish: Finish) -> torch.Tensor:
         """Finished steps (B, S, ...)."""
-        trains = torch.is_grad_enabled() and not self.frozen
-        bound = _WINDOWS_PER_PASS_ON_CPU if clips.device.type == "cpu" else _WINDOWS_PER_PASS
-        at_once = self.max_windows or (None if trains else bound)
-        tower = Tower(self._encode, finish, self.num_frames, at_once)
+        tower = Tower(self._encode, finish, self.num_frames, self._at_once(clips.device))
         if self.frame_adjust == "window":
             return window_steps(clips, frames, counts, tower, overlap=self.window_overlap)
         self._warn_of_thinning(max(frames))
         return sampled_steps(clips, frames, counts, tower, pixel_affine=self.pixel_affine)
+
+    def _at_once(self, device: torch.device) -> int | None:
+        """Windows in one pass at most; None: no bound."""
+        trains = torch.is_grad_enabled() and not self.frozen
+        bound = _WINDOWS_PER_PASS_ON_CPU if device.type == "cpu" else _WINDOWS_PER_PASS
+        return self.max_windows or (None if trains else bound)
 
     def _encode(self, windows: torch.Tensor, own: torch.Tensor | None = None) -> torch.Tensor:
         """Windows (W, C, n, H, W'), n frames -> pooled steps (W, n / 2, hidden); `own` as in `tower_tokens`."""
@@ -264,22 +289,10 @@ def _dtype_of(module: nn.Module, default: torch.Tensor) -> torch.dtype:
     return next((p.dtype for p in module.parameters()), default.dtype)
 
 
-def check_options(
-    temporal_pooling: str,
-    frame_adjust: str,
-    normalization: str,
-    feature_rate: str,
-    output_dim: int | None,
-    max_windows: int | None,
-) -> None:
+def check_options(normalization: str, feature_rate: str, output_dim: int | None, max_windows: int | None) -> None:
     """Raise `ConfigError` for a name or a number that no encoder takes."""
-    for kind, name, choices in (
-        ("temporal_pooling", temporal_pooling, POOLINGS),
-        ("frame_adjust", frame_adjust, FRAME_ADJUSTS),
-        ("normalization", normalization, NORMALIZATIONS),
-    ):
-        if name not in choices:
-            raise unknown_name(kind, name, choices)
+    if normalization not in NORMALIZATIONS:
+        raise unknown_name("normalization", normalization, NORMALIZATIONS)
     check_feature_rate(feature_rate)
     for name, value in (("output_dim", output_dim), ("max_windows", max_windows)):
         if value is not None and value < 1:

@@ -8,12 +8,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from transformers import VivitConfig, VivitModel
+from transformers import VivitModel
 
 from espnet_vivit.errors import InputError
 from espnet_vivit.frontend.vivit.embedding import ConvStem, embed_tubelets
 from espnet_vivit.frontend.vivit.packed_layers import PackedLayers
-from espnet_vivit.frontend.vivit.weights import grid_of
 from espnet_vivit.units import TUBELET_FRAMES
 
 POOLINGS = ("mean", "max", "cls")
@@ -98,14 +97,12 @@ def normalise(frames: torch.Tensor, pixel_affine: tuple[float, float]) -> torch.
     return frames * scale + shift if frames.dtype == torch.uint8 else frames
 
 
-def check_picture_size(clips: torch.Tensor, config: VivitConfig) -> None:
-    """Raise `InputError` unless clips (..., H, W) have the size that the tower was built for."""
-    _, height, width = grid_of(config)
-    expected = (height * config.tubelet_size[1], width * config.tubelet_size[2])
-    if tuple(clips.shape[-2:]) != expected:
+def check_picture_size(clips: torch.Tensor, size: tuple[int, int]) -> None:
+    """Raise `InputError` unless clips (..., H, W) have the `size` in pixels that the tower was built for."""
+    if tuple(clips.shape[-2:]) != size:
         raise InputError(
             "the picture size is not the one this ViViT was built for",
             found=f"{clips.shape[-2]}x{clips.shape[-1]} pixels",
-            expected=f"{expected[0]}x{expected[1]}",
+            expected=f"{size[0]}x{size[1]}",
             fix=f"Crop or resize the video, or build the encoder with image_size={clips.shape[-2]}",
         )

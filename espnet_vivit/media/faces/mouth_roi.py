@@ -12,8 +12,8 @@ from __future__ import annotations
 import numpy as np
 
 from espnet_vivit.errors import InputError, unknown_name
+from espnet_vivit.units import MOUTH_SIZE
 
-SIZE = 96
 REFERENCE = np.array([(101, 94), (155, 94), (128, 135), (128, 158)], np.float64)  # LANDMARKS in a face of 256×256
 REFERENCE_SIZE = 256
 COLORS = {"gray": "(T, H, W)", "rgb": "(T, H, W, 3)"}
@@ -38,14 +38,14 @@ def similarity(points: np.ndarray, reference: np.ndarray = REFERENCE) -> np.ndar
     return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
 
 
-def crop_matrix(points: np.ndarray, size: int = SIZE) -> np.ndarray:
+def crop_matrix(points: np.ndarray, size: int = MOUTH_SIZE) -> np.ndarray:
     """(2, 3) float64: from pixels of the picture to those of the crop, whose pixel (size/2, size/2) is the mouth."""
-    matrix = similarity(points) * (size / SIZE)
+    matrix = similarity(points) * (size / MOUTH_SIZE)
     matrix[:, 2] = size / 2 - matrix[:, :2] @ points[3]
     return matrix
 
 
-def crop_mouth(picture: np.ndarray, points: np.ndarray, *, size: int = SIZE, color: str = "gray") -> np.ndarray:
+def crop_mouth(picture: np.ndarray, points: np.ndarray, *, size: int = MOUTH_SIZE, color: str = "gray") -> np.ndarray:
     """(size, size) uint8 gray, or (size, size, 3) RGB, from an RGB picture and its (4, 2) smoothed points."""
     import cv2  # late: OpenCV is an extra
 
@@ -54,13 +54,13 @@ def crop_mouth(picture: np.ndarray, points: np.ndarray, *, size: int = SIZE, col
     return cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY) if color == "gray" else crop
 
 
-def centre_points(height: int, width: int) -> np.ndarray:
+def center_points(height: int, width: int) -> np.ndarray:
     """(4, 2) float64 points where no face is known: the mouth in the middle, the face as high as the picture."""
     scale = min(height, width) / REFERENCE_SIZE
     return (REFERENCE - REFERENCE[3]) * scale + [width / 2, height / 2]
 
 
-def crop_centre(picture: np.ndarray, *, size: int = SIZE, color: str = "gray") -> np.ndarray:
+def crop_center(picture: np.ndarray, *, size: int = MOUTH_SIZE, color: str = "gray") -> np.ndarray:
     """The largest square in the middle of a picture that is a mouth already, resized to (size, size)."""
     height, width = picture.shape[:2]
     side = min(height, width)

@@ -164,7 +164,7 @@ def _from_key_frame(packets: Iterable[Packet], from_s: float, *, tick_s: float) 
     yield from packets
 
 
-def duration_s(path: Path) -> float | None:
+def stated_duration_s(path: Path) -> float | None:
     """What the file's header says; None where it says nothing."""
     import av
 

@@ -187,7 +187,7 @@ def _to_frame(picture: np.ndarray, pixel_format: str):
     height, width = picture.shape
     if pixel_format == "gray":
         return av.VideoFrame.from_ndarray(picture, format="gray")
-    chroma = np.full((height // 2, width), 128, np.uint8)  # both chroma planes, no colour
+    chroma = np.full((height // 2, width), 128, np.uint8)  # both chroma planes, no color
     frame = av.VideoFrame.from_ndarray(np.concatenate([picture, chroma]), format="yuv420p")
     frame.color_range = _FULL_RANGE
     return frame

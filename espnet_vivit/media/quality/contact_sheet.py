@@ -1,6 +1,6 @@
 """The contact sheet of a clip as PNG: verdict and reasons, what the detector saw, mouth crops, and a line of time.
 
-The line of time shows every picture's state by colour, and below it how fast the mouth moves and how loud the sound is,
+The line of time shows every picture's state by color, and below it how fast the mouth moves and how loud the sound is,
 over the same seconds: a shift between the two is seen at once. Drawn with Pillow, some 30 ms for a sheet.
 """
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from espnet_vivit.media.mouth_clip import MouthClip
     from espnet_vivit.media.quality.second_look import View
 
-VERDICT_COLOURS = {"ok": "#2e7d32", "warn": "#b26a00", "reject": "#c62828"}
+VERDICT_COLORS = {"ok": "#2e7d32", "warn": "#b26a00", "reject": "#c62828"}
 NO_FACE = 9  # beside the verdicts on pictures
-STATES = {  # state of a picture -> colour and name on the line of time
+STATES = {  # state of a picture -> color and name on the line of time
     GOOD: ("#a5d6a7", "good"),
     NO_FACE: ("#e53935", "no face"),
     BLACK: ("#202020", "black"),
@@ -37,8 +37,8 @@ STATES = {  # state of a picture -> colour and name on the line of time
     FOREIGN: ("#ab47bc", "foreign"),
     FROZEN: ("#42a5f5", "frozen"),
 }
-MOUTH_COLOUR, SOUND_COLOUR = "#1565c0", "#e65100"
-POINT_COLOURS = ("#ffeb3b", "#ffeb3b", "#00e5ff", "#ff5252")  # right eye, left eye, nose base, mouth
+MOUTH_COLOR, SOUND_COLOR = "#1565c0", "#e65100"
+POINT_COLORS = ("#ffeb3b", "#ffeb3b", "#00e5ff", "#ff5252")  # right eye, left eye, nose base, mouth
 WIDTH, MARGIN, GAP = 1000, 20, 6
 CROPS_A_ROW, CROP_ROWS = 10, 2
 VIEW_HEIGHT = 190
@@ -58,8 +58,8 @@ def draw_sheet(
     sheet = _Sheet()
     sheet.headline(title, quality.verdict)
     for reason in quality.reasons:
-        sheet.paragraph("– " + reason, colour=VERDICT_COLOURS[quality.verdict])
-    sheet.paragraph(facts, colour="#555555")
+        sheet.paragraph("– " + reason, color=VERDICT_COLORS[quality.verdict])
+    sheet.paragraph(facts, color="#555555")
     if views:
         sheet.caption("source and landmarks")
         sheet.row([_view(view) for view in views], [f"{view.time_s:.2f} s" for view in views])
@@ -126,7 +126,7 @@ class _Sheet:
         badge = verdict.upper()
         width = self.draw.textlength(badge, font=_font(17, True)) + 24
         self.draw.rounded_rectangle(
-            (MARGIN, self.y, MARGIN + width, self.y + 30), radius=6, fill=VERDICT_COLOURS[verdict]
+            (MARGIN, self.y, MARGIN + width, self.y + 30), radius=6, fill=VERDICT_COLORS[verdict]
         )
         self.draw.text((MARGIN + 12, self.y + 15), badge, font=_font(17, True), fill="white", anchor="lm")
         left = MARGIN + width + 14
@@ -134,9 +134,9 @@ class _Sheet:
         self.draw.text((left, self.y + 15), title, font=_font(17, True), fill="#202020", anchor="lm")
         self.y += 40
 
-    def paragraph(self, text: str, *, colour: str) -> None:
+    def paragraph(self, text: str, *, color: str) -> None:
         for line in _wrapped(self.draw, one_line(text), _font(14), WIDTH - 2 * MARGIN):
-            self.draw.text((MARGIN, self.y), line, font=_font(14), fill=colour)
+            self.draw.text((MARGIN, self.y), line, font=_font(14), fill=color)
             self.y += 21
 
     def caption(self, text: str) -> None:
@@ -184,9 +184,9 @@ def _shortened(draw, text: str, font, width: float) -> str:
     return "…" + text
 
 
-def _framed(crop: np.ndarray, colour: str):
-    """A crop, 88 pixels wide, with a border in the colour of its state."""
-    framed = Image.new("RGB", (94, 94), colour)
+def _framed(crop: np.ndarray, color: str):
+    """A crop, 88 pixels wide, with a border in the color of its state."""
+    framed = Image.new("RGB", (94, 94), color)
     framed.paste(Image.fromarray(crop).resize((88, 88)), (3, 3))
     return framed
 
@@ -198,21 +198,21 @@ def _view(view: View):
     image = Image.fromarray(view.picture).resize((max(1, round(width * scale)), max(1, round(height * scale))))
     draw = ImageDraw.Draw(image)
     if np.isfinite(view.points).all():
-        for (x, y), colour in zip(view.points * scale, POINT_COLOURS, strict=True):
-            draw.ellipse((x - 3, y - 3, x + 3, y + 3), fill=colour, outline="black")
+        for (x, y), color in zip(view.points * scale, POINT_COLORS, strict=True):
+            draw.ellipse((x - 3, y - 3, x + 3, y + 3), fill=color, outline="black")
     else:
         draw.rectangle((0, 0, image.width - 1, image.height - 1), outline=STATES[NO_FACE][0], width=4)
     return image
 
 
 def _draw_states(sheet: _Sheet, states: np.ndarray) -> None:
-    """A bar in which each picture is a slice in the colour of its state, with the states that occur named beside."""
+    """A bar in which each picture is a slice in the color of its state, with the states that occur named beside."""
     sheet.caption("every picture")
     x = MARGIN + 110
-    for state, (colour, name) in STATES.items():
+    for state, (color, name) in STATES.items():
         count = int(np.sum(states == state))
         if count:
-            sheet.draw.rectangle((x, sheet.y - 18, x + 11, sheet.y - 7), fill=colour)
+            sheet.draw.rectangle((x, sheet.y - 18, x + 11, sheet.y - 7), fill=color)
             label = f"{name}: {count}"
             sheet.draw.text((x + 16, sheet.y - 20), label, font=_font(12), fill="#202020")
             x += 16 + sheet.draw.textlength(label, font=_font(12)) + 20
@@ -238,19 +238,19 @@ def _draw_curves(sheet: _Sheet, clip: MouthClip, states: np.ndarray) -> None:
     pictures, half = len(clip.frames), 56
     moving = _mouth_speed(clip, states)
     loud = levels(clip.speech, pictures) if clip.speech is not None and len(clip.speech) else None
-    for name, curve, colour in (("motion of the mouth", moving, MOUTH_COLOUR), ("sound", loud, SOUND_COLOUR)):
+    for name, curve, color in (("motion of the mouth", moving, MOUTH_COLOR), ("sound", loud, SOUND_COLOR)):
         top, bottom = sheet.y, sheet.y + half
         sheet.draw.line((MARGIN, bottom, WIDTH - MARGIN, bottom), fill="#dddddd")
         if curve is None or not np.ptp(curve):
-            sheet.draw.text((MARGIN, top + half // 2), f"no {name}", font=_font(12), fill=colour, anchor="lm")
+            sheet.draw.text((MARGIN, top + half // 2), f"no {name}", font=_font(12), fill=color, anchor="lm")
         else:
             scaled = (curve - curve.min()) / max(float(np.percentile(curve, 99) - curve.min()), 1e-6)
             x = MARGIN + (np.arange(pictures) + 0.5) * (WIDTH - 2 * MARGIN) / pictures
             y = bottom - np.clip(scaled, 0, 1) * (half - 14)
             points = list(zip(x.tolist(), y.tolist(), strict=True))
-            sheet.draw.polygon([(points[0][0], bottom), *points, (points[-1][0], bottom)], fill=_pale(colour))
-            sheet.draw.line(points, fill=colour, width=2)
-            sheet.draw.text((MARGIN, top), name, font=_font(12), fill=colour)
+            sheet.draw.polygon([(points[0][0], bottom), *points, (points[-1][0], bottom)], fill=_pale(color))
+            sheet.draw.line(points, fill=color, width=2)
+            sheet.draw.text((MARGIN, top), name, font=_font(12), fill=color)
         sheet.y = bottom + 4
     seconds = pictures / VIDEO_RATE_HZ
     step = next(step for step in (0.5, 1, 2, 5, 10, 30, 60, 300, 3600) if seconds / step <= 12 or step == 3600)
@@ -261,8 +261,8 @@ def _draw_curves(sheet: _Sheet, clip: MouthClip, states: np.ndarray) -> None:
     sheet.y += 14
 
 
-def _pale(colour: str) -> tuple[int, int, int]:
-    """The colour mixed with four parts of white."""
-    channels = [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
+def _pale(color: str) -> tuple[int, int, int]:
+    """The color mixed with four parts of white."""
+    channels = [int(color[place : place + 2], 16) for place in (1, 3, 5)]
     red, green, blue = (round(255 - (255 - channel) / 5) for channel in channels)
     return red, green, blue

@@ -28,7 +28,7 @@ SHOWN_MEASURES = {  # measure -> its short name and format on the page; the tabl
     "level_db": ("sound", "{:.0f} dB"),
     "av_offset_ms": ("sound against mouth", "{:+.0f} ms"),
 }
-COLOURS = {"ok": "#2e7d32", "warn": "#b26a00", "reject": "#c62828"}
+COLORS = {"ok": "#2e7d32", "warn": "#b26a00", "reject": "#c62828"}
 WORST_FIRST = tuple(reversed(VERDICTS))
 CAUSES_SHOWN = 12
 
@@ -100,7 +100,7 @@ def render_page(
 
 def _bar(counts: Mapping[str, int], total: int) -> str:
     parts = (
-        f"<div style='width:{100 * counts[verdict] / max(total, 1):.2f}%;background:{COLOURS[verdict]}'></div>"
+        f"<div style='width:{100 * counts[verdict] / max(total, 1):.2f}%;background:{COLORS[verdict]}'></div>"
         for verdict in WORST_FIRST
     )
     return f"<div class='bar'>{''.join(parts)}</div>"
@@ -108,7 +108,7 @@ def _bar(counts: Mapping[str, int], total: int) -> str:
 
 def _controls(counts: Mapping[str, int]) -> str:
     labels = (
-        f"<label style='color:{COLOURS[verdict]}'><input type='checkbox' checked value='{verdict}'> "
+        f"<label style='color:{COLORS[verdict]}'><input type='checkbox' checked value='{verdict}'> "
         f"{counts[verdict]} {verdict}</label>"
         for verdict in WORST_FIRST
     )
@@ -139,10 +139,10 @@ def _clip(row: ClipReport) -> str:
         for measure, (label, form) in SHOWN_MEASURES.items()
         if measure in known
     )
-    colour = COLOURS[quality.verdict]
+    color = COLORS[quality.verdict]
     return (
-        f"<div class='clip' data-verdict='{quality.verdict}' style='border-left-color:{colour}'>{picture}<div>"
-        f"<div class='name'><span class='badge' style='background:{colour}'>{quality.verdict}</span>{name}</div>"
+        f"<div class='clip' data-verdict='{quality.verdict}' style='border-left-color:{color}'>{picture}<div>"
+        f"<div class='name'><span class='badge' style='background:{color}'>{quality.verdict}</span>{name}</div>"
         + (f"<ul class='why'>{reasons}</ul>" if reasons else "")
         + f"<div class='numbers'>{numbers}</div></div></div>"
     )

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from espnet_vivit.media.mouth_clip import MouthClip
 
 VERDICTS = ("ok", "warn", "reject")
-MODALITIES = {
+JUDGED_AS = {
     "auto": "a clip without sound is warned of",
     "video": "sound is not judged",
     "multimodal": "a clip without sound is rejected",
@@ -128,8 +128,8 @@ class Quality:
 
 def assess_clip(clip: MouthClip, *, modality: str = "auto") -> Quality:
     """Measure and judge a clip. Raises ConfigError for an unknown modality; a bad clip is an answer, not an error."""
-    if modality not in MODALITIES:
-        raise unknown_name("modality", modality, MODALITIES)
+    if modality not in JUDGED_AS:
+        raise unknown_name("modality", modality, JUDGED_AS)
     return judge(measure_clip(clip), modality=modality)
 
 

@@ -12,7 +12,7 @@ def tower_table(towers: Mapping[str, nn.Module | None], adapters: Mapping[str, s
     """A line per tower, and one for all; `adapters` maps a tower to what it is given, such as "qlora, r=16".
 
     Parameters are counted as the layers have them (a byte of packed 4-bit weights counts twice); the bytes are those of
-    weights, buffers and quantisation scales, without gradients and optimiser states.
+    weights, buffers and quantisation scales, without gradients and optimizer states.
     """
     rows: list[tuple[str, ...]] = [_HEADER]
     for name, tower in towers.items():

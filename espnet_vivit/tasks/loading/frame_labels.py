@@ -28,12 +28,12 @@ def frame_labels(
 ) -> np.ndarray:
     """(T',) int64 token ids of a clip of `frames` video frames; `encode(word)` gives a word's token ids."""
     steps = feature_steps(frames, feature_rate)
-    centres_s = (np.arange(steps) + 0.5) * FEATURE_RATES[feature_rate] / VIDEO_RATE_HZ
+    centers_s = (np.arange(steps) + 0.5) * FEATURE_RATES[feature_rate] / VIDEO_RATE_HZ
     labels = np.full(steps, BLANK, dtype=np.int64)
     for start_s, end_s, word in times:
         ids = np.asarray(encode(word), dtype=np.int64)
-        inside = (centres_s >= start_s) & (centres_s < end_s)
-        place = (centres_s[inside] - start_s) / (end_s - start_s) * len(ids)
+        inside = (centers_s >= start_s) & (centers_s < end_s)
+        place = (centers_s[inside] - start_s) / (end_s - start_s) * len(ids)
         labels[inside] = ids[np.minimum(place.astype(int), len(ids) - 1)]
     return labels
 

@@ -1,8 +1,8 @@
-"""Freeze-then-unfreeze: parts that do not learn until the optimiser has made so many steps.
+"""Freeze-then-unfreeze: parts that do not learn until the optimizer has made so many steps.
 
-In: a model and the optimiser of `espnet_vivit.tasks.optim.optimiser`, whose groups say `frozen_until`. Out: hooks on
+In: a model and the optimizer of `espnet_vivit.tasks.optim.optimizer`, whose groups say `frozen_until`. Out: hooks on
 both; ESPnet's trainer needs to know nothing. Steps are counted in the groups, and so saved and resumed with the
-optimiser.
+optimizer.
 
 Until its step a part has no gradient: no share in the clipped norm, no moments, no weight decay, and BatchNorm in it
 keeps its statistics. Without distributed training its parameters ask for none, and its backward pass is not computed.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class FreezeUntil:
-    """Freezes at once, and unfreezes a part at its step; also right after the optimiser's state was loaded."""
+    """Freezes at once, and unfreezes a part at its step; also right after the optimizer's state was loaded."""
 
     def __init__(self, model: "E2E", optimizer: torch.optim.Optimizer):
         self.model, self.optimizer = model, optimizer

@@ -1,9 +1,9 @@
-"""`optim: muon`: torch's Muon for the matrices of hidden layers, AdamW for all else, as one optimiser.
+"""`optim: muon`: torch's Muon for the matrices of hidden layers, AdamW for all else, as one optimizer.
 
     optim: muon
     optim_conf: {lr: 0.001, weight_decay: 0.01, momentum: 0.95, betas: [0.9, 0.98]}
 
-In: a model whose matrices `mark_hidden_matrices` has marked. Out: an optimiser like any other: ESPnet's schedulers,
+In: a model whose matrices `mark_hidden_matrices` has marked. Out: an optimizer like any other: ESPnet's schedulers,
 lr_scale, layer_decay, freeze_until, exclude_weight_decay, float16's scaler and resuming need to know nothing of it.
 
 Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon) replaces the momentum of a matrix by the nearest

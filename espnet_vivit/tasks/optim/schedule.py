@@ -1,4 +1,4 @@
-"""`scheduler: cosine_with_warmup`: linear warm-up to the optimiser's learning rate, then half a cosine down.
+"""`scheduler: cosine_with_warmup`: linear warm-up to the optimizer's learning rate, then half a cosine down.
 
 The schedule of Auto-AVSR and of most lip-reading recipes (Loshchilov and Hutter 2017, without restarts). ESPnet's own
 cosine restarts, and warms up from a separate minimum. Its length is `total_steps`; where a training's scheduler_conf
@@ -20,7 +20,7 @@ WARMUP_SHARE = 0.1
 
 
 class CosineWithWarmup(torch.optim.lr_scheduler.LRScheduler, AbsBatchStepScheduler):
-    """One step per optimiser step; after `total_steps` the rate stays at `final_ratio` of its peak.
+    """One step per optimizer step; after `total_steps` the rate stays at `final_ratio` of its peak.
 
     The warm-up is `warmup_steps` long, or `warmup_share` of `total_steps`, a tenth where neither is given.
     """
@@ -36,7 +36,7 @@ class CosineWithWarmup(torch.optim.lr_scheduler.LRScheduler, AbsBatchStepSchedul
     ):
         where = f"scheduler_conf of {NAME}"
         if total_steps is None:
-            fix = "Give the optimiser steps of the whole training; avsr_train counts them itself"
+            fix = "Give the optimizer steps of the whole training; avsr_train counts them itself"
             raise ConfigError(f"{where} has no total_steps", fix=fix)
         if warmup_share is not None and warmup_steps is not None:
             found = f"warmup_steps={warmup_steps}, warmup_share={warmup_share}"
@@ -49,7 +49,7 @@ class CosineWithWarmup(torch.optim.lr_scheduler.LRScheduler, AbsBatchStepSchedul
             raise ConfigError(
                 where,
                 found=f"warmup_steps={warmup_steps}, total_steps={total_steps}",
-                expected="0 <= warmup_steps < total_steps, both in optimiser steps",
+                expected="0 <= warmup_steps < total_steps, both in optimizer steps",
                 fix="Say warmup_share: 0.1 in place of warmup_steps, or train longer",
             )
         self.warmup_steps, self.total_steps, self.final_ratio = warmup_steps, total_steps, final_ratio

@@ -1,4 +1,4 @@
-"""How many optimiser steps a training has: `total_steps` may be left out, and is doubted where it cannot be right.
+"""How many optimizer steps a training has: `total_steps` may be left out, and is doubted where it cannot be right.
 
     scheduler: cosine_with_warmup
     scheduler_conf: {warmup_share: 0.1}       total_steps: those of this training; a tenth of them is warm-up
@@ -31,7 +31,7 @@ FAR = (0.5, 1.5)  # steps of the training, as shares of total_steps: what is out
 
 
 def training_steps(factory: Any, *, max_epoch: int, accum_grad: int) -> int | None:
-    """Optimiser steps of a whole training; None if `factory` (espnetez takes any) makes batches without a number."""
+    """Optimizer steps of a whole training; None if `factory` (espnetez takes any) makes batches without a number."""
     counts = [batches_of(factory, epoch) for epoch in range(1, max_epoch + 1)]
     known = [count // accum_grad for count in counts if count is not None]
     return sum(known) if len(known) == max_epoch else None
@@ -89,12 +89,12 @@ def plan_schedule(args: argparse.Namespace, factory: Any) -> None:
     """
     steps = training_steps(factory, max_epoch=args.max_epoch, accum_grad=args.accum_grad)
     if steps is None:
-        fix = "Say scheduler_conf: {total_steps: …}, in optimiser steps"
+        fix = "Say scheduler_conf: {total_steps: …}, in optimizer steps"
         raise ConfigError("scheduler_conf has no total_steps, and the training batches have no number", fix=fix)
     batches = batches_of(factory, args.max_epoch)
     found = f"max_epoch: {args.max_epoch}, {batches} batches in the last epoch, accum_grad: {args.accum_grad}"
     if steps == 0 and args.max_epoch > 0:
-        raise ConfigError("no batches for one optimiser step", found=found, fix="Lower accum_grad, or give more clips")
+        raise ConfigError("no batches for one optimizer step", found=found, fix="Lower accum_grad, or give more clips")
     conf = {**args.scheduler_conf, "total_steps": max(steps, 2)}  # with one step alone the rate would be its last, zero
     if args.max_epoch == 0:  # an experiment without training: any length serves
         conf["total_steps"] += conf.get("warmup_steps") or 0
@@ -102,7 +102,7 @@ def plan_schedule(args: argparse.Namespace, factory: Any) -> None:
     conf["warmup_steps"] = CosineWithWarmup(stand_in, **conf).warmup_steps
     conf.pop("warmup_share", None)
     args.scheduler_conf = conf
-    logging.info("schedule: %d optimiser steps (%s), %d of them warm-up", steps, found, conf["warmup_steps"])
+    logging.info("schedule: %d optimizer steps (%s), %d of them warm-up", steps, found, conf["warmup_steps"])
 
 
 def warn_of_length(schedulers: Sequence, factory: Any, *, max_epoch: int, accum_grad: int) -> None:
@@ -118,7 +118,7 @@ def warn_of_length(schedulers: Sequence, factory: Any, *, max_epoch: int, accum_
             short = "ends long before the learning rate has fallen" if steps < total else "goes on long after its end"
             advice = "leave total_steps out" if isinstance(scheduler, CosineWithWarmup) else f"say total_steps: {steps}"
             logging.warning(
-                "schedule: total_steps is %d, and this training of %d optimiser steps %s; %s in scheduler_conf",
+                "schedule: total_steps is %d, and this training of %d optimizer steps %s; %s in scheduler_conf",
                 total,
                 steps,
                 short,

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from espnet_vivit.data.data_dir import read_scp
 from espnet_vivit.errors import ConfigError, DataError
-from espnet_vivit.tasks.streams import STREAMS
+from espnet_vivit.units import STREAMS_OF
 
 _LISTED = {"sound", "video", "text", "npy", "kaldi_ark"}  # types whose lines are `utterance value`
 
 
-def check_streams(names: Sequence[str], modality: str) -> None:
+def check_listed_streams(names: Sequence[str], modality: str) -> None:
     """Raise ConfigError unless the data names given for training are those that a model of `modality` takes."""
-    wanted = (*STREAMS[modality], "text")
+    wanted = (*STREAMS_OF[modality], "text")
     missing = [name for name in wanted if name not in names]
     superfluous = [name for name in ("speech", "video") if name in names and name not in wanted]
     if missing or superfluous:
@@ -73,7 +73,7 @@ def check_training_data(args: argparse.Namespace) -> None:
         triples = getattr(args, f"{split}_data_path_and_name_and_type")
         names = [name for _, name, _ in triples]
         if not args.allow_variable_data_keys:
-            check_streams(names, args.modality)
+            check_listed_streams(names, args.modality)
         _check_word_times(args, names, split)
         shape_files = [] if args.collect_stats else getattr(args, f"{split}_shape_file")
         if all(

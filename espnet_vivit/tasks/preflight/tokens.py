@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from espnet_vivit.data.data_dir import read_scp
+from espnet_vivit.data.token_list import MAX_UNKNOWN, UNKNOWN
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.tasks.loading.pieces import tokenizer_for
 from espnet_vivit.tasks.model_config import read_token_list
 
-UNKNOWN = "<unk>"
-MAX_UNKNOWN = 0.5  # share of tokens above which nothing can be meant by a training
-MUCH_UNKNOWN = 0.05  # share above which it is told: as in `espnet-vivit check`
+MUCH_UNKNOWN = 0.05  # share above which a training is warned of it
 LOOKED_AT = 10_000  # transcripts, spread over the set: seconds of work however large it is
 NAMED = 3  # of the tokens that are lacking
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from espnet_vivit.base.whole_file import write_lines
 from espnet_vivit.data.data_dir import Utterance
-from espnet_vivit.data.token_list import count_symbols, read_labels, token_list
+from espnet_vivit.data.token_list import count_symbols, in_espnet_order, read_labels
 from espnet_vivit.data.transcripts import read_spoken_transcripts
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.media.files.video_file import probe_video
@@ -30,9 +30,9 @@ def read_subject(path: Path) -> tuple[dict, bool]:
 def check_keys(config: Mapping, path: Path) -> None:
     """Raise ConfigError for a key that is no option of avsr_train, with the nearest one that is."""
     from espnet_vivit.tasks.avsr import AVSRTask
-    from espnet_vivit.tasks.options import check_options
+    from espnet_vivit.tasks.options import check_config
 
-    check_options(config, AVSRTask.get_parser(), where=f"in {path}")
+    check_config(config, AVSRTask.get_parser(), where=f"in {path}")
 
 
 def token_type_of(config: Mapping, given: str | None, bpemodel: Path | None) -> str:
@@ -52,7 +52,7 @@ def write_token_list(
         if token_type == "bpe":
             raise ConfigError("token_type bpe has no token list", fix="Name --token_list and --bpemodel (stage 5).")
         symbols = count_symbols(list(read_spoken_transcripts(data / "text").values()), token_type)
-        write_lines(folder / "tokens.txt", token_list(symbols))
+        write_lines(folder / "tokens.txt", in_espnet_order(symbols))
         path, made_here = folder / "tokens.txt", True
     labels = read_labels(
         data / "text", token_type=token_type, token_list=Path(path), bpemodel=bpemodel or config.get("bpemodel")

@@ -5,19 +5,17 @@
 
 In the order of the table: the configuration's options; the data directory; some clips, decoded; the tokens; whether CTC
 can align; whether the model can be built; whether it learns four clips by heart; memory and time of the largest batch,
-with the configured optimiser.
+with the configured optimizer.
 An experiment's folder stands for its config.yaml, token list included; its weights are not used. Nothing is written.
 Exit code 0: nothing speaks against training (warnings may be worth a look); 1: something does.
 """
 
-import argparse
-import contextlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from espnet_vivit.base.finding import FAIL, OK, Finding
 from espnet_vivit.errors import EspnetVivitError
 from espnet_vivit.tasks.rehearsal.configuration import (
     check_keys,
@@ -26,16 +24,15 @@ from espnet_vivit.tasks.rehearsal.configuration import (
     training_arguments,
     write_token_list,
 )
-from espnet_vivit.tasks.rehearsal.findings import FAIL, OK, Row, check_clips, check_ctc, check_directory, check_tokens
-
-if TYPE_CHECKING:
-    import torch
+from espnet_vivit.tasks.rehearsal.findings import check_clips, check_ctc, check_directory, check_tokens
+from espnet_vivit.units import STREAMS_OF
 
 LIMIT_S = 90.0
 LEARNING_RATE = 1e-3
 CTC_WEIGHT = 0.1  # E2E's own, where the configuration says nothing
-TOKEN_TYPES = ("bpe", "char", "word")
 DEVICES = ("auto", "cpu", "cuda")
+
+Step = tuple[str, Callable[[], Finding | None]]  # name of the finding, and what makes it; None: nothing to report
 
 
 @dataclass(frozen=True)
@@ -52,101 +49,144 @@ class Options:
     device: str = "auto"
 
 
-class Stopped(Exception):
-    """A finding after which nothing else can be checked."""
-
-    def __init__(self, row: Row):
-        self.row = row
-
-
-@contextlib.contextmanager
-def stops(name: str) -> Iterator[None]:
-    """An error of ours inside the block is a finding, after which nothing else can be checked."""
-    try:
-        yield
-    except EspnetVivitError as error:
-        raise Stopped(Row(FAIL, name, str(error))) from error
-
-
-def examine(options: Options) -> Iterator[Row]:
-    """The findings, each as soon as it is made."""
+def examine(options: Options) -> Iterator[Finding]:
+    """The findings, each as soon as it is made. An error of ours in a step is a finding, and the last one."""
     with tempfile.TemporaryDirectory(prefix="espnet_vivit_check") as folder:
-        try:
-            yield from _examine(options, Path(folder))
-        except Stopped as stop:
-            yield stop.row
-
-
-def _examine(options: Options, folder: Path) -> Iterator[Row]:
-    from espnet_vivit.tasks.rehearsal.model import device_of
-    from espnet_vivit.tasks.streams import STREAMS, feature_rate_of, modality_of
-
-    with stops("configuration"):
-        config, trained = read_subject(options.config)
-        if not trained:
-            check_keys(config, options.config)
-        streams, rate = STREAMS[modality_of(config)], feature_rate_of(config)
-        conf = config.get("model_conf") or {}
-    yield Row(OK, "configuration", f"{options.config}: takes {' and '.join(streams)}, feature_rate {rate}")
-    with stops("data directory"):
-        directory, utterances = check_directory(
-            options.data, streams=streams, word_times=bool(conf.get("frame_loss_weight"))
-        )
-    yield directory
-    clips = check_clips(utterances, streams=streams)
-    yield clips
-    with stops("tokens"):
-        kind = token_type_of(config, options.token_type, options.bpemodel)
-        text = {"token_type": kind, "bpemodel": options.bpemodel}
-        token_list, labels, made_here = write_token_list(config, options.data, folder, given=options.token_list, **text)
-        tokens = check_tokens(labels, token_list.read_text(encoding="utf-8").splitlines(), kind, made_here=made_here)
-    yield tokens
-    ctc = check_ctc(labels, utterances, feature_rate=rate, ctc_weight=conf.get("ctc_weight", CTC_WEIGHT))
-    yield ctc
-    if FAIL in (directory.state, clips.state, tokens.state, ctc.state):
-        yield Row(FAIL, "model", "not tried on data that are not right")
-        return
-    with stops("device"):
-        device = device_of(options.device)
-    with stops("configuration"):
-        sources = (config, options.config, options.data, utterances, folder)
-        on_gpu = device.type == "cuda"
-        args = training_arguments(*sources, trained=trained, token_list=token_list, on_gpu=on_gpu, **text)
-    yield from _examine_model(
-        options, device, args, {utterance.utt_id: utterance.text for utterance in utterances}, trained
-    )
-
-
-def _examine_model(
-    options: Options, device: "torch.device", args: argparse.Namespace, texts: Mapping[str, str], trained: bool
-) -> Iterator[Row]:
-    import torch
-
-    from espnet_vivit.tasks.avsr import AVSRTask
-    from espnet_vivit.tasks.rehearsal import model as check_model
-    from espnet_vivit.tasks.rehearsal.batches import training_batches
-
-    with stops("model"):
-        torch.manual_seed(args.seed)
-        if trained:  # its vision tower is in its config.yaml: neither hub nor cache is needed
-            model, _ = AVSRTask.build_model_from_file(options.config / "config.yaml", device=str(device))
-        else:
-            model = AVSRTask.build_model(args)
-        model = model.to(device)
-        configured = check_model.build_optimizer(args, model)
-        row = check_model.model_row(model)
-        yield row
-        if row.state == FAIL:
+        rehearsal, states = Rehearsal(options, Path(folder)), []
+        for finding in rehearsal.run(rehearsal.data_steps()):
+            states.append(finding.state)
+            yield finding
+        if rehearsal.stopped:
             return
-    with stops("one batch"):
-        batches = training_batches(args)
-        chosen = check_model.clips_to_learn(batches, texts)
-        batch = batches.load(chosen, device)
-        optimizer = torch.optim.AdamW(check_model.trained_parameters(model), lr=options.lr, weight_decay=0.0)
-        learnt = check_model.learn_by_heart(model, optimizer, batch, limit_s=options.seconds)
-    yield check_model.learnt_row(learnt, len(chosen))
-    del batch, optimizer  # and with it what it keeps of each parameter
-    joined = bool(args.preprocessor_conf.get("join_prob"))
-    with stops("largest batch"):
-        row = check_model.largest_row(model, configured, batches, device, joined=joined)
-    yield row
+        if FAIL in states:
+            yield Finding(FAIL, "model", "not tried on data that are not right")
+            return
+        yield from rehearsal.run(rehearsal.model_steps())
+
+
+class Rehearsal:
+    """The steps of the check; each leaves what it has found out for the next ones, and may fail with one of our errors.
+
+    folder: an empty one, for lists that the steps write.
+    """
+
+    def __init__(self, options: Options, folder: Path):
+        self.options, self.folder, self.stopped = options, folder, False
+
+    def run(self, steps: Iterable[Step]) -> Iterator[Finding]:
+        """What the steps find. After an error, or a model that cannot be trained, `stopped` is set."""
+        for name, step in steps:
+            try:
+                finding = step()
+            except EspnetVivitError as error:
+                finding, self.stopped = Finding(FAIL, name, str(error)), True
+            if finding is not None:
+                yield finding
+                self.stopped = self.stopped or (name == "model" and finding.state == FAIL)
+            if self.stopped:
+                return
+
+    def data_steps(self) -> tuple[Step, ...]:
+        return (
+            ("configuration", self.read_configuration),
+            ("data directory", self.read_directory),
+            ("clips", self.read_clips),
+            ("tokens", self.read_tokens),
+            ("CTC", self.align),
+        )
+
+    def model_steps(self) -> tuple[Step, ...]:
+        return (
+            ("device", self.choose_device),
+            ("configuration", self.read_arguments),
+            ("model", self.build_model),
+            ("one batch", self.learn_one_batch),
+            ("largest batch", self.try_largest_batch),
+        )
+
+    def read_configuration(self) -> Finding:
+        from espnet_vivit.tasks.streams import configured_modality, feature_rate_of
+
+        path = self.options.config
+        self.config, self.trained = read_subject(path)
+        if not self.trained:
+            check_keys(self.config, path)
+        self.streams, self.rate = STREAMS_OF[configured_modality(self.config)], feature_rate_of(self.config)
+        self.model_conf = self.config.get("model_conf") or {}
+        return Finding(OK, "configuration", f"{path}: takes {' and '.join(self.streams)}, feature_rate {self.rate}")
+
+    def read_directory(self) -> Finding:
+        word_times = bool(self.model_conf.get("frame_loss_weight"))
+        finding, self.utterances = check_directory(self.options.data, streams=self.streams, word_times=word_times)
+        return finding
+
+    def read_clips(self) -> Finding:
+        return check_clips(self.utterances, streams=self.streams)
+
+    def read_tokens(self) -> Finding:
+        options = self.options
+        kind = token_type_of(self.config, options.token_type, options.bpemodel)
+        self.text = {"token_type": kind, "bpemodel": options.bpemodel}
+        self.token_list, self.labels, made_here = write_token_list(
+            self.config, options.data, self.folder, given=options.token_list, **self.text
+        )
+        tokens = self.token_list.read_text(encoding="utf-8").splitlines()
+        return check_tokens(self.labels, tokens, kind, made_here=made_here)
+
+    def align(self) -> Finding:
+        ctc_weight = self.model_conf.get("ctc_weight", CTC_WEIGHT)
+        return check_ctc(self.labels, self.utterances, feature_rate=self.rate, ctc_weight=ctc_weight)
+
+    def choose_device(self) -> None:
+        from espnet_vivit.tasks.rehearsal.model import device_of
+
+        self.device = device_of(self.options.device)
+
+    def read_arguments(self) -> None:
+        self.args = training_arguments(
+            self.config,
+            self.options.config,
+            self.options.data,
+            self.utterances,
+            self.folder,
+            trained=self.trained,
+            token_list=self.token_list,
+            on_gpu=self.device.type == "cuda",
+            **self.text,
+        )
+
+    def build_model(self) -> Finding:
+        import torch
+
+        from espnet_vivit.tasks.avsr import AVSRTask
+        from espnet_vivit.tasks.rehearsal.model import configured_optimizer, model_finding
+
+        torch.manual_seed(self.args.seed)
+        if self.trained:  # its vision tower is in its config.yaml: neither hub nor cache is needed
+            model, _ = AVSRTask.build_model_from_file(self.options.config / "config.yaml", device=str(self.device))
+        else:
+            model = AVSRTask.build_model(self.args)
+        self.model = model.to(self.device)
+        self.optimizer = configured_optimizer(self.args, self.model)
+        return model_finding(self.model)
+
+    def learn_one_batch(self) -> Finding:
+        import torch
+
+        from espnet_vivit.tasks.rehearsal import model as rehearsal_model
+        from espnet_vivit.tasks.rehearsal.batches import training_batches
+
+        self.batches = training_batches(self.args)
+        texts = {utterance.utt_id: utterance.text for utterance in self.utterances}
+        chosen = rehearsal_model.clips_to_learn(self.batches, texts)
+        batch = self.batches.load(chosen, self.device)
+        trained = rehearsal_model.trained_parameters(self.model)
+        optimizer = torch.optim.AdamW(trained, lr=self.options.lr, weight_decay=0.0)
+        learnt = rehearsal_model.learn_by_heart(self.model, optimizer, batch, limit_s=self.options.seconds)
+        return rehearsal_model.learnt_finding(learnt, len(chosen))
+
+    def try_largest_batch(self) -> Finding:
+        from espnet_vivit.tasks.rehearsal.model import largest_finding
+
+        joined = bool(self.args.preprocessor_conf.get("join_prob"))
+        return largest_finding(self.model, self.optimizer, self.batches, self.device, joined=joined)

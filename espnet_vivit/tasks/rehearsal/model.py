@@ -2,7 +2,7 @@
 
 A model that cannot learn four clips by heart, with nothing dropped out and nothing augmented, has a fault in its data,
 its labels or itself; one that can may still fail to learn the corpus. The largest batch is computed last, with the
-configured optimiser, forward, backward and step: what it takes is what training takes.
+configured optimizer, forward, backward and step: what it takes is what training takes.
 """
 
 import argparse
@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from espnet_vivit.base.finding import FAIL, OK, WARN, Finding
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.tasks.avsr import AVSRTask
 from espnet_vivit.tasks.rehearsal.batches import TrainingBatches
-from espnet_vivit.tasks.rehearsal.findings import FAIL, OK, WARN, Row
 from espnet_vivit.tasks.training.out_of_memory import is_out_of_memory
 from espnet_vivit.tasks.training.run_log import peak_memory_bytes
 from espnet_vivit.units import duration
@@ -54,18 +54,18 @@ class Learnt:
         return self.ctc_errors in (None, 0) and self.accuracy in (None, 1)
 
 
-def model_row(model: nn.Module) -> Row:
+def model_finding(model: nn.Module) -> Finding:
     """How large the model is, and how much of it is trained."""
     counts = [(p.numel(), p.requires_grad) for p in model.parameters()]
     total, trained = sum(n for n, _ in counts), sum(n for n, grad in counts if grad)
     found = f"{total / 1e6:.1f} M parameters, {trained / 1e6:.1f} M of them trained"
     if not trained:
-        return Row(FAIL, "model", found, "everything is frozen: see frozen, freeze_param and tower_adapters")
-    return Row(OK, "model", found)
+        return Finding(FAIL, "model", found, "everything is frozen: see frozen, freeze_param and tower_adapters")
+    return Finding(OK, "model", found)
 
 
-def build_optimizer(args: argparse.Namespace, model: "E2E") -> torch.optim.Optimizer:
-    """The optimiser that training would have; raises ConfigError for options that it does not take."""
+def configured_optimizer(args: argparse.Namespace, model: "E2E") -> torch.optim.Optimizer:
+    """The optimizer that training would have; raises ConfigError for options that it does not take."""
     try:
         (optimizer,) = AVSRTask.build_optimizers(args, model)
     except TypeError as error:
@@ -105,7 +105,7 @@ def learn_by_heart(
 def training_step(
     model: nn.Module, optimizer: torch.optim.Optimizer, batch: Mapping[str, torch.Tensor]
 ) -> torch.Tensor:
-    """One forward and backward pass and step of the optimiser; the loss before it."""
+    """One forward and backward pass and step of the optimizer; the loss before it."""
     optimizer.zero_grad()
     loss, _, _ = model.train()(**batch)
     loss.backward()
@@ -152,7 +152,7 @@ def what_is_known(model: "E2E", batch: Mapping[str, torch.Tensor]) -> tuple[floa
     return jiwer.wer(wanted, said), accuracy
 
 
-def learnt_row(learnt: Learnt, clips: int) -> Row:
+def learnt_finding(learnt: Learnt, clips: int) -> Finding:
     """The verdict on one batch."""
     known = []
     if learnt.ctc_errors is not None:
@@ -165,26 +165,26 @@ def learnt_row(learnt: Learnt, clips: int) -> Row:
     )
     name = "one batch"
     if learnt.by_heart and clips > 1:
-        return Row(OK, name, f"learnt by heart; {found}")
+        return Finding(OK, name, f"learnt by heart; {found}")
     if learnt.by_heart:
-        return Row(WARN, name, found, "one sentence can be learnt without looking; check more than one")
+        return Finding(WARN, name, found, "one sentence can be learnt without looking; check more than one")
     if not learnt.last_loss < 0.9 * learnt.first_loss:
         fix = "the loss does not fall: compare clips with transcripts, try another --lr, unfreeze or simplify the model"
-        return Row(FAIL, name, found, fix)
-    return Row(WARN, name, f"not yet by heart; {found}", "the loss falls: give it more --seconds, or a GPU")
+        return Finding(FAIL, name, found, fix)
+    return Finding(WARN, name, f"not yet by heart; {found}", "the loss falls: give it more --seconds, or a GPU")
 
 
 # --- memory ---
 
 
-def largest_row(
+def largest_finding(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     batches: TrainingBatches,
     device: torch.device,
     *,
     joined: bool = False,
-) -> Row:
+) -> Finding:
     """Memory and time of the largest batch. A quarter of it goes first, so that the whole is not tried in vain.
 
     joined: training puts some clips one behind another, which this batch does not show; the row says so.
@@ -203,19 +203,19 @@ def largest_row(
         expected = before + (peak - before) * frames / batches.padded(quarter)
         if expected > total:
             found = f"{what}: {expected / GIB:.1f} GiB expected of {total / GIB:.1f}, from a quarter of it"
-            return Row(FAIL, name, found, fix)
+            return Finding(FAIL, name, found, fix)
         reset_peak(device)
         peak, step_s = _measured_step(model, optimizer, batches.load(utt_ids, device), device)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        return Row(FAIL, name, f"{what}: out of memory, {total / GIB:.1f} GiB", fix)
+        return Finding(FAIL, name, f"{what}: out of memory, {total / GIB:.1f} GiB", fix)
     epoch_s = step_s * batches.padded_frames / frames
     found = (
         f"{what}: {peak / GIB:.2f} of {total / GIB:.1f} GiB, {step_s:.2f} s a step; "
         f"an epoch of {len(batches.ids)} batches about {duration(epoch_s)}"
     )
-    return Row(WARN, name, found, f"little is left; {fix}") if peak > TOO_FULL * total else Row(OK, name, found)
+    return Finding(WARN, name, found, f"little is left; {fix}") if peak > TOO_FULL * total else Finding(OK, name, found)
 
 
 def _measured_step(model, optimizer, batch, device: torch.device) -> tuple[int, float]:

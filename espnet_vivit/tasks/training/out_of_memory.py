@@ -4,7 +4,7 @@
     on_out_of_memory: halve     the batch is computed again in two halves, and later ones as large from the start
 
 Halved means: forward and backward pass of one half after the other, the losses weighted by their utterances, then one
-step of the optimiser, as if the batch had fitted. The same gradient, but for BatchNorm, which sees halves, and for
+step of the optimizer, as if the batch had fitted. The same gradient, but for BatchNorm, which sees halves, and for
 means over frames or tokens instead of utterances: the frame loss, and all with `length_normalized_loss`. Each half is
 computed twice (see espnet_vivit.tasks.training.recompute). What was accumulated (accum_grad) before the batch that did
 not fit is lost. On one device only: the others would wait for each other.

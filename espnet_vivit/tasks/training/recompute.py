@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import VivitModel
 
 from espnet_vivit.errors import ConfigError, unknown_name
+from espnet_vivit.frontend.vivit.family_tower import FamilyTower
 from espnet_vivit.frontend.vivit.tower import recompute_layers
 from espnet_vivit.model.adapters.attach import base_of
 from espnet_vivit.model.adapters.config import TOWERS
@@ -42,7 +43,7 @@ def checkpoint_towers(towers: Mapping[str, nn.Module | None], names: Sequence[st
         if not blocks:
             fix = f"Leave {name} out: it has no layers between which anything could be dropped"
             raise ConfigError(f"gradient_checkpointing of {name}", found=type(tower).__name__, fix=fix)
-        if isinstance(base, VivitModel):
+        if isinstance(base, VivitModel | FamilyTower):
             recompute_layers(base)
         else:
             for block in blocks:
@@ -66,6 +67,8 @@ def check_tower_names(names: Sequence[str] | None) -> list[str]:
 def blocks_of(base: nn.Module) -> list[nn.Module]:
     """Layers that follow each other: those of a transformer, or the blocks of a ResNet's stages."""
     lists = [child for name, child in base.named_children() if name in _LAYERS]
+    if hasattr(base, "temporal"):  # a factorised ViViT's second transformer
+        lists += [base.get_submodule("temporal.layers")]
     if hasattr(base, "trunk"):
         lists = [stage for name, stage in base.get_submodule("trunk").named_children() if name.startswith("layer")]
     return [block for blocks in lists for block in blocks.children()]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from espnet_vivit.units import AUDIO_RATE_HZ, VIDEO_RATE_HZ
+from espnet_vivit.units import AUDIO_RATE_HZ, MOUTH_SIZE, VIDEO_RATE_HZ
 
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
-_SEED, _SPEAKER, _PIXELS, _VARIATION = 7, "m01", 96, 0.1
+_SEED, _SPEAKER, _PIXELS, _VARIATION = 7, "m01", MOUTH_SIZE, 0.1
 
 
 def render_examples(folder: Path, *, count: int = 3) -> list[Path]:

@@ -24,7 +24,7 @@ from espnet_vivit.errors import EspnetVivitError, MissingDependencyError
 from espnet_vivit.transcription.page.example_clips import render_examples, write_spoken_video
 from espnet_vivit.transcription.page.uploads import check_read, check_upload
 from espnet_vivit.transcription.result import Transcription
-from espnet_vivit.transcription.transcriber import MODALITIES, Transcriber
+from espnet_vivit.transcription.transcriber import MODALITY_CHOICES, Transcriber
 from espnet_vivit.units import VIDEO_RATE_HZ
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ class PageReader:
         self._transcribers = {"auto": Transcriber(model, detector=detector)}
         self._folder, self._max_mb, self._max_s = folder, max_mb, max_s
         self._results: dict[Path, float] = {}  # folders and when they were made, in seconds
-        trained = self._transcribers["auto"].recogniser.modality
-        self.modalities = MODALITIES if trained == "multimodal" else ("auto",)
+        trained = self._transcribers["auto"].recognizer.modality
+        self.modalities = MODALITY_CHOICES if trained == "multimodal" else ("auto",)
         self._sees = trained != "audio"
 
     def read(self, path: str | Path, modality: str = "auto") -> tuple[str, str | None, list[str], dict]:
@@ -88,8 +88,8 @@ class PageReader:
 
     def _mouth_video(self, frames: np.ndarray, folder: Path) -> str:
         """What the model saw and, for ViViT, beside it where it looked; `frames` as they were read."""
-        recogniser = self._transcribers["auto"].recogniser
-        frames = seen_and_looked_at(recogniser.speech2text.asr_model.vision_encoder, recogniser.seen(frames))
+        recognizer = self._transcribers["auto"].recognizer
+        frames = seen_and_looked_at(recognizer.speech2text.asr_model.vision_encoder, recognizer.seen(frames))
         scale = max(1, _SHOWN_PIXELS // frames.shape[1])
         frames = frames.repeat(scale, axis=1).repeat(scale, axis=2)
         target = folder / "mouth.mp4"
@@ -121,7 +121,7 @@ def seen_and_looked_at(vision_encoder: "VisualFrontend", seen: np.ndarray) -> np
 
 
 def words_html(result: Transcription) -> str:
-    """The words coloured by confidence, each with its times; what is unclear with its reasons."""
+    """The words colored by confidence, each with its times; what is unclear with its reasons."""
     parts = []
     for piece in result.pieces:
         words = [_word_html(word) for word in piece.words]
@@ -142,7 +142,7 @@ def _word_html(word) -> str:
     )
 
 
-_NOTHING_YET = '<p class="yet">The words will stand here, coloured from red (a guess) to green (sure).</p>'
+_NOTHING_YET = '<p class="yet">The words will stand here, colored from red (a guess) to green (sure).</p>'
 _STYLE = """
 .yet { color: #777; padding: 8px 14px; }
 .words { line-height: 3.2; }

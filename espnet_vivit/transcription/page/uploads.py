@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.media.files.containers import (
     check_is_file,
-    duration_s,
     open_container,
     sound_stream,
+    stated_duration_s,
     steady_packets,
     video_stream,
 )
@@ -35,7 +35,7 @@ def check_upload(path: Path, *, max_mb: float, max_s: float) -> None:
     if path.suffix == ".npy":
         length_s: float | None = seconds_of_frames(len(open_npy(path)))
     else:
-        length_s = duration_s(path)
+        length_s = stated_duration_s(path)
     if length_s is not None and length_s > max_s:
         raise _too_long(f"{length_s:.0f} s", max_s)
     if path.suffix != ".npy" and _lasts_longer(path, max_s):

@@ -39,7 +39,7 @@ SUFFIXES = (".mp4", ".mkv")
 _TEXT_HEIGHT, _MARGIN = 1 / 16, 1 / 20  # shares of the picture's height
 _EDGE = 1 / 12  # share of the text's height
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
-_GRAY = 128  # chroma without colour
+_GRAY = 128  # chroma without color
 _CRF = "18"  # of x264: visually lossless
 
 
@@ -121,7 +121,7 @@ def _counts() -> dict[str, int]:
 
 
 def _add_picture(target, seen, first):
-    """An H.264 stream with the source's clock, colours and pixel shape, upright."""
+    """An H.264 stream with the source's clock, colors and pixel shape, upright."""
     picture = target.add_stream("libx264", rate=seen.average_rate or 25, options={"crf": _CRF, "preset": "veryfast"})
     width, height = _even(first.width), _even(first.height)
     if first.rotation % 180:

@@ -76,7 +76,8 @@ def test_lists_for_auto_avsr_are_read_back_with_their_sound(videos, pieces, tmp_
     import numpy as np
     import soundfile
 
-    from espnet_vivit.corpora.manifests import auto_avsr_clips, read_units
+    from espnet_vivit.corpora.manifests import auto_avsr_clips
+    from espnet_vivit.data.token_list import read_units
 
     for number, word in enumerate("zero one two three".split()):
         (videos / f"clip {number}.txt").write_text(f"number {word}")
@@ -203,7 +204,7 @@ def test_ctrl_c_says_how_to_go_on(videos, tmp_path, capsys, monkeypatch):
 
 def test_real_videos_of_the_corpus(shared_dir, tmp_path, capsys):
     """Two original GRID videos, one of them with a broken beginning, with whatever detector is here."""
-    pytest.importorskip("cv2", reason="needs OpenCV: pip install 'espnet-vivit[faces]'")
+    pytest.importorskip("cv2", reason="needs OpenCV: pip install 'espnet-vivit[media]'")
     originals = shared_dir / "data/grid/original"
     if not originals.is_dir():
         pytest.skip("../shared/data/grid is not here")

@@ -21,7 +21,7 @@ from espnet_vivit.corpora.preparing.source_clip import SourceClip
 from espnet_vivit.data.data_dir import validate_data_dir
 from espnet_vivit.data.word_times import WordTime
 from espnet_vivit.errors import DataError, MediaError
-from espnet_vivit.media.faces.mouth_roi import centre_points
+from espnet_vivit.media.faces.mouth_roi import center_points
 from espnet_vivit.media.files.video_file import read_video
 from espnet_vivit.media.mouth_clip import read_mouth_clip
 from tests.media.talking_mouth import talking
@@ -119,7 +119,7 @@ def test_a_frozen_clip_is_rejected_although_the_points_of_its_face_tremble(clips
     frames = recording.frames.copy()
     frames[10:40] = frames[10]
     path = write_recording(out.parent / "videos/frozen.mkv", frames, recording.speech)
-    landmarks = centre_points(96, 96) + rng.normal(0, 0.5, (50, 4, 2))
+    landmarks = center_points(96, 96) + rng.normal(0, 0.5, (50, 4, 2))
 
     def read(clip, options):
         return read_mouth_clip(clip.video, landmarks=landmarks if clip.video == str(path) else None)

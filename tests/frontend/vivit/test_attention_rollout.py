@@ -148,7 +148,7 @@ def test_a_map_of_zeros_is_the_frame():
     assert (overlay(frame, np.zeros((2, 2))) == frame[..., None]).all()
 
 
-def test_colour_where_gray_is_expected_is_refused():
+def test_color_where_gray_is_expected_is_refused():
     with pytest.raises(InputError, match=r"frame uint8 \(8, 8, 3\), map \(2, 2\)"):
         overlay(np.zeros((8, 8, 3), np.uint8), np.zeros((2, 2)))
 
@@ -160,8 +160,8 @@ def test_the_picture_shows_frames_beside_their_maps(tmp_path, rate):
     path = write_rollout(tmp_path / "sub" / "rollout.png", clip.numpy(), attention_rollout(encoder, clip).numpy())
     picture = image.imread(path)[..., :3]
     assert path.read_bytes().startswith(b"\x89PNG") and picture.shape[0] > 300 and picture.shape[1] > 1000
-    coloured = np.ptp(picture, axis=2) > 0.1
-    assert 0.05 < coloured.mean() < 0.5, "half of each pair is the gray frame itself"
+    colored = np.ptp(picture, axis=2) > 0.1
+    assert 0.05 < colored.mean() < 0.5, "half of each pair is the gray frame itself"
 
 
 @pytest.mark.parametrize("steps", [0, 9, 19])

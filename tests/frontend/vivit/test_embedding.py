@@ -98,7 +98,7 @@ def test_a_tower_of_one_channel_is_not_summed():
 
 @pytest.mark.parametrize("how", ["weights", "autocast"])
 @pytest.mark.parametrize("name", ["scenic", "huggingface"])
-def test_in_bfloat16_raw_gray_is_as_exact_as_normalised_colour_in_the_library(library, how, name):
+def test_in_bfloat16_raw_gray_is_as_exact_as_normalised_color_in_the_library(library, how, name):
     """Scale and shift folded into rounded weights must not cost what they save: bright pixels would multiply errors."""
     scale, shift = NORMALIZATIONS[name]
     frames = raw(1)

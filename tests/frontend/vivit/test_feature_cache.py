@@ -170,7 +170,7 @@ def test_whatever_changes_the_features_changes_the_key(tmp_path, computed, chang
         (gray_clip(3)[None], lambda clip: clip[:, :, None]),
         (gray_clip(8)[None].half(), lambda clip: clip.abs().clamp(max=1).view(torch.bfloat16)),
     ],
-    ids=["gray frames as the colours of one", "bits of another dtype"],
+    ids=["gray frames as the colors of one", "bits of another dtype"],
 )
 def test_equal_bytes_that_mean_something_else_are_another_entry(tmp_path, computed, one, other):
     encoder = cached(tmp_path)

@@ -15,9 +15,9 @@ def owners_by_brute_force(frames, size, overlap):
     starts = [0]
     while starts[-1] + size < frames:
         starts.append(starts[-1] + hop)
-    window_centres = np.array(starts) + size / 2
-    step_centres = np.arange(0, frames, 2) + 1.0
-    distances = np.abs(step_centres[:, None] - window_centres[None, :])
+    window_centers = np.array(starts) + size / 2
+    step_centers = np.arange(0, frames, 2) + 1.0
+    distances = np.abs(step_centers[:, None] - window_centers[None, :])
     return distances.argmin(axis=1)  # the first of equals
 
 

@@ -82,7 +82,7 @@ def test_limited_range_is_stretched_as_ffmpeg_does(tmp_path, clip, color_range):
     np.testing.assert_allclose(frames.astype(int), gray_by_swscale(tmp_path / "limited.mp4").astype(int), atol=1)
 
 
-def test_colour_is_turned_to_gray_as_ffmpeg_does(tmp_path):
+def test_color_is_turned_to_gray_as_ffmpeg_does(tmp_path):
     pictures = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
     with av.open(str(tmp_path / "rgb.mkv"), "w") as container:
         stream = container.add_stream("ffv1", rate=25)

@@ -145,8 +145,8 @@ def test_the_sheet_shows_the_state_of_every_picture(tmp_path):
     image = draw_sheet(clip, assess_clip(clip), title="clip\n" + 40 * "long ", facts=30 * "fact ", views=views)
     write_sheet(tmp_path / "sheets" / "clip.png", image)
     drawn = np.asarray(Image.open(tmp_path / "sheets" / "clip.png"))
-    colours = {tuple(colour) for colour in drawn.reshape(-1, 3).tolist()}
-    assert {(0x8E, 0x8E, 0x8E), (0xE5, 0x39, 0x35), (0xA5, 0xD6, 0xA7)} <= colours  # gray, no face, good
+    colors = {tuple(color) for color in drawn.reshape(-1, 3).tolist()}
+    assert {(0x8E, 0x8E, 0x8E), (0xE5, 0x39, 0x35), (0xA5, 0xD6, 0xA7)} <= colors  # gray, no face, good
     assert drawn.shape[1] == 1000 and (drawn[-5:] == 255).all()
 
 

@@ -162,9 +162,9 @@ def test_mouth_crops_have_no_faces_to_miss(good):
     assert quality.verdict == "ok" and math.isnan(quality.measures["faces_found"])
 
 
-def test_colour_is_judged_as_its_gray(good, good_measures):
-    colour = replace(good, frames=np.repeat(good.frames[..., None], 3, axis=3))
-    assert measure_clip(colour) == pytest.approx(good_measures, rel=1e-6)
+def test_color_is_judged_as_its_gray(good, good_measures):
+    color = replace(good, frames=np.repeat(good.frames[..., None], 3, axis=3))
+    assert measure_clip(color) == pytest.approx(good_measures, rel=1e-6)
 
 
 def test_a_file_that_cannot_be_read_is_rejected_with_the_readers_words():

@@ -9,7 +9,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from espnet_vivit.bin import avsr_train
 from espnet_vivit.errors import ConfigError
-from espnet_vivit.tasks.optim.optimiser import build_optimizer
+from espnet_vivit.tasks.optim.optimizer import build_optimizer
 from tests.tiny import tiny_e2e
 from tests.tiny_corpus import data_options, shape_options, write_config, write_tiny_corpus
 

@@ -1,4 +1,4 @@
-"""`optim: muon`: torch's own two optimisers by hand are the oracle; groups, schedulers, resuming, adapters."""
+"""`optim: muon`: torch's own two optimizers by hand are the oracle; groups, schedulers, resuming, adapters."""
 
 import argparse
 import copy
@@ -65,7 +65,7 @@ def is_named(name):
     return name.removesuffix(".weight").endswith(tuple(MATRICES))
 
 
-def test_steps_are_those_of_torchs_own_two_optimisers():
+def test_steps_are_those_of_torchs_own_two_optimizers():
     model = fresh()
     oracle = copy.deepcopy(model)
     optimizer, own = optimizer_of(model), by_hand(oracle)
@@ -191,7 +191,7 @@ def test_float16s_scaler_unscales_and_skips_steps_of_both():
         assert torch.equal(parameter, expected), name
 
 
-def test_the_state_of_another_optimiser_is_refused_in_both_directions():
+def test_the_state_of_another_optimizer_is_refused_in_both_directions():
     model = fresh()
     muon, adamw = optimizer_of(model), optimizer_of(fresh(), optim="adamw", optim_conf={"lr": LR})
     with pytest.raises(ConfigError, match=r"does not fit optim: muon: found another optim\. Resume with the optim"):

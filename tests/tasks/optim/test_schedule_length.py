@@ -63,14 +63,14 @@ def test_a_schedule_without_a_length_takes_the_trainings(conf, planned, caplog):
     with caplog.at_level(logging.INFO):
         plan_schedule(args, Batches(17))
     assert args.scheduler_conf == planned
-    assert "schedule: 680 optimiser steps (max_epoch: 40, 17 batches in the last epoch" in caplog.text
+    assert "schedule: 680 optimizer steps (max_epoch: 40, 17 batches in the last epoch" in caplog.text
     schedule(**args.scheduler_conf)  # and is what the schedule takes
 
 
 @pytest.mark.parametrize(
     ("factory", "changes", "message"),
     [
-        (Batches(2), {"accum_grad": 3}, "no batches for one optimiser step: found .*accum_grad: 3"),
+        (Batches(2), {"accum_grad": 3}, "no batches for one optimizer step: found .*accum_grad: 3"),
         (Batches(100), {"scheduler_conf": {"warmup_steps": 500}}, "warmup_steps=500, total_steps=400.* warmup_share"),
         (argparse.Namespace(build_iter=lambda epoch: DataLoader(Endless())), {}, r"Say scheduler_conf: {total_steps"),
     ],
@@ -90,8 +90,8 @@ def test_an_experiment_without_training_has_a_schedule_all_the_same():
 @pytest.mark.parametrize(
     ("total", "said"),
     [
-        (20000, "total_steps is 20000, and this training of 680 optimiser steps ends long before"),
-        (100, "total_steps is 100, and this training of 680 optimiser steps goes on long after its end; leave"),
+        (20000, "total_steps is 20000, and this training of 680 optimizer steps ends long before"),
+        (100, "total_steps is 100, and this training of 680 optimizer steps goes on long after its end; leave"),
         (1361, "ends long before"),
         (1360, ""),
         (680, ""),
@@ -152,7 +152,7 @@ def test_a_training_tells_of_a_schedule_that_is_not_its_own(corpus, tmp_path, ca
     )
     avsr_train.main(command(corpus, tmp_path / "exp", config))
     (warning,) = [r for r in caplog.records if r.levelno == logging.WARNING and "total_steps" in r.getMessage()]
-    assert "total_steps is 20000, and this training of 2 optimiser steps ends long" in warning.getMessage()
+    assert "total_steps is 20000, and this training of 2 optimizer steps ends long" in warning.getMessage()
 
 
 def test_collecting_shapes_with_the_model_needs_no_length(corpus, tmp_path):

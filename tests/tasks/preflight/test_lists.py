@@ -3,7 +3,7 @@
 import pytest
 
 from espnet_vivit.errors import ConfigError, DataError
-from espnet_vivit.tasks.preflight.lists import check_apart, check_lists, check_streams
+from espnet_vivit.tasks.preflight.lists import check_apart, check_listed_streams, check_lists
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from espnet_vivit.tasks.preflight.lists import check_apart, check_lists, check_s
 )
 def test_the_streams_must_be_the_models(names, modality, message):
     with pytest.raises(ConfigError, match=message):
-        check_streams(names, modality)
+        check_listed_streams(names, modality)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_the_streams_must_be_the_models(names, modality, message):
     ],
 )
 def test_the_right_streams_pass(modality, names):
-    check_streams(names, modality)
+    check_listed_streams(names, modality)
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def piece(*words: Word, status: str = OK, reasons: tuple[str, ...] = ()) -> Piec
     return Piece(0.0, 2.0, status, reasons, 0.5, "video", words, ())
 
 
-def test_words_are_coloured_by_confidence_and_carry_their_times():
+def test_words_are_colored_by_confidence_and_carry_their_times():
     result = Transcription("a.mp4", 2.0, (piece(Word("bin", 0.5, 0.75, 1.0), Word("blue", 0.75, 1.0, 0.0)),))
     shown = words_html(result)
     assert 'hsl(120 75% 82%)" title="0.50–0.75 s, confidence 1.00">bin<' in shown
@@ -84,7 +84,7 @@ class SaysNothing:
     frames = 50
 
     def __init__(self, model, **options):
-        self.recogniser = SimpleNamespace(modality="audio")
+        self.recognizer = SimpleNamespace(modality="audio")
         self.read = 0
 
     def transcribe(self, path, *, on_stretch):

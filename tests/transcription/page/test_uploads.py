@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from espnet_vivit.errors import ConfigError, MediaError
-from espnet_vivit.media.files.containers import duration_s
+from espnet_vivit.media.files.containers import stated_duration_s
 from espnet_vivit.transcription.cutting import Stretch
 from espnet_vivit.transcription.page.uploads import check_read, check_upload
 from espnet_vivit.transcription.reading import read_mouth_stretches
@@ -23,7 +23,7 @@ def write_live(path, seconds):
         for _ in range(seconds):
             container.mux(video.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")))
         container.mux(video.encode(None))
-    assert duration_s(path) is None
+    assert stated_duration_s(path) is None
     return path
 
 

@@ -19,7 +19,7 @@ CUES = [Cue(0.4, 1.0, "place blue at", ()), Cue(1.2, 1.6, "f two\nnow", ())]
 
 
 def write_clip(path, *, size=(WIDTH, HEIGHT), rotation=0, audio="aac", irregular=False):
-    """A slow gray gradient with colour, and a tone."""
+    """A slow gray gradient with color, and a tone."""
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", RATE_HZ, options={"crf": "5"})
         video.width, video.height, video.pix_fmt = size[0] // 2 * 2, size[1] // 2 * 2, "yuv420p"
@@ -77,7 +77,7 @@ def test_letters_are_white_with_a_dark_edge_at_the_bottom(burnt):
     assert spoken[: HEIGHT * 3 // 4].max() < 200 and spoken[-5:].max() < 200
 
 
-def test_what_no_letter_covers_keeps_its_colours(burnt):
+def test_what_no_letter_covers_keeps_its_colors(burnt):
     (_, _, rgb, _), (_, _, burnt_rgb, _) = burnt
     difference = np.abs(burnt_rgb - rgb)[:, : HEIGHT // 2]
     assert difference.mean() < 1.5 and difference.max() < 16  # encoding it again

@@ -27,7 +27,7 @@ def missing() -> str | None:
     try:
         import cv2
     except ImportError:
-        return "haar: OpenCV is not installed: pip install 'espnet-vivit[faces]'"
+        return "haar: OpenCV is not installed: pip install 'espnet-vivit[media]'"
     if not hasattr(cv2, "CascadeClassifier") or not Path(_cascade_path()).is_file():
         return f"haar: OpenCV {cv2.__version__} has no cascades: pip install 'opencv-python-headless<5'"
     return None

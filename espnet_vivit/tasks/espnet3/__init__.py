@@ -1,0 +1,1 @@
+"""Training as ESPnet3 does it: our data, model and preprocessing under its Lightning trainer; recipes in egs3/."""
