@@ -4,6 +4,8 @@
                                                         ├ fusion ─▶ (B, T', D) ─ Conformer ─▶ CTC + attention decoder
     speech (B, N)       ─ audio_encoder  ─▶ (B, T', D_a) ┘
 
+With `fusion_place: encoder` each stream has a projection and an encoder of its own, and fusion joins their states.
+
 One class serves video, audio and both, and is the `ESPnetASRModel` that the task trains. The default sizes are those of
 Auto-AVSR (Ma et al., ICASSP 2023; github.com/mpc001/auto_avsr). Decoder, CTC and losses are ESPnet2's own.
 """
@@ -17,11 +19,12 @@ from espnet2.torch_utils.device_funcs import force_gatherable
 from espnet2.torch_utils.initialize import initialize
 
 from espnet_vivit.frontend.feature_rate import check_feature_rate
+from espnet_vivit.frontend.masking import zero_padding
 from espnet_vivit.model.adapters.attach import attach_adapters, hold_statistics
 from espnet_vivit.model.adapters.config import TOWERS, AdapterConfig, read_tower_adapters
-from espnet_vivit.model.auto_avsr import load_auto_avsr, model_options, read_state_dict
-from espnet_vivit.model.fusion import ModalityDropout, align_audio, build_fusion
+from espnet_vivit.model.fusion import ModalityDropout, align_audio
 from espnet_vivit.model.hybrid_loss import HybridLoss
+from espnet_vivit.model.joint_fusion import build_fusion, check_place
 from espnet_vivit.model.nonfinite import NonFiniteLosses
 from espnet_vivit.model.options import (
     ENCODER_SIZES,
@@ -33,8 +36,11 @@ from espnet_vivit.model.options import (
     weight_sources,
     with_model_name,
 )
-from espnet_vivit.model.parts import build_back_end, build_frontends
+from espnet_vivit.model.parts import ENCODERS, build_back_end, build_frontends, build_part
 from espnet_vivit.model.precision import ExactLoss, Precision
+from espnet_vivit.model.published.catalog import find_layout
+from espnet_vivit.model.published.tensor_file import read_state_dict
+from espnet_vivit.model.stream_encoders import StreamEncoders
 
 if TYPE_CHECKING:
     from espnet_vivit.model.conformer import Conformer
@@ -51,10 +57,15 @@ class E2E(HybridLoss):
         odim: size of the vocabulary V; index 0 is the CTC blank, V - 1 both <sos> and <eos>.
         token_list: the V tokens; left out, numbers stand for them.
         modality: "video", "audio" or "multimodal"; left out, it follows from the encoders named.
-        vision_encoder: "vivit", "resnet" or "linear"; its options in `vision_encoder_conf`.
+        vision_encoder: "vivit", "resnet", "linear" or "avhubert", or "avhubert_video" for `encoder: avhubert`; its
+            options in `vision_encoder_conf`.
         vision_model_name: shorthand for vision_encoder_conf["model_name"].
-        audio_encoder: "resnet1d" (raw waveform) or "logmel"; its options in `audio_encoder_conf`.
-        fusion: "concat", "add", "gated" or "cross_attention" (with the encoder's number of heads).
+        audio_encoder: "resnet1d" (raw waveform), "logmel", or "filterbanks" for `encoder: avhubert`; its options in
+            `audio_encoder_conf`.
+        fusion: "concat", "add", "gated", "cross_attention" (with the encoder's number of heads), "mlp" or
+            "normalized_concat"; its options in `fusion_conf`.
+        fusion_place: "features" (before the encoder), or "encoder": after two encoders, one for each stream.
+        encoder: "conformer", "relative_transformer" or "avhubert".
         feature_rate: "frame" (25 Hz) or "tubelet" (12.5 Hz), of both streams and so of the encoder's output.
         modality_dropout: {"video": p, "audio": q}: how often training silences a whole stream of an utterance; p or q
             may be a schedule by epoch, {1: 0.0, 10: 0.5}, which follows `set_epoch`.
@@ -88,6 +99,8 @@ class E2E(HybridLoss):
         audio_encoder: str | None = None,
         audio_encoder_conf: Mapping | None = None,
         fusion: str = "concat",
+        fusion_place: str = "features",
+        fusion_conf: Mapping | None = None,
         feature_rate: str = "frame",
         modality_dropout: Mapping[str, float | Mapping[int, float]] | None = None,
         encoder: str = "conformer",
@@ -113,6 +126,7 @@ class E2E(HybridLoss):
         extract_feats_in_collect_stats: bool = False,
     ):
         modality = modality_of(modality, vision_encoder, audio_encoder)
+        check_place(fusion_place, modality)
         weights = {"ctc_weight": ctc_weight, "interctc_weight": interctc_weight, "lsm_weight": lsm_weight}
         check_loss_weights(frame_loss_weight, ignore_id, **weights)
         reports = {"report_cer": report_cer, "report_wer": report_wer, "length_normalized_loss": length_normalized_loss}
@@ -130,25 +144,40 @@ class E2E(HybridLoss):
         self.modality, self.feature_rate = modality, check_feature_rate(feature_rate)
         vision, audio = (vision_encoder, vision_conf), (audio_encoder, audio_encoder_conf)
         tower, self.audio_encoder = build_frontends(modality, vision=vision, audio=audio, feature_rate=feature_rate)
-        self._build_fusion(fusion, modality_dropout, tower, encoder_conf)
+        self.fusion_place = fusion_place
+        if fusion_place == "encoder":
+            self._split_encoder(encoder, encoder_conf, tower)
+        self._build_fusion(fusion, fusion_conf, modality_dropout, tower, encoder_conf)
         self._initialize(init, tower)
         self._add_adapters(adapters, precision, weight_sources(vision_encoder, vision_conf))
+
+    def _split_encoder(self, encoder: str, encoder_conf: Mapping, vision_tower) -> None:
+        """Add a second encoder of the same sizes, for the sound, and a projection before each of the two."""
+        second = build_part("encoder", encoder, ENCODERS, encoder_conf, input_size=self.encoder.output_size())
+        sizes = {"video_size": vision_tower.output_size(), "audio_size": self.audio_encoder.output_size()}
+        self.encoder = StreamEncoders(self.encoder, second, **sizes)
 
     def _build_fusion(
         self,
         fusion: str,
+        fusion_conf: Mapping | None,
         modality_dropout: Mapping | None,
         vision_tower: "VisualFrontend | None",
         encoder_conf: Mapping,
     ) -> None:
         """Add what joins the two streams, or the projection of the one there is, to the encoder's width."""
         self.modality_dropout = ModalityDropout(modality_dropout)
+        video_size = None if vision_tower is None else vision_tower.output_size()
+        audio_size = None if self.audio_encoder is None else self.audio_encoder.output_size()
+        if self.fusion_place == "encoder":
+            video_size = audio_size = self.encoder.output_size()
         self.fusion = build_fusion(
             fusion,
-            video_size=None if vision_tower is None else vision_tower.output_size(),
-            audio_size=None if self.audio_encoder is None else self.audio_encoder.output_size(),
+            video_size=video_size,
+            audio_size=audio_size,
             output_size=self.encoder.output_size(),
             heads=encoder_conf.get("attention_heads", ENCODER_SIZES["attention_heads"]),
+            conf=fusion_conf,
         )
 
     def _initialize(self, init: str | None, vision_tower: "VisualFrontend | None") -> None:
@@ -170,6 +199,32 @@ class E2E(HybridLoss):
             warn_of_pooling(self.vision_encoder)
 
     @classmethod
+    def from_published(
+        cls,
+        checkpoint: str | Path | Mapping[str, torch.Tensor],
+        *,
+        token_list: list[str] | None = None,
+        modality: str | None = None,
+        options: Mapping | None = None,
+    ) -> "E2E":
+        """A published recognizer, in evaluation mode: model/published/catalog.py lists those that can be read.
+
+        checkpoint: the file, or its state dict under the published names; names and shapes in it tell what it is, and
+        the sizes. token_list: the V tokens in ESPnet's order. modality: chooses where a file holds several recognizers
+        (USR). options: arguments of `E2E` that no weight tells, in place of the publisher's.
+
+        Raises:
+            WeightsError: unreadable, holding anything but tensors, of an unknown layout, without a decoder, or not
+                exactly the weights of its layout; what is missing, has no place or another shape is named.
+            ConfigError: token_list has another length than the vocabulary.
+        """
+        state = read_state_dict(checkpoint)
+        layout = find_layout(state, modality)
+        model = cls(**layout.recognizer_options(state) | dict(options or {}), token_list=token_list)
+        layout.load(model, state)
+        return model.eval()
+
+    @classmethod
     def from_auto_avsr(
         cls,
         checkpoint: str | Path | Mapping[str, torch.Tensor],
@@ -178,21 +233,21 @@ class E2E(HybridLoss):
         waveform_normalization: str = "utterance",
         decoder_heads: int | None = None,
     ) -> "E2E":
-        """Auto-AVSR's published audio or video model, in evaluation mode; its sizes are read from the weights.
+        """`from_published` for Auto-AVSR's models.
 
-        checkpoint: the `.pth` file, or its state dict under the published names. token_list: the V tokens in ESPnet's
-        order. waveform_normalization, decoder_heads: see `auto_avsr.model_options`.
-
-        Raises:
-            WeightsError: unreadable, holding anything but tensors, or not exactly the weights of such a model; every
-                key that is missing, has no place or another shape is named.
-            ConfigError: token_list has another length than the vocabulary.
+        waveform_normalization: of the audio model; Auto-AVSR's data loader does "utterance". decoder_heads: no shape
+        tells them; None takes the encoder's number, as in the published models.
         """
         state = read_state_dict(checkpoint)
-        options = model_options(state, waveform_normalization=waveform_normalization, decoder_heads=decoder_heads)
-        model = cls(**options, token_list=token_list)
-        load_auto_avsr(model, state)
-        return model.eval()
+        read = find_layout(state).recognizer_options(state)
+        options = {}
+        if "audio_encoder" in read:
+            options["audio_encoder_conf"] = read["audio_encoder_conf"] | {
+                "waveform_normalization": waveform_normalization
+            }
+        if decoder_heads is not None:
+            options["decoder_conf"] = read["decoder_conf"] | {"attention_heads": decoder_heads}
+        return cls.from_published(state, token_list=token_list, options=options)
 
     def forward(
         self,
@@ -233,9 +288,12 @@ class E2E(HybridLoss):
     ) -> tuple["EncoderStates", torch.Tensor]:
         """Encoder states (B, T', D) and their lengths; with intermediate CTC ((B, T', D), [(block, (B, T', D)), …])."""
         with self.precision.autocast(next(self.parameters()).device):
-            features, lengths = self._extract_feats(speech, speech_lengths, video, video_lengths, utt_id)
-            conditioning = {"ctc": self.ctc} if self.encoder.interctc_use_conditioning else {}
-            states, lengths, _ = self.encoder(features, lengths, **conditioning)
+            seen, heard, lengths = self._features(speech, speech_lengths, video, video_lengths, utt_id)
+            if self.fusion_place == "encoder":
+                states = zero_padding(self._fuse(*self.encoder(seen, heard, lengths), lengths), lengths)
+            else:
+                conditioning = {"ctc": self.ctc} if self.encoder.interctc_use_conditioning else {}
+                states, lengths, _ = self.encoder(self._fuse(seen, heard, lengths), lengths, **conditioning)
         if self.precision.dtype is None:
             return states, lengths
         if isinstance(states, tuple):
@@ -265,7 +323,10 @@ class E2E(HybridLoss):
         utt_id: list[str] | None = None,
         **streams: torch.Tensor | None,
     ) -> dict[str, torch.Tensor]:
-        """What the encoder would see: {"feats": (B, T', D), "feats_lengths": (B,)}; the arguments are `forward`'s."""
+        """What the encoder would see: {"feats": (B, T', D), "feats_lengths": (B,)}; the arguments are `forward`'s.
+
+        Of two encoders, what both would see side by side.
+        """
         streams = {name: value for name, value in streams.items() if not name.startswith("frame_labels")}
         features, lengths = self._extract_feats(**streams, utt_id=utt_id)
         return {"feats": features, "feats_lengths": lengths}
@@ -273,7 +334,24 @@ class E2E(HybridLoss):
     def _extract_feats(
         self, speech=None, speech_lengths=None, video=None, video_lengths=None, utt_id=None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Frontends, modality dropout and fusion -> (B, T', D), (B,)."""
+        """What goes into the encoder -> (B, T', D), (B,)."""
+        seen, heard, lengths = self._features(speech, speech_lengths, video, video_lengths, utt_id)
+        if self.fusion_place == "encoder":
+            return torch.cat([stream for stream in (seen, heard) if stream is not None], dim=-1), lengths
+        return self._fuse(seen, heard, lengths), lengths
+
+    def _fuse(self, seen: torch.Tensor | None, heard: torch.Tensor | None, lengths: torch.Tensor) -> torch.Tensor:
+        """Modality dropout and fusion of (B, T', D_v) and (B, T', D_a), or the projection of the one there is."""
+        if seen is not None and heard is not None:
+            seen, heard = self.modality_dropout(seen, heard)
+        if self.modality == "multimodal":
+            return self.fusion(seen, heard, lengths)
+        return self.fusion(heard if seen is None else seen)
+
+    def _features(
+        self, speech=None, speech_lengths=None, video=None, video_lengths=None, utt_id=None
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor]:
+        """The frontends' features (B, T', D_v) and (B, T', D_a), None where there is none, and lengths (B,)."""
         check_input_streams(self.modality, speech=(speech, speech_lengths), video=(video, video_lengths))
         seen = heard = lengths = None
         if video is not None:
@@ -289,8 +367,4 @@ class E2E(HybridLoss):
             lengths = heard_lengths if lengths is None else lengths
             heard = heard[:, : lengths.max()]
         assert lengths is not None
-        if seen is not None and heard is not None:
-            seen, heard = self.modality_dropout(seen, heard)
-        if self.modality == "multimodal":
-            return self.fusion(seen, heard, lengths), lengths
-        return self.fusion(heard if seen is None else seen), lengths
+        return seen, heard, lengths

@@ -9,7 +9,7 @@ from transformers import VivitConfig, VivitModel
 
 from espnet_vivit import E2E
 from espnet_vivit.errors import ConfigError, EspnetVivitError, InputError
-from espnet_vivit.model.fusion import FUSIONS
+from espnet_vivit.model.joint_fusion import FUSIONS
 from tests.tiny import CONFIG, VOCABULARY, WINDOW, WINDOWED_VIVIT, gray_clip, randomize, raw_clip, tiny_e2e
 
 SAMPLES = 640  # per video frame

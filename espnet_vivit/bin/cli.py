@@ -29,9 +29,11 @@ COMMANDS = {  # command -> what it does, in the order of the work, from a machin
     "pack": "a trained model as a folder or a file that loads anywhere, offline",
     "export": "a trained model's video side as an ONNX file",
     "convert": "a scenic ViViT checkpoint, made a folder that model_name reads",
-    "import-auto-avsr": "a published Auto-AVSR model, made an experiment folder",
+    "import": "a published model (Auto-AVSR, VSR-ML, AV-HuBERT, RAVEn, USR), made an experiment folder",
     "merge-adapters": "merge LoRA or QLoRA adapters into the base weights",
 }
+
+ALIASES = {"import-auto-avsr": "import"}  # earlier names
 
 EXAMPLES = """examples:
   espnet-vivit doctor
@@ -46,7 +48,7 @@ EXAMPLES = """examples:
   espnet-vivit pack exp/avsr_train package.zip --licence CC-BY-4.0
   espnet-vivit export exp/avsr_train model.onnx --int8
   espnet-vivit convert vivit_base_16x2_fe/checkpoint exp/vivit_base_fe
-  espnet-vivit import-auto-avsr vsr_trlrs3_base.pth exp/auto_avsr --token_list unigram5000_units.txt
+  espnet-vivit import vsr_trlrs3_base.pth exp/auto_avsr --tokens unigram5000_units.txt
   espnet-vivit merge-adapters exp/avsr_qlora exp/avsr_merged
 """
 
@@ -91,9 +93,10 @@ def run(argv: Sequence[str]) -> int:
         parser.print_help(sys.stderr)
         return 2
     options = parser.parse_args(argv)
-    if options.command not in COMMANDS:
-        parser.error(str(unknown_name("command", options.command, COMMANDS)))
-    module = f"espnet_vivit.bin.commands.{options.command.replace('-', '_')}"  # imported now: --help answers at once
+    command = ALIASES.get(options.command, options.command)
+    if command not in COMMANDS:
+        parser.error(str(unknown_name("command", command, COMMANDS)))
+    module = f"espnet_vivit.bin.commands.{command.replace('-', '_')}"  # imported now: --help answers at once
     return exit_status(import_module(module).main, options.arguments)
 
 

@@ -4,7 +4,6 @@ In: an experiment folder, a weights file in one, a package (folder or .zip), or 
 wrote. Out: `ModelFiles`. Nothing is fetched from a network and nothing in the files is run.
 """
 
-import json
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,19 +13,20 @@ import yaml
 
 from espnet_vivit.base.config_file import read_config
 from espnet_vivit.decode.options import SearchOptions
-from espnet_vivit.decode.package import CONFIG, RELIABILITY, WEIGHTS, Package, is_package
+from espnet_vivit.decode.package import CONFIG, RELIABILITY, WEIGHTS, Package, is_package, read_decoding, read_json
 from espnet_vivit.decode.package_archive import extract, is_archive
 from espnet_vivit.decode.package_decoding import Decoding
 from espnet_vivit.errors import ConfigError, DataError, WeightsError, no_model
+from espnet_vivit.model.published.catalog import PROVENANCE
 from espnet_vivit.tasks.training_facts import TrainingFacts, find_under, training_facts
 
-USUAL_WEIGHTS = ("valid.acc.ave.pth", "auto_avsr.pth")  # of stage 11, of `espnet-vivit import-auto-avsr`
+USUAL_WEIGHTS = ("valid.acc.ave.pth", "published.pth", "auto_avsr.pth")  # of stage 11, of `espnet-vivit import`
 _ESPNET_META = "meta.yaml"
 
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """`reliability` is what `espnet-vivit calibrate` wrote; `decoding` and `provenance` only packages have.
+    """`reliability` is what `espnet-vivit calibrate` wrote; packages and imported models have `decoding`, `provenance`.
 
     The files of an archive go when this object does.
     """
@@ -112,9 +112,12 @@ def _experiment(folder: Path, weights: str | None) -> ModelFiles:
         raise DataError(
             f"the sentencepiece model {named} of {folder} is not there", fix="Run this where it was trained"
         )
-    reliability = folder / RELIABILITY
-    measured = json.loads(reliability.read_text(encoding="utf-8")) if reliability.is_file() else None
-    return ModelFiles(folder / "config.yaml", path, bpemodel, training_facts(config, folder), measured)
+    measured, provenance = (
+        read_json(folder / name) if (folder / name).is_file() else None for name in (RELIABILITY, PROVENANCE)
+    )
+    known = (training_facts(config, folder), measured)
+    decoding = read_decoding(folder, {file.name for file in folder.iterdir()})
+    return ModelFiles(folder / "config.yaml", path, bpemodel, *known, decoding=decoding, provenance=provenance)
 
 
 def _usual_weights(folder: Path) -> str:

@@ -20,7 +20,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -80,7 +80,7 @@ class Package:
     @classmethod
     def checked(cls, folder: Path, extracted: tempfile.TemporaryDirectory | None = None) -> "Package":
         """The package in `folder` if all of its files are as its package.json says; DataError otherwise."""
-        info = _read_json(folder / INFO)
+        info = read_json(folder / INFO)
         if info.get("format") != FORMAT or info.get("version") != FORMAT_VERSION:
             found = f"{info.get('format')!r}, version {info.get('version')}"
             raise DataError(f"{folder} is no package that this version reads", found=found, expected=FORMAT_VERSION)
@@ -97,7 +97,7 @@ class Package:
                 expected = files[name]["sha256"]
                 raise DataError(f"{folder / name} was altered or damaged", found=f"SHA-256 {found}", expected=expected)
         _check_config(folder)
-        package = cls(folder, info, _read_json(folder / PREPROCESSOR), extracted)
+        package = cls(folder, info, read_json(folder / PREPROCESSOR), extracted)
         _ = package.decoding  # refuses half a language model
         return package
 
@@ -121,14 +121,12 @@ class Package:
     @property
     def reliability(self) -> dict | None:
         """What `espnet-vivit calibrate` measured; None if nobody has."""
-        return _read_json(self.folder / RELIABILITY) if RELIABILITY in self.info["files"] else None
+        return read_json(self.folder / RELIABILITY) if RELIABILITY in self.info["files"] else None
 
     @property
     def decoding(self) -> Decoding:
         """The language models and the options that it was decoded with, as far as it says."""
-        files, path = self.info["files"], self.folder / DECODING
-        said = _read_json(path) if DECODING in files else {}
-        return Decoding(read_language(self.folder, files, said), search_options(said, source=path))
+        return read_decoding(self.folder, self.info["files"])
 
     def save_pretrained(self, out: str | Path) -> Path:
         """Copy the package to `out`: a folder, or one file if the name ends in .zip. Returns the path."""
@@ -206,14 +204,22 @@ def _check_config(folder: Path) -> None:
     vision = config.get("vision_encoder_conf") or {}
     if config.get("vision_encoder") == "vivit" and vision.get("pretrained", True):
         raise ConfigError(f"{folder / CONFIG} wants weights from elsewhere", fix="Pack the experiment again")
-    stored = _read_json(folder / PREPROCESSOR)
+    stored = read_json(folder / PREPROCESSOR)
     for stream in ("video", "audio"):
         here, there = preprocessor_config(config)[stream], stored.get(stream)
         if here != there:
             raise DataError(f"{folder} was trained on other {stream} input", found=there, expected=here)
 
 
-def _read_json(path: Path) -> dict:
+def read_decoding(folder: Path, files: Collection[str]) -> Decoding:
+    """The language models and the search options among the `files` of a folder; DataError for half a language model."""
+    path = folder / DECODING
+    said = read_json(path) if DECODING in files else {}
+    return Decoding(read_language(folder, files, said), search_options(said, source=path))
+
+
+def read_json(path: Path) -> dict:
+    """The fields of a JSON file. Raises DataError for anything else."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

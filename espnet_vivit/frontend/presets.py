@@ -65,6 +65,7 @@ MOUTH_CROP_RATIO = 88 / 96  # 88 pixels of a 96-pixel mouth, 44 of a 48-pixel on
 LINEAR_IMAGE_SIZE = 88  # pixels: the mouth crop that `linear` is built for unless told otherwise
 VIVIT_IMAGE_SIZE = 224  # pixels: what the published ViViT checkpoints were trained on
 
+MOUTH_ENCODERS = ("resnet", "avhubert", "avhubert_video")  # which see the middle of a mouth, as Auto-AVSR does
 RESNET_PRESET = VisualPreset(crop=None, crop_ratio=MOUTH_CROP_RATIO, mean=MOUTH_MEAN, std=MOUTH_STD)
 
 
@@ -86,14 +87,14 @@ def visual_preset(vision_encoder: str, conf: Mapping) -> VisualPreset:
     224.
     Raises ConfigError for an unknown frontend.
     """
-    if vision_encoder == "resnet":
+    if vision_encoder in MOUTH_ENCODERS:
         return RESNET_PRESET
     if vision_encoder == "linear":
         return linear_preset(conf.get("image_size") or LINEAR_IMAGE_SIZE)
     if vision_encoder == "vivit":
         stored = conf.get("config") or _folder_config(conf)
         return vivit_preset(conf.get("image_size") or stored.get("image_size") or VIVIT_IMAGE_SIZE)
-    raise unknown_name("vision_encoder", vision_encoder, ("vivit", "resnet", "linear"))
+    raise unknown_name("vision_encoder", vision_encoder, ("vivit", "linear", *MOUTH_ENCODERS))
 
 
 def trained_preset(config: Mapping) -> VisualPreset:

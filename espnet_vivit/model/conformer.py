@@ -29,56 +29,29 @@ from espnet_vivit.frontend.masking import MaskedBatchNorm1d, check_lengths, leng
 ACTIVATIONS = {"relu": nn.ReLU, "swish": nn.SiLU, "gelu": nn.GELU, "tanh": nn.Tanh}
 
 
-class Conformer(AbsEncoder):
-    """`forward(xs_pad (B, T, D), ilens (B,)) -> (encoding (B, T, D), lengths (B,), None)`.
+class RelativeEncoder(AbsEncoder):
+    """Blocks over one table of relative positions, between them intermediate CTC; `Conformer` says what a block is.
 
-    It has no input layer: `input_size` must equal `output_size` (E2E projects the frontend's features). Defaults are
-    Auto-AVSR's sizes (170,451,456 parameters). With `interctc_layer_idx` (1-based, below `num_blocks`), the first value
-    is `(encoding, [(layer, its output), ...])`, ESPnet's contract for intermediate CTC; `interctc_use_conditioning`
-    feeds each intermediate CTC's posteriors back (ESPnetASRModel sets `conditioning_layer` and passes `ctc`).
-    Raises ConfigError for contradictory sizes, InputError or TooShortError for bad input.
+    layers: modules `(x (B, T, D), positions (1, 2T-1, D), mask (B, T)) -> (B, T, D)`. With `interctc_layer_idx`
+    (1-based, below the number of layers), the first value of `forward` is `(encoding, [(layer, its output), ...])`,
+    ESPnet's contract for intermediate CTC; `interctc_use_conditioning` feeds each intermediate CTC's posteriors back
+    (ESPnetASRModel sets `conditioning_layer` and passes `ctc`).
     """
 
     def __init__(
         self,
-        input_size: int,
+        layers: Sequence[nn.Module],
         *,
-        output_size: int = 768,
-        attention_heads: int = 12,
-        linear_units: int = 3072,
-        num_blocks: int = 12,
-        dropout_rate: float = 0.1,
-        positional_dropout_rate: float = 0.1,
-        attention_dropout_rate: float = 0.0,
-        cnn_module_kernel: int = 31,
-        ff_activation: str = "relu",
-        conv_activation: str = "swish",
-        interctc_layer_idx: Sequence[int] = (),
-        interctc_use_conditioning: bool = False,
-        stochastic_depth_rate: float = 0.0,
+        output_size: int,
+        positional_dropout_rate: float,
+        interctc_layer_idx: Sequence[int],
+        interctc_use_conditioning: bool,
     ):
         super().__init__()
-        _check_sizes(input_size, output_size, attention_heads, num_blocks, cnn_module_kernel)
-        _check_interctc(interctc_layer_idx, num_blocks)
-        if not 0.0 <= stochastic_depth_rate < 1.0:
-            raise ConfigError("bad stochastic_depth_rate", found=stochastic_depth_rate, expected="0 <= rate < 1")
-        for option, name in (("ff_activation", ff_activation), ("conv_activation", conv_activation)):
-            if name not in ACTIVATIONS:
-                raise unknown_name(option, name, ACTIVATIONS)
+        _check_interctc(interctc_layer_idx, len(layers))
         self._output_size = output_size
         self.embed = nn.Sequential(RelPositionalEncoding(output_size, positional_dropout_rate))
-        self.encoders = nn.ModuleList(
-            ConformerLayer(
-                output_size,
-                self_attn=RelPositionMultiHeadedAttention(attention_heads, output_size, attention_dropout_rate),
-                feed_forward=_feed_forward(output_size, linear_units, dropout_rate, ff_activation),
-                feed_forward_macaron=_feed_forward(output_size, linear_units, dropout_rate, ff_activation),
-                conv_module=MaskedConvolution(output_size, cnn_module_kernel, activation=conv_activation),
-                dropout_rate=dropout_rate,
-                stochastic_depth_rate=stochastic_depth_rate,
-            )
-            for _ in range(num_blocks)
-        )
+        self.encoders = nn.ModuleList(layers)
         self.after_norm = LayerNorm(output_size)
         self.interctc_layer_idx = list(interctc_layer_idx)
         self.interctc_use_conditioning = interctc_use_conditioning
@@ -111,7 +84,7 @@ class Conformer(AbsEncoder):
         """Features, lengths (B,) int64 and the mask (B, T) of valid steps, on one device."""
         if xs_pad.dim() != 3 or xs_pad.size(2) != self._output_size:
             raise InputError(
-                "features that this Conformer cannot read",
+                f"features that this {type(self).__name__} cannot read",
                 found=tuple(xs_pad.shape),
                 expected=f"(B, T, {self._output_size})",
                 fix="Project the features to the encoder's output_size first.",
@@ -119,6 +92,64 @@ class Conformer(AbsEncoder):
         lengths = check_lengths(ilens, batch=len(xs_pad), size=xs_pad.size(1), kind="features", unit="steps")
         lengths = lengths.to(xs_pad.device)
         return xs_pad, lengths, length_mask(lengths, xs_pad.size(1))
+
+
+class Conformer(RelativeEncoder):
+    """`forward(xs_pad (B, T, D), ilens (B,)) -> (encoding (B, T, D), lengths (B,), None)`.
+
+    It has no input layer: `input_size` must equal `output_size` (E2E projects the frontend's features). Defaults are
+    Auto-AVSR's sizes (170,451,456 parameters). For `interctc_layer_idx` and `interctc_use_conditioning` see
+    `RelativeEncoder`.
+    Raises ConfigError for contradictory sizes, InputError or TooShortError for bad input.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        *,
+        output_size: int = 768,
+        attention_heads: int = 12,
+        linear_units: int = 3072,
+        num_blocks: int = 12,
+        dropout_rate: float = 0.1,
+        positional_dropout_rate: float = 0.1,
+        attention_dropout_rate: float = 0.0,
+        cnn_module_kernel: int = 31,
+        ff_activation: str = "relu",
+        conv_activation: str = "swish",
+        interctc_layer_idx: Sequence[int] = (),
+        interctc_use_conditioning: bool = False,
+        stochastic_depth_rate: float = 0.0,
+    ):
+        check_encoder_sizes(input_size, output_size, attention_heads, num_blocks)
+        if cnn_module_kernel < 1 or cnn_module_kernel % 2 == 0:
+            raise ConfigError(
+                "bad cnn_module_kernel", found=cnn_module_kernel, expected="an odd number", fix="31 is usual."
+            )
+        if not 0.0 <= stochastic_depth_rate < 1.0:
+            raise ConfigError("bad stochastic_depth_rate", found=stochastic_depth_rate, expected="0 <= rate < 1")
+        for option, name in (("ff_activation", ff_activation), ("conv_activation", conv_activation)):
+            if name not in ACTIVATIONS:
+                raise unknown_name(option, name, ACTIVATIONS)
+        layers = [
+            ConformerLayer(
+                output_size,
+                self_attn=RelPositionMultiHeadedAttention(attention_heads, output_size, attention_dropout_rate),
+                feed_forward=feed_forward(output_size, linear_units, dropout_rate, ff_activation),
+                feed_forward_macaron=feed_forward(output_size, linear_units, dropout_rate, ff_activation),
+                conv_module=MaskedConvolution(output_size, cnn_module_kernel, activation=conv_activation),
+                dropout_rate=dropout_rate,
+                stochastic_depth_rate=stochastic_depth_rate,
+            )
+            for _ in range(num_blocks)
+        ]
+        super().__init__(
+            layers,
+            output_size=output_size,
+            positional_dropout_rate=positional_dropout_rate,
+            interctc_layer_idx=interctc_layer_idx,
+            interctc_use_conditioning=interctc_use_conditioning,
+        )
 
 
 class ConformerLayer(nn.Module):
@@ -186,14 +217,15 @@ class MaskedConvolution(nn.Module):
         return self.pointwise_conv2(x).transpose(1, 2)
 
 
-def _feed_forward(size: int, units: int, dropout_rate: float, activation: str) -> PositionwiseFeedForward:
+def feed_forward(size: int, units: int, dropout_rate: float, activation: str) -> PositionwiseFeedForward:
     return PositionwiseFeedForward(size, units, dropout_rate, ACTIVATIONS[activation]())
 
 
-def _check_sizes(input_size: int, output_size: int, heads: int, num_blocks: int, kernel: int) -> None:
+def check_encoder_sizes(input_size: int, output_size: int, heads: int, num_blocks: int) -> None:
+    """Raise ConfigError for sizes that no encoder of ours can have."""
     if input_size != output_size:
         raise ConfigError(
-            "the Conformer has no input layer of its own",
+            "the encoder has no input layer of its own",
             found=f"input_size={input_size}, output_size={output_size}",
             expected="the two equal",
             fix="E2E's fusion projects the features to encoder_conf's output_size; pass that size for both.",
@@ -205,10 +237,8 @@ def _check_sizes(input_size: int, output_size: int, heads: int, num_blocks: int,
             expected="a divisor of output_size",
             fix="Auto-AVSR: 12 heads for 768; small models: 4 for 256.",
         )
-    if kernel < 1 or kernel % 2 == 0:
-        raise ConfigError("bad cnn_module_kernel", found=kernel, expected="an odd number", fix="31 is usual.")
     if num_blocks < 1:
-        raise ConfigError("a Conformer without blocks", found=f"num_blocks={num_blocks}", expected="at least 1")
+        raise ConfigError("an encoder without blocks", found=f"num_blocks={num_blocks}", expected="at least 1")
 
 
 def _check_interctc(layers: Sequence[int], num_blocks: int) -> None:

@@ -4,6 +4,7 @@ In: features (B, T', D_v) and (B, T', D_a) whose lengths agree, either absent. O
 is no fusion, but exactly one linear layer with bias, as in Auto-AVSR, so that its parameters map one to one. A stream
 that is missing or dropped is zeros, never a skipped branch: distributed training waits for the gradients of each.
 `concat`, `add` and `gated` join the streams step by step; `cross_attention` lets each read the other's whole clip.
+joint_fusion.py has those of published models, and the table of all.
 """
 
 from abc import ABC, abstractmethod
@@ -152,22 +153,6 @@ class CrossAttention(nn.Module):
             bias = bias.masked_fill(padded[:, None, None, :], -torch.inf)  # (B, heads, T, T)
         found = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype))
         return self.output(found.transpose(1, 2).flatten(2))
-
-
-FUSIONS = {"concat": ConcatFusion, "add": AddFusion, "gated": GatedFusion, "cross_attention": CrossAttentionFusion}
-
-
-def build_fusion(
-    name: str, *, video_size: int | None, audio_size: int | None, output_size: int, heads: int = 4
-) -> nn.Module:
-    """A `Fusion` of two streams, or for one stream a plain `nn.Linear` to `output_size`; `heads` of cross-attention."""
-    if name not in FUSIONS:
-        raise unknown_name("fusion", name, FUSIONS)
-    if video_size is None or audio_size is None:
-        (size,) = (size for size in (video_size, audio_size) if size is not None)
-        return nn.Linear(size, output_size)
-    options = {"heads": heads} if name == "cross_attention" else {}
-    return FUSIONS[name](video_size, audio_size, output_size, **options)
 
 
 class ModalityDropout(nn.Module):

@@ -4,11 +4,12 @@
 
 In: part -> where its weights are. A part is a tower (`encoder`), or a module in one: `decoder.decoders` for tokens of
 one's own, `fusion.video_linear` where a lip reader gets sound as well (`fusion: add`). The weights may be a checkpoint
-of ours, a published Auto-AVSR model, the part's own state dict (`.pth` or `.safetensors`), or, for ViViT, a folder or
-hub id of Hugging Face. Every weight of the part must be there in its shape and none left over; what does not fit is
-named. Only tensors are read, a pickle with code in it is refused.
+of ours, a published model (model/published/catalog.py), the part's own state dict (`.pth` or `.safetensors`), or, for
+ViViT, a folder or hub id of Hugging Face. Every weight of the part must be there in its shape and none left over; what
+does not fit is named. Only tensors are read, a pickle with code in it is refused.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ from espnet_vivit.errors import ConfigError, WeightsError, unknown_name
 from espnet_vivit.model.adapters.attach import base_of
 from espnet_vivit.model.adapters.report import count_parameters
 from espnet_vivit.model.adapters.stored import HASH_KEY
-from espnet_vivit.model.auto_avsr import auto_avsr_name, read_state_dict
+from espnet_vivit.model.published.catalog import PROVENANCE, RECOGNIZERS, names_of_part
+from espnet_vivit.model.published.tensor_file import read_state_dict
 
 _SHOWN = 5  # names of a list in an error
 _FILES = (".pth", ".pt", ".bin", ".safetensors")
@@ -31,11 +33,15 @@ _SAME_ACTIVATION = ("gelu_fast", "gelu_new", "gelu_pytorch_tanh")  # three names
 
 @dataclass(frozen=True)
 class LoadedPart:
-    """What was filled: the module's name in the model, where from, and how many parameters (buffers not counted)."""
+    """What was filled: the module's name in the model, where from, and how many parameters (buffers not counted).
+
+    terms: of published weights, what packages made of them have to say; None of others.
+    """
 
     part: str
     source: str
     parameters: int
+    terms: Mapping[str, str] | None = None
 
 
 def load_parts(model: nn.Module, sources: Mapping[str, str | Path]) -> list[LoadedPart]:
@@ -49,8 +55,10 @@ def load_parts(model: nn.Module, sources: Mapping[str, str | Path]) -> list[Load
     for part, source in sources.items():
         module = _module_of(model, part)
         targets = _targets(part, module)
+        terms = None
         if Path(source).is_file():
-            state = _match(part, targets, _read_file(Path(source)))
+            held = read_state_dict(source)
+            state, terms = _match(part, targets, held), terms_of(held, Path(source))
         else:
             state = _of_hugging_face(part, module, str(source))
             targets = {name: value for name, value in targets.items() if name in state}
@@ -60,8 +68,17 @@ def load_parts(model: nn.Module, sources: Mapping[str, str | Path]) -> list[Load
                 value.copy_(state[name])
         own = {name.removeprefix(f"{part}.").replace(".base_layer.", ".") for name in targets}
         count = sum(p.numel() for name, p in module.named_parameters() if name.replace(".base_layer.", ".") in own)
-        loaded.append(LoadedPart(part, str(source), count))
+        loaded.append(LoadedPart(part, str(source), count, terms))
     return loaded
+
+
+def terms_of(state: Mapping[str, Tensor], path: Path) -> Mapping[str, str] | None:
+    """The terms that go along with published weights, or with weights in a folder of `espnet-vivit import`."""
+    layouts = [layout for layout in RECOGNIZERS if layout.fits(state)]
+    if layouts:
+        return layouts[0].terms.to_be_carried()
+    noted = path.with_name(PROVENANCE)
+    return json.loads(noted.read_text(encoding="utf-8")) if noted.is_file() else None
 
 
 def weights_table(model: nn.Module, loaded: list[LoadedPart], by_name: Mapping[str, str]) -> str:
@@ -115,36 +132,23 @@ def _targets(part: str, module: nn.Module) -> dict[str, Tensor]:
     return {f"{part}.{name}": value for name, value in plain.items()}
 
 
-def _read_file(path: Path) -> Mapping[str, Tensor]:
-    if path.suffix != ".safetensors":
-        return read_state_dict(path)
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"the checkpoint {path} cannot be read: {error}") from error
-
-
 def _match(part: str, targets: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The file's weights under our full names, by whichever of four ways of naming fits most of the part."""
-    ways = (  # our name -> the file's, and the prefix of all that belongs to the part
-        (lambda name: name, f"{part}."),
-        (auto_avsr_name, auto_avsr_name(f"{part}.")),
-        (lambda name: name.removeprefix(f"{part}."), ""),
-        (lambda name: re.sub(r"^fusion\.(video|audio)_linear\.", "fusion.", name), "fusion."),  # of one stream alone
+    """The file's weights under our full names, by whichever way of naming fits most of the part."""
+    single = [re.sub(r"^fusion\.(video|audio)_linear\.", "fusion.", name) for name in targets]  # of one stream alone
+    ways = (  # the file's name of each target, and whether another name of it belongs to the part
+        (list(targets), lambda name: name.startswith(f"{part}.")),
+        ([name.removeprefix(f"{part}.") for name in targets], lambda name: True),
+        (single, lambda name: name.startswith("fusion.")),
+        *names_of_part(part, list(targets), state),
     )
-    found = [({rename(name): name for name in targets}, prefix) for rename, prefix in ways]
-    names, prefix = max(found, key=lambda way: sum(name in state for name in way[0]))
+    published, belongs = max(ways, key=lambda way: sum(name in state for name in way[0]))
+    names = dict(zip(published, targets, strict=True))
     if not any(name in state for name in names):
         has, one = sorted({name.partition(".")[0] for name in state}), next(iter(targets))
         raise WeightsError(
-            f"the checkpoint for {part} has no weight of it",
-            found=f"weights of {_some(has)}",
-            expected=f"{one}, or Auto-AVSR's {auto_avsr_name(one)}",
+            f"the checkpoint for {part} has no weight of it", found=f"weights of {_some(has)}", expected=one
         )
-    return {names.get(name, name): value for name, value in state.items() if name.startswith(prefix)}
+    return {names.get(name, name): value for name, value in state.items() if name in names or belongs(name)}
 
 
 def _of_hugging_face(part: str, module: nn.Module, source: str) -> dict[str, Tensor]:

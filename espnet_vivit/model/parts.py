@@ -27,13 +27,23 @@ VISION_ENCODERS = {
     "vivit": "espnet_vivit.frontend.vivit_encoder:vivit_encoder",
     "resnet": "espnet_vivit.frontend.resnet:ResNetFrontend",
     "linear": "espnet_vivit.frontend.linear:LinearFrontend",
+    "avhubert": "espnet_vivit.frontend.avhubert:AvHubertFrontend",
+    "avhubert_video": "espnet_vivit.frontend.avhubert:AvHubertVideo",
 }
 AUDIO_ENCODERS = {
     "resnet1d": "espnet_vivit.frontend.resnet1d:ResNet1d",
     "logmel": "espnet_vivit.frontend.log_mel:LogMel",
+    "filterbanks": "espnet_vivit.frontend.filterbanks:FilterbankAudio",
 }
-ENCODERS = {"conformer": "espnet_vivit.model.conformer:Conformer"}
-DECODERS = {"transformer": "espnet2.asr.decoder.transformer_decoder:TransformerDecoder"}
+ENCODERS = {
+    "conformer": "espnet_vivit.model.conformer:Conformer",
+    "relative_transformer": "espnet_vivit.model.relative_transformer:RelativeTransformer",
+    "avhubert": "espnet_vivit.model.avhubert_encoder:AvHubertEncoder",
+}
+DECODERS = {
+    "transformer": "espnet2.asr.decoder.transformer_decoder:TransformerDecoder",
+    "fairseq": "espnet_vivit.model.fairseq_decoder:FairseqDecoder",
+}
 _CTC = "espnet2.asr.ctc:CTC"
 
 

@@ -34,11 +34,12 @@ from espnet_vivit.evaluation.provenance import commit, versions
 from espnet_vivit.evaluation.training_log import read_training_history
 from espnet_vivit.model.options import STARTS
 from espnet_vivit.release.model_card import NOT_STATED, CardText, model_card, read_card, results_of
-from espnet_vivit.tasks.training_facts import training_set
+from espnet_vivit.tasks.training_facts import STARTED_FROM, training_set
 from espnet_vivit.version import __version__
 
 _BUILT_FROM = (  # the keys of a training's configuration that building and decoding read
-    *("modality", "fusion", "feature_rate", "modality_dropout", "init", "amp_dtype", "tower_adapters"),
+    *("modality", "fusion", "fusion_place", "fusion_conf", "feature_rate", "modality_dropout"),
+    *("init", "amp_dtype", "tower_adapters"),
     *("vision_encoder", "vision_encoder_conf", "vision_tower", "audio_encoder", "audio_encoder_conf"),
     *("encoder", "encoder_conf", "decoder", "decoder_conf", "model_conf", "ctc_conf"),
     *("token_list", "token_type", "bpemodel", "use_preprocessor", "preprocessor", "preprocessor_conf"),
@@ -65,19 +66,15 @@ def pack(
     stage 11 leaves. decoding: how it was decoded, which then goes along; None: as `experiment` says if that is a
     package, else not stated. Raises DataError, ConfigError or WeightsError.
     """
+    from espnet_vivit.base.config_file import read_config
     from espnet_vivit.decode.model_files import open_model
 
     text = CardText() if card is None else read_card(card)
-    licence = (licence or text.licence or "").strip()
-    if not licence:
-        raise ConfigError(
-            "a package needs a licence",
-            expected="an SPDX identifier such as CC-BY-4.0, or a sentence",
-            fix="Give --licence, or `licence:` in the card",
-        )
     if licence_file is not None and not Path(licence_file).is_file():
         raise DataError(f"there is no licence file {licence_file}", fix="Check the path")
     files = open_model(experiment, weights=weights)
+    terms = terms_of(read_config(files.config), files.provenance or {})
+    licence, licence_file = _licence(files, licence or text.licence, licence_file, terms)
     if Path(out).exists():
         raise DataError(f"{out} exists already", fix="Name a new folder or file")
     with tempfile.TemporaryDirectory(prefix="espnet_vivit_") as folder:
@@ -98,6 +95,7 @@ def pack(
         history = _provenance(files) | {
             "packed": f"{datetime.date.today()} with espnet_vivit {__version__} ({commit()})"
         }
+        history |= {name: "; ".join(said) for name, said in terms.items() if said}
         if source or text.data:
             history["source"] = source or "; ".join(text.data)
         written = model_card(
@@ -122,6 +120,37 @@ def pack(
         if weight is not None:
             check_branches(weight, "beam", has_ctc=model.ctc is not None, has_decoder=model.decoder is not None)
         return checked.save_pretrained(out)
+
+
+def terms_of(config: Mapping, provenance: Mapping) -> dict[str, list[str]]:
+    """The terms of published weights in a model: those it is, and those that its training started from (`init_parts`).
+
+    Under "licence of the weights", "attribution" and "licence text needed" as many sentences as there are publishers.
+    """
+    sources = [provenance, *(config.get(STARTED_FROM) or ())]
+    names = ("licence of the weights", "attribution", "licence text needed")
+    return {name: list(dict.fromkeys(source[name] for source in sources if source.get(name))) for name in names}
+
+
+def _licence(files, licence: str | None, licence_file, terms: Mapping) -> tuple[str, Path | None]:
+    """The package's licence and the file of its text. Raises ConfigError where one is needed and not there."""
+    said = (licence or "; ".join(terms["licence of the weights"])).strip()
+    if not said:
+        raise ConfigError(
+            "a package needs a licence",
+            expected="an SPDX identifier such as CC-BY-4.0, or a sentence",
+            fix="Give --licence, or `licence:` in the card",
+        )
+    beside = files.config.parent / "LICENSE"
+    if licence_file is None and beside.is_file():
+        licence_file = beside
+    if licence_file is None and terms["licence text needed"]:
+        raise ConfigError(
+            "the licence of these weights has to go along, word for word, with every copy",
+            found="no licence file",
+            fix=f"Give --licence_file; {'; '.join(terms['licence text needed'])}",
+        )
+    return said, None if licence_file is None else Path(licence_file)
 
 
 def packed_config(config: Mapping) -> dict:

@@ -256,6 +256,8 @@ class AVSRTask(ASRTask):
             audio_encoder=args.audio_encoder,
             audio_encoder_conf=args.audio_encoder_conf,
             fusion=args.fusion,
+            fusion_place=getattr(args, "fusion_place", "features"),  # not in the config.yaml of earlier versions
+            fusion_conf=getattr(args, "fusion_conf", None),
             feature_rate=args.feature_rate,
             modality_dropout=args.modality_dropout,
             encoder=args.encoder,

@@ -18,6 +18,7 @@ from espnet_vivit.model.adapters.config import read_tower_adapters
 from espnet_vivit.model.init_parts import load_parts, weights_table
 from espnet_vivit.model.options import check_loss_weights, modality_of, weight_sources
 from espnet_vivit.tasks.options import refused
+from espnet_vivit.tasks.training_facts import STARTED_FROM
 
 log = logging.getLogger(__name__)  # logging.warning() would set up logging before ESPnet does, see preflight/tokens.py
 
@@ -130,6 +131,7 @@ def start_from_parts(args: argparse.Namespace, model: torch.nn.Module) -> None:
         return
     loaded = load_parts(model, sources)
     by_name = weight_sources(args.vision_encoder, args.vision_encoder_conf)
+    setattr(args, STARTED_FROM, [dict(part.terms) for part in loaded if part.terms is not None])
     logging.info("parts start from:\n%s", weights_table(model, loaded, by_name))
 
 
@@ -159,7 +161,7 @@ def model_module() -> ModuleType:
 def model_conf_defaults() -> dict:
     """The options of `model_conf`: what E2E takes beside the keys that the YAML has at its top level."""
     top_level = {"odim", "token_list", "modality", "vision_model_name", "fusion", "feature_rate", "modality_dropout"}
-    top_level |= {"init", "ctc_conf", "tower_adapters", "amp_dtype"} | {
+    top_level |= {"fusion_place", "fusion_conf", "init", "ctc_conf", "tower_adapters", "amp_dtype"} | {
         name for kind in _PART_KINDS for name in (kind, f"{kind}_conf")
     }
     return {k: v for k, v in get_default_kwargs(model_module().E2E).items() if k not in top_level}

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from espnet_vivit.data.token_list import TOKEN_TYPES
 from espnet_vivit.espnet_compat import ClassChoices, NestedDictAction, int_or_none, str2bool, str_or_none
-from espnet_vivit.model.fusion import FUSIONS
+from espnet_vivit.model.joint_fusion import FUSIONS, PLACES
 from espnet_vivit.model.precision import AMP_DTYPES
 from espnet_vivit.tasks.options import add_choice
 from espnet_vivit.units import FEATURE_RATES, STREAMS_OF
@@ -23,12 +23,15 @@ def add_model_arguments(parser: argparse.ArgumentParser, parts: Sequence[ClassCh
     group = parser.add_argument_group("Audio-visual model")
     add_choice(group, "modality", STREAMS_OF, help_text="streams of the model; follows from the encoders named")
     add_choice(group, "fusion", FUSIONS, default="concat", help_text="how video and audio features are joined")
+    help_text = "before one encoder (features), or after an encoder for each stream (encoder)"
+    add_choice(group, "fusion_place", PLACES, default="features", help_text=help_text)
     add_choice(group, "feature_rate", FEATURE_RATES, default="frame", help_text="25 Hz (frame) or 12.5 Hz (tubelet)")
     add_choice(group, "init", INITS, help_text="initialisation of all but the vision encoder")
     add_choice(group, "amp_dtype", AMP_DTYPES, help_text="mixed precision: replaces ESPnet's use_amp")
     for name, what in (
         ("modality_dropout", "how often training silences a stream, as {video: 0.25, audio: 0.25}"),
         ("model_conf", "loss weights and reports, as {ctc_weight: 0.1, lsm_weight: 0.1, frame_loss_weight: 0}"),
+        ("fusion_conf", "options of the fusion, as {hidden_units: 8192} of mlp"),
         ("ctc_conf", "options of ESPnet's CTC"),
         ("tower_adapters", "LoRA and QLoRA, as {vision_encoder: {type: qlora, r: 16}}; see AdapterConfig"),
         ("init_parts", "where parts start from, as {encoder: vsr.pth, vision_encoder: google/vivit-b-16x2-…}"),

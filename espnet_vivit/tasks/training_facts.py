@@ -15,6 +15,7 @@ from espnet_vivit.media.files.video_file import probe_video
 from espnet_vivit.units import seconds_of_frames, seconds_of_samples
 
 NOTE = "training_facts"  # key of config.yaml
+STARTED_FROM = "started_from"  # key of config.yaml: the terms of published weights that a training began with
 FEW_SPEAKERS = 5  # are named
 MOUTH_SIZES = (48, 64, 96)  # pixels: what the corpora here are prepared with
 

@@ -6,8 +6,9 @@ is rejected from the sound alone, and says so.
 """
 
 import dataclasses
+import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -18,7 +19,7 @@ from espnet_vivit.base.config_file import read_config
 from espnet_vivit.decode.model_files import ModelFiles
 from espnet_vivit.decode.options import SearchOptions
 from espnet_vivit.decode.speech2text import Speech2Text
-from espnet_vivit.decode.word_times import Transcript, Word
+from espnet_vivit.decode.word_times import Transcript, Word, spread_words
 from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.frontend.presets import trained_preset
 from espnet_vivit.frontend.vivit.encoder import VivitEncoder
@@ -30,7 +31,7 @@ from espnet_vivit.tasks.loading.augment import crop
 from espnet_vivit.transcription.cutting import Cut, slice_clip
 from espnet_vivit.transcription.reading import is_silent, stopwatch
 from espnet_vivit.transcription.result import OK, UNCLEAR, WARN, Hypothesis, Piece
-from espnet_vivit.units import MOUTH_SIZE, STREAMS_OF, VIDEO_RATE_HZ, seconds_of_frames
+from espnet_vivit.units import MOUTH_SIZE, STREAMS_OF, VIDEO_RATE_HZ, seconds_of_frames, seconds_of_samples
 
 _BEAM_SIZE, _CTC_WEIGHT = 10, 0.3  # where neither caller nor package says; the second of a model with both branches
 _MODALITY_OF = {frozenset(streams): modality for modality, streams in STREAMS_OF.items()}
@@ -83,7 +84,7 @@ class PieceRecognizer:
             return Piece(cut.start_s, cut.end_s, UNCLEAR, tuple(warnings), 0.0, modality, (), ())
         with self._one_at_a_time, stopwatch(seconds, "recognize"):
             self.speech2text.seconds = seconds
-            transcripts = self.speech2text.recognize(streams.get("speech"), streams.get("video"))
+            transcripts = self._transcripts(streams, warnings)
         offset_s = seconds_of_frames(cut.stretch.first)
         nbest = tuple(Hypothesis(found.text, found.score, _shifted(found, offset_s)) for found in transcripts)
         words = nbest[0].words
@@ -93,6 +94,16 @@ class PieceRecognizer:
             status, words = UNCLEAR, ()
             warnings.append(f"confidence {confidence:.2f} is below {needed:.2f}")
         return Piece(cut.start_s, cut.end_s, status, tuple(warnings), confidence, modality, words, nbest)
+
+    def _transcripts(self, streams: Mapping[str, np.ndarray], warnings: list[str]) -> list[Transcript]:
+        """With the times that CTC tells; of a model without CTC evenly spread, and as sure as its decoder is."""
+        speech, video = streams.get("speech"), streams.get("video")
+        if self.speech2text.asr_model.ctc is not None:
+            return self.speech2text.recognize(speech, video)
+        warnings.append("the model has no CTC, so the times of words are spread evenly")
+        duration_s = seconds_of_samples(len(speech)) if video is None else seconds_of_frames(len(video))
+        found = self.speech2text.recognize(speech, video, word_times=False)
+        return [dataclasses.replace(one, words=_spread(one, duration_s)) for one in found]
 
     def needed_confidence(self, modality: str) -> float:
         """The mean confidence from which the words of a piece are believed."""
@@ -169,11 +180,16 @@ class TimedSpeech2Text(Speech2Text):
 
 
 def _ctc_weight(files: ModelFiles) -> float:
-    """1 for a model without attention decoder; words need times, so one without CTC is refused."""
+    """1 for a model without attention decoder, 0 for one without CTC."""
     trained = float((read_config(files.config).get("model_conf") or {}).get("ctc_weight", 0.1))
-    if trained == 0:
-        raise ConfigError("the model was trained without CTC, which tells when words were said", found="ctc_weight: 0")
-    return 1.0 if trained == 1 else _CTC_WEIGHT
+    return trained if trained in (0, 1) else _CTC_WEIGHT
+
+
+def _spread(transcript: Transcript, duration_s: float) -> tuple[Word, ...]:
+    """The words evenly over the clip; the confidence of each is the decoder's mean probability of a token."""
+    confidence = math.exp(transcript.score / (len(transcript.tokens) + 1)) if transcript.tokens else 0.0
+    words = spread_words(transcript.text.split(), duration_s, tokens2text=" ".join)
+    return tuple(dataclasses.replace(word, confidence=min(1.0, confidence)) for word in words)
 
 
 def _shifted(transcript: Transcript, offset_s: float) -> tuple[Word, ...]:

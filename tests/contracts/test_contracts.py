@@ -15,13 +15,16 @@ from torch.nn import functional as F
 
 from espnet_vivit import vivit_encoder
 from espnet_vivit.errors import InputError, TooShortError
+from espnet_vivit.frontend.avhubert import AvHubertFrontend, AvHubertVideo
+from espnet_vivit.frontend.filterbanks import FilterbankAudio
 from espnet_vivit.frontend.linear import LinearFrontend
 from espnet_vivit.frontend.log_mel import LogMel
 from espnet_vivit.frontend.masking import zero_padding
 from espnet_vivit.frontend.resnet import ResNetFrontend
 from espnet_vivit.frontend.resnet1d import ResNet1d
 from espnet_vivit.model.conformer import Conformer
-from espnet_vivit.model.fusion import build_fusion
+from espnet_vivit.model.joint_fusion import build_fusion
+from espnet_vivit.model.relative_transformer import RelativeTransformer
 from espnet_vivit.units import SAMPLES_PER_FRAME, tubelet_steps
 from tests.tiny import CONFIG, WINDOW, randomize
 
@@ -100,6 +103,17 @@ def small_conformer(dropout: float, **options) -> nn.Module:
     rates = dict(dropout_rate=dropout, positional_dropout_rate=dropout, attention_dropout_rate=dropout)
     sizes = dict(output_size=WIDTH, attention_heads=2, linear_units=16, num_blocks=2, cnn_module_kernel=7)
     return Conformer(WIDTH, **sizes, **rates, **options)
+
+
+def small_transformer(dropout: float, **options) -> nn.Module:
+    rates = dict(dropout_rate=dropout, positional_dropout_rate=dropout, attention_dropout_rate=dropout)
+    sizes = dict(output_size=WIDTH, attention_heads=2, linear_units=16, num_blocks=2)
+    return RelativeTransformer(WIDTH, **sizes, **rates, **options)
+
+
+def small_avhubert(dropout: float, **options) -> nn.Module:
+    sizes = dict(output_dim=16, attention_heads=2, linear_units=16, num_blocks=2, channels=2)
+    return AvHubertFrontend(**sizes, dropout_rate=dropout, **options)
 
 
 def small_vivit(dropout: float, **options) -> nn.Module:
@@ -205,6 +219,18 @@ SUBJECTS = [
     Subject("fusion-add", without_dropout(FusedHalves, name="add"), feature_steps, longest=20),
     Subject("fusion-gated", without_dropout(FusedHalves, name="gated"), feature_steps, longest=20),
     Subject("fusion-cross-attention", without_dropout(FusedHalves, name="cross_attention"), feature_steps, longest=20),
+    Subject("fusion-mlp", without_dropout(FusedHalves, name="mlp"), feature_steps, longest=20),
+    Subject(
+        "fusion-normalized-concat", without_dropout(FusedHalves, name="normalized_concat"), feature_steps, longest=20
+    ),
+    Subject("avhubert", small_avhubert, gray_clip, longest=60, bad_inputs=BAD_VIDEO),
+    Subject("avhubert-tubelet", partial(small_avhubert, feature_rate="tubelet"), gray_clip, tubelet_steps, longest=20),
+    Subject(
+        "avhubert-video", without_dropout(AvHubertVideo, output_dim=4, channels=2), gray_clip, bad_inputs=BAD_VIDEO
+    ),
+    Subject("filterbanks", without_dropout(FilterbankAudio, output_dim=4), waveform, bad_inputs=BAD_SPEECH),
+    Subject("relative-transformer", small_transformer, feature_steps, bad_inputs=BAD_FEATURES),
+    Subject("relative-transformer-batch-norm", partial(small_transformer, ff_norm="batch"), feature_steps),
     Subject("conformer", small_conformer, feature_steps, bad_inputs=BAD_FEATURES),
     Subject("conformer-depth", partial(small_conformer, stochastic_depth_rate=0.5), feature_steps),
 ]

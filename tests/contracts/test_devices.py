@@ -11,7 +11,7 @@ import torch
 
 from espnet_vivit.decode.ngram import NgramModel, NgramScorer
 from espnet_vivit.decode.speech2text import Speech2Text
-from espnet_vivit.model.fusion import FUSIONS
+from espnet_vivit.model.joint_fusion import FUSIONS
 from tests.experiments import write_experiment
 from tests.pretend_device import CUDA, DeviceMixture, PretendCuda
 from tests.tiny import PIXELS, WINDOWED_VIVIT, tiny_e2e

@@ -9,7 +9,8 @@ from espnet2.torch_utils.initialize import initialize
 from torch import nn
 
 from espnet_vivit.errors import ConfigError, InputError
-from espnet_vivit.model.fusion import FUSIONS, ModalityDropout, build_fusion
+from espnet_vivit.model.fusion import ModalityDropout
+from espnet_vivit.model.joint_fusion import FUSIONS, build_fusion
 from tests.tiny import randomize
 
 VIDEO, AUDIO, OUTPUT = 5, 3, 4
@@ -39,6 +40,15 @@ def by_hand(name, fusion, video, audio):
     weights = {key: value.detach() for key, value in fusion.state_dict().items()}
     if name == "concat":
         return weights["linear.weight"] @ torch.cat([video, audio]) + weights["linear.bias"]
+    if name == "mlp":
+        hidden = weights["hidden.weight"] @ torch.cat([video, audio]) + weights["hidden.bias"]
+        hidden = (hidden - weights["norm.running_mean"]) / (weights["norm.running_var"] + 1e-5).sqrt()
+        hidden = hidden * weights["norm.weight"] + weights["norm.bias"]
+        return weights["output.weight"] @ hidden.clamp(min=0) + weights["output.bias"]
+    if name == "normalized_concat":
+        both = torch.cat([audio, video])
+        both = (both - both.mean()) / (both.var(correction=0) + 1e-5).sqrt() * weights["norm.weight"]
+        return weights["linear.weight"] @ (both + weights["norm.bias"]) + weights["linear.bias"]
     from_video = weights["video_linear.weight"] @ video + weights["video_linear.bias"]
     from_audio = weights["audio_linear.weight"] @ audio + weights["audio_linear.bias"]
     if name == "add":
@@ -49,7 +59,7 @@ def by_hand(name, fusion, video, audio):
 
 @STEP_BY_STEP
 def test_each_step_follows_the_formula(name, streams):
-    fusion = build(name)
+    fusion = randomize(build(name)).eval()
     fused = fusion(*streams)
     for b in range(2):
         for t in range(6):
@@ -75,7 +85,7 @@ def test_gradients_reach_every_parameter_even_with_a_stream_missing(name, stream
 
 @STEP_BY_STEP
 def test_steps_do_not_see_each_other(name, streams):
-    fusion, (video, audio) = build(name), streams
+    fusion, (video, audio) = build(name).eval(), streams
     before = fusion(video, audio)
     video[:, 4:] = torch.nan
     assert torch.equal(fusion(video, audio)[:, :4], before[:, :4])
@@ -184,7 +194,8 @@ def test_one_modality_needs_no_fusion_but_one_linear_layer_with_bias(name, video
 
 def test_a_misspelt_fusion_is_named():
     with pytest.raises(
-        ConfigError, match=r"unknown fusion: found 'gate'; expected one of add, concat, cross_attention, gated. Did you"
+        ConfigError,
+        match=r"unknown fusion: found 'gate'; expected one of add, concat, cross_attention, gated, mlp, .* Did you",
     ):
         build("gate")
 

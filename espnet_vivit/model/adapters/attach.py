@@ -21,6 +21,7 @@ from espnet_vivit.model.adapters.stored import StoredBase
 ADAPTER = "default"  # peft's name of the only set of adapters
 _DEFAULT_TARGETS = (
     ("q_proj", "k_proj", "v_proj", "o_proj", "fc1", "fc2"),  # transformers 5
+    ("q_proj", "k_proj", "v_proj", "out_proj", "intermediate_dense", "output_dense"),  # its HuBERT, in AV-HuBERT
     ("linear_q", "linear_k", "linear_v", "linear_out", "w_1", "w_2"),  # ESPnet
 )
 

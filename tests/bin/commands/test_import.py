@@ -1,4 +1,4 @@
-"""`espnet-vivit import-auto-avsr`: from a file shaped like a published one to transcripts, with a user's commands."""
+"""`espnet-vivit import` and its earlier name: from a file shaped like a published one to transcripts."""
 
 import numpy as np
 import pytest
@@ -7,10 +7,10 @@ import yaml
 
 from espnet_vivit import E2E
 from espnet_vivit.bin import avsr_inference, cli
-from espnet_vivit.bin.commands.import_auto_avsr import read_tokens
 from espnet_vivit.data.data_dir import write_data_dir
 from espnet_vivit.data.token_list import train_sentencepiece
 from espnet_vivit.errors import ConfigError
+from espnet_vivit.release.published_tokens import read_tokens
 from espnet_vivit.tasks.avsr import AVSRTask
 from espnet_vivit.tasks.loading.pieces import JoinedPieces, tokenizer_for
 from tests.auto_avsr import state_dict
@@ -40,10 +40,10 @@ def test_an_imported_model_decodes_clips_with_our_command(modality, given, tmp_p
     state = state_dict(modality)
     torch.save(state, checkpoint)
     assert run(*given) == 0
-    assert capsys.readouterr().out == f"{out / 'auto_avsr.pth'}\n"
+    assert capsys.readouterr().out.splitlines()[-1] == str(out / "published.pth")
     rng = np.random.default_rng(0)
     write_data_dir(tmp_path / "data", [write_clip(tmp_path, f"s1-clip{number}", rng) for number in range(2)])
-    options = ["--asr_model_file", out / "auto_avsr.pth", "--output_dir", tmp_path / "decoded", "--num_workers", "0"]
+    options = ["--asr_model_file", out / "published.pth", "--output_dir", tmp_path / "decoded", "--num_workers", "0"]
     options += ["--data_path_and_name_and_type", f"{tmp_path / 'data'}/{FILES[STREAM[modality]]}", "--beam_size", "3"]
     avsr_inference.main([*map(str, options), "--maxlenratio", "-6"])
 
@@ -61,7 +61,7 @@ def test_what_is_written_is_the_model_that_from_auto_avsr_gives(modality, given)
     state = state_dict(modality)
     torch.save(state, checkpoint)
     run(*given)
-    written, args = AVSRTask.build_model_from_file(out / "config.yaml", out / "auto_avsr.pth")
+    written, args = AVSRTask.build_model_from_file(out / "config.yaml", out / "published.pth")
     expected = E2E.from_auto_avsr(state, token_list=TOKENS)
     assert str(written.eval()) == str(expected)
     torch.testing.assert_close(written.state_dict(), expected.state_dict(), atol=0, rtol=0)

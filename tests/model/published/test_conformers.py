@@ -9,10 +9,11 @@ import torch
 
 from espnet_vivit import E2E
 from espnet_vivit.errors import ConfigError, WeightsError
-from espnet_vivit.model.auto_avsr import auto_avsr_name
+from espnet_vivit.model.published import conformers
 from tests.auto_avsr import TINY, state_dict
 
 MODALITIES = ("video", "audio")
+LAYOUT = {"video": conformers.MAIN_VIDEO, "audio": conformers.MAIN_AUDIO}
 EVERY_MODALITY = pytest.mark.parametrize("modality", MODALITIES)
 STEM = {"video": "frontend.frontend3D.0.weight", "audio": "frontend.trunk.conv1.weight"}
 TOKENS = ["<blank>", "<unk>", "▁a", "▁b", "c", "d", "e", "f", "<sos/eos>"]
@@ -24,7 +25,7 @@ def test_every_weight_of_a_file_is_in_the_model_and_nothing_else_is(modality, tm
     torch.save(published, tmp_path / "model.pth")
     model = E2E.from_auto_avsr(tmp_path / "model.pth", token_list=TOKENS)
     assert model.modality == modality and model.token_list == TOKENS and not model.training
-    ours = {auto_avsr_name(name): value for name, value in model.state_dict().items()}
+    ours = {LAYOUT[modality].published_name(name): value for name, value in model.state_dict().items()}
     assert ours.keys() == published.keys()
     for name, value in ours.items():
         assert torch.equal(value, published[name]), name
@@ -72,7 +73,7 @@ def test_every_key_that_is_missing_or_has_no_place_or_another_shape_is_named(mod
     extra = ["decoder.after_norm.gamma", "encoder.encoders.1.conv_module.pointwise_conv2.weight", "lm.embed.weight"]
     state |= {name: torch.zeros(1) for name in extra}
     state["ctc.ctc_lo.bias"] = torch.zeros(TINY["odim"] + 1)
-    with pytest.raises(WeightsError, match="no complete Auto-AVSR model") as caught:
+    with pytest.raises(WeightsError, match=r"not a complete model of Auto-AVSR \(main\)") as caught:
         E2E.from_auto_avsr(state)
     message = str(caught.value)
     assert f"3 missing: {', '.join(sorted(gone, key=message.index))}" in message
@@ -91,10 +92,12 @@ def test_a_block_in_the_middle_cannot_be_missing():
 def test_a_frontend_that_is_neither_of_the_two_is_named(modality):
     state = state_dict(modality)
     del state[STEM[modality]]
-    with pytest.raises(WeightsError, match=r"no frontend of Auto-AVSR: found .*frontend\.trunk.*; expected frontend\."):
+    with pytest.raises(
+        WeightsError, match=r"none of the layouts .*: found weights of ctc\.ctc_lo.*; expected one of \d+; the nearest"
+    ):
         E2E.from_auto_avsr(state)
     flat = state_dict(modality) | {STEM[modality]: torch.zeros(2, 1)}
-    with pytest.raises(WeightsError, match="no frontend of Auto-AVSR"):
+    with pytest.raises(WeightsError, match="none of the layouts"):
         E2E.from_auto_avsr(flat)
 
 
@@ -144,7 +147,7 @@ def write_pickle(state, path, protocol):
 @pytest.mark.parametrize(
     ("write", "found"),
     [
-        (torch.save, "a pickle with code or objects: found getattr; expected tensors alone"),
+        (torch.save, "a pickle with code or objects: found builtins.getattr; expected tensors, and settings"),
         (partial(write_pickle, protocol=2), "a pickle with code or objects: found torch.storage._load_from_bytes"),
         (partial(write_pickle, protocol=4), "no pickle of tensors: expected tensors alone"),
     ],

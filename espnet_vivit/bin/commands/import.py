@@ -1,0 +1,52 @@
+"""`espnet-vivit import`: a published checkpoint, made an experiment folder that `transcribe` takes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from espnet_vivit.bin.command_parser import CommandParser
+
+MODALITIES = ("video", "audio", "multimodal")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = CommandParser(
+        prog="espnet-vivit import",
+        description="Make an experiment folder of a published model: Auto-AVSR, VSR-ML, AV-HuBERT, RAVEn, USR. "
+        "What the file is, is read from the names and shapes in it.",
+        epilog="example: espnet-vivit import LRS3_V_WER19.1/model.pth exp/vsr --tokens unigram5000_units.txt "
+        "--lm lm_en_subword/model.pth",
+    )
+    parser.add_argument("file", type=Path, help="the checkpoint, as its publisher hands it out")
+    parser.add_argument("out", type=Path, help="folder to write; must not exist")
+    help_text = (
+        "units.txt, model.json, dict.txt, vocab.json, or one token per line (default: what lies beside the file)"
+    )
+    parser.add_argument("--tokens", "--token_list", type=Path, help=help_text)
+    parser.add_argument("--lm", type=Path, help="a published language model of the same tokens")
+    parser.add_argument(
+        "--decoding", type=Path, help="VSR-ML's configs/NAME.ini: beam, weights and penalty (default: 40, 0.1)"
+    )
+    parser.add_argument("--modality", choices=MODALITIES, help="which recognizer of a file that holds several (USR)")
+    parser.add_argument("--bpemodel", type=Path, help="the sentencepiece model; needed for training, not for decoding")
+    parser.add_argument("--licence_file", type=Path, help="the publisher's licence, to go along in packages")
+    options = vars(parser.parse_args(argv))
+
+    from espnet_vivit.release.import_published import import_published  # late: --help shall not wait for ESPnet
+
+    checkpoint, out = options.pop("file"), options.pop("out")
+    imported = import_published(checkpoint, out, **options)
+    terms = imported.layout.terms
+    print(f"{checkpoint} is {imported.layout.title}: {imported.parameters:,} parameters")
+    for why, count in imported.unused.items():
+        print(f"left behind: {count} weights ({why})")
+    print(f"licence of the weights: {terms.license}")
+    print(f"from: {terms.source}")
+    if terms.attribution is not None:
+        print(f"attribution: {terms.attribution}")
+    if imported.tokens is None:
+        print(f"it has no decoder; {out / 'start.yaml'} says how a training of your own starts from it")
+    else:
+        print(f"{imported.tokens} tokens; search: {imported.search or 'as usual'}")
+        print(f"now: espnet-vivit transcribe VIDEO --model {out}")
+    print(imported.weights)
+    return 0
