@@ -37,7 +37,7 @@ def changed(tmp_path, corpus, section, **changes) -> dict:
 def test_the_arguments_say_what_the_sections_say(tmp_path, corpus):
     args = arguments(tmp_path, corpus, **changed(tmp_path, corpus, "trainer", precision="bf16-mixed"))
     assert (args.seed, args.max_epoch, args.grad_clip, args.amp_dtype) == (3, 2, 1.0, "bfloat16")
-    assert args.best_model_criterion == [["valid", "acc", "max"]] and args.keep_nbest_models == 2
+    assert args.best_model_criterion == [["valid", "acc", "max"]] and args.keep_nbest_models == 3
     assert args.preprocessor_conf == {"flip_prob": 0.25}
     assert args.optim.endswith("Muon") and args.optim_conf == {"lr": 0.001, "weight_decay": 0.01}
     assert args.scheduler_conf == {"warmup_steps": 1, "total_steps": 10}
