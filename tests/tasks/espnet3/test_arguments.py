@@ -45,6 +45,11 @@ def test_the_arguments_say_what_the_sections_say(tmp_path, corpus):
     assert {name for _, name, _ in args.train_data_path_and_name_and_type} == {"speech", "video", "text", "word_times"}
 
 
+def test_null_takes_an_option_of_the_configuration_that_another_builds_on_away(tmp_path, corpus):
+    args = arguments(tmp_path, corpus, **changed(tmp_path, corpus, "model", audio_encoder_conf=None))
+    assert args.audio_encoder_conf == {} and args.vision_encoder_conf["image_size"] == 22
+
+
 @pytest.mark.parametrize(
     ("section", "changes", "message"),
     [
