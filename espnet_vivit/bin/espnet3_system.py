@@ -52,7 +52,7 @@ class AVSRSystem(BaseSystem):
 
     stages: ClassVar[tuple] = (
         StageSpec(name="create_dataset", config="training", log_dir="data_dir"),
-        StageSpec(name="train_tokenizer", config="training", log_dir="tokenizer.save_path"),
+        StageSpec(name="train_tokenizer", config="training", log_dir="data_dir"),
         StageSpec(name="collect_stats", config="training", log_dir="stats_dir"),
         StageSpec(name="train", config="training", log_dir="exp_dir"),
         StageSpec(name="infer", config="inference", log_dir="inference_dir"),

@@ -22,7 +22,7 @@ from espnet_vivit.media.files.video_file import write_gray_video
 from espnet_vivit.tasks.avsr import AVSRTask
 from espnet_vivit.transcription.transcriber import Transcriber
 
-pytestmark = [pytest.mark.recipe, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.recipe
 ROOT = Path(__file__).resolve().parents[2]
 TRAINING = {  # conf/training.yaml, small enough for seconds
     "defaults": ["training", "_self_"],
@@ -77,7 +77,7 @@ def run(recipe: Path, *stages: str) -> subprocess.CompletedProcess:
     options = [word for role, name in configs.items() for word in (f"--{role}_config", f"conf/{name}.yaml")]
     command = [sys.executable, "run.py", *options, "--stages", *stages]
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    return subprocess.run(command, cwd=recipe, env=environment, text=True, timeout=500, check=False, **pipes)
+    return subprocess.run(command, cwd=recipe, env=environment, text=True, timeout=850, check=False, **pipes)
 
 
 @pytest.fixture(scope="module")

@@ -76,7 +76,7 @@ def training_arguments(config: DictConfig) -> argparse.Namespace:
 
 def _options(plain: Mapping) -> dict[str, Any]:
     """AVSRTask's options, as a YAML for avsr_train would have them."""
-    model = dict(plain["model"])
+    model = {name: value for name, value in plain["model"].items() if value is not None}  # null: ESPnet's default
     _check_model_keys(model)
     trainer = plain["trainer"]
     criteria = [[*name.split("/"), mode] for name, _, mode in plain["best_model_criterion"]]

@@ -90,6 +90,7 @@ class ModelPreprocessor(AVSRPreprocessor):
 
     def __init__(self, train: bool, *, model: Mapping, augmentation: Mapping | None = None):
         check_preprocessor_conf(augmentation or {})
+        model = {name: value for name, value in model.items() if value is not None}  # null: ESPnet's default
         super().__init__(
             train,
             token_type=model["token_type"],

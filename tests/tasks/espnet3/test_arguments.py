@@ -37,12 +37,17 @@ def changed(tmp_path, corpus, section, **changes) -> dict:
 def test_the_arguments_say_what_the_sections_say(tmp_path, corpus):
     args = arguments(tmp_path, corpus, **changed(tmp_path, corpus, "trainer", precision="bf16-mixed"))
     assert (args.seed, args.max_epoch, args.grad_clip, args.amp_dtype) == (3, 2, 1.0, "bfloat16")
-    assert args.best_model_criterion == [["valid", "acc", "max"]] and args.keep_nbest_models == 2
+    assert args.best_model_criterion == [["valid", "acc", "max"]] and args.keep_nbest_models == 3
     assert args.preprocessor_conf == {"flip_prob": 0.25}
     assert args.optim.endswith("Muon") and args.optim_conf == {"lr": 0.001, "weight_decay": 0.01}
     assert args.scheduler_conf == {"warmup_steps": 1, "total_steps": 10}
     assert args.training_facts["mouth_size"] == 24 and args.training_facts["longest_clip_s"] > 0.8
     assert {name for _, name, _ in args.train_data_path_and_name_and_type} == {"speech", "video", "text", "word_times"}
+
+
+def test_null_takes_an_option_of_the_configuration_that_another_builds_on_away(tmp_path, corpus):
+    args = arguments(tmp_path, corpus, **changed(tmp_path, corpus, "model", audio_encoder_conf=None))
+    assert args.audio_encoder_conf == {} and args.vision_encoder_conf["image_size"] == 22
 
 
 @pytest.mark.parametrize(

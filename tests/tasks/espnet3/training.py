@@ -55,7 +55,7 @@ def sections(folder: Path, corpus: Path) -> dict[str, Any]:
             "warmup_steps": 1,
             "total_steps": 10,
         },
-        "best_model_criterion": [["valid/acc", 2, "max"]],
+        "best_model_criterion": [["valid/acc", 3, "max"]],
         "dataloader": {
             split: {"iter_factory": {"batches": {"type": "length", "batch_bins": 60, **shapes[split]}}}
             for split in shapes
