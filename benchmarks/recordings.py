@@ -5,7 +5,7 @@ from pathlib import Path
 
 import av
 
-from espnet_vivit.media.files.containers import duration_s
+from espnet_vivit.media.files.containers import stated_duration_s
 from espnet_vivit.units import VIDEO_RATE_HZ
 
 
@@ -29,6 +29,6 @@ def concatenate(clips: list[Path], folder: Path, length_s: float | None = None) 
                     packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
                     packet.stream = streams[packet.stream.type]
                     target.mux(packet)
-            begun_s += math.ceil(duration_s(clip) * VIDEO_RATE_HZ) / VIDEO_RATE_HZ
+            begun_s += math.ceil(stated_duration_s(clip) * VIDEO_RATE_HZ) / VIDEO_RATE_HZ
             number += 1
     return path

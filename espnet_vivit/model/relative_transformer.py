@@ -11,11 +11,10 @@ valid steps alone; USR by LayerNorm.
 from collections.abc import Sequence
 
 import torch
-from espnet.nets.pytorch_backend.transformer.attention import RelPositionMultiHeadedAttention
-from espnet.nets.pytorch_backend.transformer.layer_norm import LayerNorm
 from torch import Tensor, nn
 
 from espnet_vivit.errors import unknown_name
+from espnet_vivit.espnet_compat import LayerNorm, RelPositionMultiHeadedAttention
 from espnet_vivit.frontend.masking import MaskedBatchNorm1d
 from espnet_vivit.model.conformer import RelativeEncoder, check_encoder_sizes, feed_forward
 

@@ -66,7 +66,7 @@ def test_a_command_gets_its_own_help(name, capsys):
 
 def test_help_and_version_import_nothing_heavy():
     code = (
-        "import sys; from espnet_vivit import cli; cli.build_parser().format_help(); "
+        "import sys; from espnet_vivit.bin import cli; cli.build_parser().format_help(); "
         "print(*[name for name in ('torch', 'transformers', 'espnet2', 'jiwer', 'numpy') if name in sys.modules])"
     )
     done = subprocess.run(
@@ -114,10 +114,10 @@ def test_ctrl_c_is_one_line_and_130(monkeypatch, capsys):
 
 TALKING = """
 import sys, types
-from espnet_vivit import cli
-sys.modules["talking"] = talking = types.ModuleType("talking")
+from espnet_vivit.bin import cli
+sys.modules["espnet_vivit.bin.commands.talk"] = talking = types.ModuleType("talking")
 talking.main = lambda argv: print("x" * int(argv[0])) or 0
-cli.COMMANDS["talk"] = ("talking", "")
+cli.COMMANDS["talk"] = "talks"
 sys.exit(cli.main(sys.argv[1:]))
 """
 

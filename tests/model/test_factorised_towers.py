@@ -7,7 +7,7 @@ from espnet_vivit.model.adapters.attach import target_names
 from espnet_vivit.model.adapters.config import AdapterConfig
 from espnet_vivit.model.options import weight_sources
 from espnet_vivit.release.pack import packed_config
-from espnet_vivit.tasks.optim.optimiser import Rates, parameter_groups
+from espnet_vivit.tasks.optim.optimizer import Rates, parameter_groups
 from espnet_vivit.tasks.training.recompute import checkpoint_towers
 from tests import tiny
 from tests.tiny import CONFIG, gray_clip

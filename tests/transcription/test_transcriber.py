@@ -254,7 +254,7 @@ def test_what_is_not_there_is_said_before_anything_is_loaded(arguments, messages
     for name in ("file", "clip.mp4"):
         (tmp_path / name).touch()
     code = (
-        "import sys; from espnet_vivit import cli; status = cli.main(sys.argv[1:]); "
+        "import sys; from espnet_vivit.bin import cli; status = cli.main(sys.argv[1:]); "
         "print(status, *[name for name in ('torch', 'espnet2', 'transformers') if name in sys.modules])"
     )
     command = [sys.executable, "-c", code, "transcribe", *arguments]

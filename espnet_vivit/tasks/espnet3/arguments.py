@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from espnet_vivit.errors import ConfigError, DataError, unknown_name
 from espnet_vivit.tasks.avsr import AVSRTask
 from espnet_vivit.tasks.model_options import add_model_arguments
-from espnet_vivit.tasks.options import check_options
+from espnet_vivit.tasks.options import check_config
 from espnet_vivit.tasks.streams import train_options, view_options
 from espnet_vivit.tasks.training_facts import NOTE, noted_facts
 
@@ -58,7 +58,7 @@ def training_arguments(config: DictConfig) -> argparse.Namespace:
     plain: Any = OmegaConf.to_container(config, resolve=True)
     options = _options(plain)
     parser = AVSRTask.get_parser()
-    check_options(options, parser, where="in the training configuration")
+    check_config(options, parser, where="in the training configuration")
     train, valid, stats = data_dir_of(config, "train"), data_dir_of(config, "valid"), Path(plain["stats_dir"])
     if not (stats / "train").is_dir():
         raise DataError("no lengths of the clips", found=f"no {stats / 'train'}", fix="Run the stage collect_stats")
@@ -116,7 +116,7 @@ def _amp_dtype(precision: Any) -> str | None:
 
 
 def _target(plain: Mapping, section: str) -> tuple[str, dict]:
-    """(Hydra's target, its arguments) of the optimiser or the scheduler."""
+    """(Hydra's target, its arguments) of the optimizer or the scheduler."""
     given = plain.get(section) or {}
     if not given.get("_target_"):
         raise ConfigError(f"the training configuration has no {section}", expected="{_target_: …, …}")

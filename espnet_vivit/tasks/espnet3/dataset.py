@@ -24,8 +24,9 @@ from espnet_vivit.errors import DataError, unknown_name
 from espnet_vivit.frontend.presets import trained_preset
 from espnet_vivit.tasks.espnet3 import video
 from espnet_vivit.tasks.espnet3.names import BaseDataset, Field
+from espnet_vivit.tasks.loading.augmentation import check_preprocessor_conf
 from espnet_vivit.tasks.loading.dataset import AVSRDataset
-from espnet_vivit.tasks.loading.preprocess import AVSRPreprocessor, check_preprocessor_conf
+from espnet_vivit.tasks.loading.preprocess import AVSRPreprocessor
 from espnet_vivit.tasks.streams import FILES, STREAMS, data_option, feature_rate_of, modality_of
 
 _KINDS = {"video": video.NAME, "speech": "audio"}

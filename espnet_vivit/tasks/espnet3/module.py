@@ -1,7 +1,7 @@
 """E2E as Lightning trains it: ESPnet3's module, with what our trainer does beside ESPnet2's.
 
 In: the model, the training.yaml and its arguments (arguments.py). Out: a LightningModule. What is scheduled by epoch
-follows it, errors name the clips of a batch, `join_prob` finds other clips, the optimiser has the groups of lr_scale,
+follows it, errors name the clips of a batch, `join_prob` finds other clips, the optimizer has the groups of lr_scale,
 layer_decay and freeze_until, and Muon knows which matrices are its own.
 """
 
@@ -20,7 +20,7 @@ from espnet_vivit.data.scp import read_scp
 from espnet_vivit.tasks.espnet3.names import ESPnetLightningModule
 from espnet_vivit.tasks.loading.preprocess import AVSRPreprocessor
 from espnet_vivit.tasks.optim.muon import Muon, mark_hidden_matrices
-from espnet_vivit.tasks.optim.optimiser import build_optimizer
+from espnet_vivit.tasks.optim.optimizer import build_optimizer
 
 if TYPE_CHECKING:
     from espnet_vivit.e2e_asr_conformer import E2E

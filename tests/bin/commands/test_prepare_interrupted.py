@@ -131,7 +131,7 @@ def _names(count: int):
 MANY = """
 import resource, sys
 from pathlib import Path
-from espnet_vivit.corpora import prepared
+from espnet_vivit.corpora.preparing import prepare
 from espnet_vivit.corpora.preparing.make_clip import ClipOptions, Outcome
 from espnet_vivit.corpora.manifests import auto_avsr_clips
 from espnet_vivit.media.quality.verdict import MEASURES
@@ -146,10 +146,10 @@ def make(clip, options):
     verdict, reasons = ("reject", ("black",)) if count % 7 == 0 else ("ok", ())
     return Outcome(clip.utt_id, verdict, reasons, measures, video=clip.video, num_frames=75, shape=(96, 96))
 
-prepared.make_clip = make
+prepare.make_clip = make
 clips = auto_avsr_clips(root, {"train": root / "train.csv", "test": root / "test.csv"}, units=["", "▁GOOD", "▁MORNING"])
 how = ClipOptions(folder=str(out / "clips"), modality="video")
-prepared.prepare_clips(clips, out, options=how, nj=0, progress=False)
+prepare.prepare_clips(clips, out, options=how, nj=0, progress=False)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 

@@ -10,7 +10,7 @@ import pytest
 from espnet_vivit.base.whole_file import write_whole
 from espnet_vivit.bin.commands.transcribe import main, transcribe_files
 from espnet_vivit.errors import ConfigError, MediaError
-from espnet_vivit.media.files.containers import duration_s, streams_of
+from espnet_vivit.media.files.containers import stated_duration_s, streams_of
 from espnet_vivit.transcription.result import Transcription
 from espnet_vivit.transcription.transcriber import _shown_name
 from tests.media.videos import numbered, write_video
@@ -69,7 +69,7 @@ def test_sound_without_a_decoder_is_no_stream(tmp_path):
     path = write_video(tmp_path / "odd.mkv", map(numbered, range(5)), speech=np.zeros(3200, np.float32))
     assert streams_of(path) == {"video", "audio"}
     path.write_bytes(path.read_bytes().replace(b"A_PCM/INT/LIT", b"A_XYZ/INT/LIT"))
-    assert streams_of(path) == {"video"} and duration_s(path) == pytest.approx(0.2, abs=0.05)
+    assert streams_of(path) == {"video"} and stated_duration_s(path) == pytest.approx(0.2, abs=0.05)
 
 
 def test_the_font_of_burnt_subtitles_is_looked_at_before_anything_is_loaded(tmp_path):

@@ -12,8 +12,8 @@ import soundfile
 from espnet_vivit.base.processes import CRASHED
 from espnet_vivit.bin.avsr_mini_av import main
 from espnet_vivit.corpora.mini_av import clip as mini_av_clip
+from espnet_vivit.corpora.mini_av import corpus as mini_av
 from espnet_vivit.corpora.mini_av.clip import ClipPlan, draw_clip, speak_clip
-from espnet_vivit.corpora.mini_av.corpus import corpus as mini_av
 from espnet_vivit.corpora.mini_av.corpus import corpus_hash, prepare
 from espnet_vivit.corpora.mini_av.grammar import SLOTS
 from espnet_vivit.corpora.mini_av.plan import Config, plan_clips

@@ -1,4 +1,4 @@
-"""Lightning's module has the optimiser, the epochs and the clips to join that our trainer has under ESPnet2."""
+"""Lightning's module has the optimizer, the epochs and the clips to join that our trainer has under ESPnet2."""
 
 import numpy as np
 import pytest
