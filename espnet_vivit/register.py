@@ -14,7 +14,9 @@ _ALIASES = {  # the names under which scripts written for an ESPnet fork import 
     "espnet.nets.pytorch_backend.frontend.vivit_encoder": "espnet_vivit.frontend.vivit_encoder",
     "espnet.nets.pytorch_backend.e2e_asr_conformer": "espnet_vivit.e2e_asr_conformer",
 }
-_ALIAS_PACKAGES = ("espnet.nets.pytorch_backend.frontend",)  # a package that the release does not have
+_ALIAS_PACKAGES = (  # packages that a release may lack: 202511 the last one, 202609 and later all three
+    *("espnet.nets", "espnet.nets.pytorch_backend", "espnet.nets.pytorch_backend.frontend"),
+)
 
 
 def register() -> None:
