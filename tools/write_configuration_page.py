@@ -60,6 +60,7 @@ MEANINGS = {  # of options that are ESPnet2's own, or whose docstring explains t
     "stochastic_depth_rate": "how often training skips a block",
     "output_dim": "width of the features",
     "image_size": "height and width in pixels",
+    "spatial_pooling": "another name of `temporal_pooling`",
     "config": "fields of Hugging Face's `VivitConfig` for a tower with random weights",
     "max_frames": "longest clip of the first epochs, in video frames",
     "epochs": "number of first epochs with such clips only",
