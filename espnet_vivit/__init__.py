@@ -13,7 +13,7 @@ _PUBLIC = {  # public name -> module that defines it
     "E2E": "espnet_vivit.e2e_asr_conformer",
     "AVSRTask": "espnet_vivit.tasks.avsr",
     "Transcriber": "espnet_vivit.transcription.transcriber",
-    "register": "espnet_vivit.register",
+    "register": "espnet_vivit.registration",
 }
 
 __all__ = ["__version__", *_PUBLIC]  # pyright: ignore[reportUnsupportedDunderAll]  it sees the imports below
@@ -21,7 +21,7 @@ __all__ = ["__version__", *_PUBLIC]  # pyright: ignore[reportUnsupportedDunderAl
 if TYPE_CHECKING:
     from espnet_vivit.e2e_asr_conformer import E2E
     from espnet_vivit.frontend.vivit_encoder import vivit_encoder
-    from espnet_vivit.register import register
+    from espnet_vivit.registration import register
     from espnet_vivit.tasks.avsr import AVSRTask
     from espnet_vivit.transcription.transcriber import Transcriber
 

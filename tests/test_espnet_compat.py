@@ -10,7 +10,7 @@ from typeguard import TypeCheckError
 
 from espnet_vivit import espnet_compat
 from espnet_vivit.espnet_compat import TokenIDConverter, add_data_type, inference_with_task, quiet_espnet_import
-from espnet_vivit.register import register, register_espnetez
+from espnet_vivit.registration import register, register_espnetez
 
 ALIASES = {
     "espnet.nets.pytorch_backend.frontend.vivit_encoder": "espnet_vivit.frontend.vivit_encoder",

@@ -2,7 +2,6 @@
 
 import ast
 import re
-import runpy
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,11 @@ from packaging.requirements import Requirement
 
 import espnet_vivit
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "espnet_vivit"
 HEAVY = ("torch", "transformers", "espnet", "espnet2", "cv2", "numpy")
@@ -23,15 +27,15 @@ IMPORT_LIMIT_S = 0.3
 # The import rule: a room imports only rooms that stand above it. A room is a folder or a module under the package.
 ORDER = (
     *("errors", "units", "version", "espnet_compat", "base", "media", "data", "corpora", "evaluation", "frontend"),
-    *("model", "e2e_asr_conformer", "tasks", "decode", "transcription", "release", "register", "bin"),
+    *("model", "e2e_asr_conformer", "tasks", "decode", "transcription", "release", "registration", "bin"),
 )
 WALLS = {  # rooms that do not import each other though the order would allow it
     ("frontend", "media"), ("frontend", "data"), ("frontend", "corpora"),
     ("model", "media"), ("model", "data"), ("model", "corpora"),
-    ("tasks", "corpora"), ("release", "transcription"), ("bin", "register"),
+    ("tasks", "corpora"), ("release", "transcription"), ("bin", "registration"),
 }  # fmt: skip
 ESPNET = {"espnet", "espnet2", "espnet3", "espnetez"}
-MAY_IMPORT_ESPNET = {"model", "e2e_asr_conformer", "tasks", "decode", "bin", "espnet_compat", "register"}
+MAY_IMPORT_ESPNET = {"model", "e2e_asr_conformer", "tasks", "decode", "bin", "espnet_compat", "registration"}
 MODULE_NAME = re.compile(r"(espnet2?|espnetez|espnet_vivit)(\.\w+)+(:\w+)?")
 
 
@@ -195,16 +199,8 @@ def test_every_module_says_what_it_is():
 
 @pytest.fixture(scope="module")
 def metadata() -> dict:
-    """The arguments that setup.py gives to setuptools."""
-    import setuptools
-
-    given = {}
-    patch = pytest.MonkeyPatch()
-    patch.setattr(setuptools, "setup", lambda **arguments: given.update(arguments))
-    patch.chdir(ROOT)
-    runpy.run_path(str(ROOT / "setup.py"))
-    patch.undo()
-    return given
+    """The `project` table of pyproject.toml."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
 def test_the_wheel_holds_every_module_and_nothing_else(tmp_path):
@@ -218,28 +214,37 @@ def test_the_wheel_holds_every_module_and_nothing_else(tmp_path):
     (wheel,) = out.glob("espnet_vivit-*-py3-none-any.whl")
     names = zipfile.ZipFile(wheel).namelist()
     packed = {name.removeprefix("espnet_vivit/") for name in names if not name.split("/")[0].endswith(".dist-info")}
-    assert packed == set(modules())
+    assert packed == {*modules(), "py.typed"}
     assert {"LICENSE", "NOTICE", "entry_points.txt"} <= {Path(name).name for name in names}
 
 
 def test_the_console_script_leads_to_the_command_line(metadata):
     from espnet_vivit.bin import cli
 
-    assert metadata["entry_points"]["console_scripts"] == ["espnet-vivit = espnet_vivit.bin.cli:main"]
+    assert metadata["scripts"] == {"espnet-vivit": "espnet_vivit.bin.cli:main"}
     assert callable(cli.main)
 
 
-@pytest.mark.parametrize("python_version", ["3.10", "3.11", "3.12"])
-def test_the_locked_versions_satisfy_what_setup_asks_for(metadata, python_version):
-    lines = [line.split("#")[0].strip() for line in (ROOT / "constraints.txt").read_text().splitlines()]
+@pytest.mark.parametrize(
+    ("lock", "python_version"),
+    [
+        ("constraints.txt", "3.13"),
+        ("constraints.txt", "3.12"),
+        ("constraints-espnet202511.txt", "3.12"),
+        ("constraints-espnet202511.txt", "3.11"),
+        ("constraints-espnet202511.txt", "3.10"),
+    ],
+)
+def test_the_locked_versions_satisfy_what_the_package_asks_for(metadata, lock, python_version):
+    lines = [line.split("#")[0].strip() for line in (ROOT / lock).read_text().splitlines()]
     locked = {}
     for requirement in (Requirement(line) for line in lines if line):
         if requirement.marker is None or requirement.marker.evaluate({"python_version": python_version}):
             assert requirement.name not in locked, f"{requirement.name} is locked twice for Python {python_version}"
             (pin,) = requirement.specifier
             locked[requirement.name] = pin.version
-    asked = [Requirement(text) for text in metadata["install_requires"]]
-    asked += [Requirement(text) for texts in metadata["extras_require"].values() for text in texts]
+    asked = [Requirement(text) for text in metadata["dependencies"]]
+    asked += [Requirement(text) for texts in metadata["optional-dependencies"].values() for text in texts]
     compared = [requirement for requirement in asked if requirement.name in locked]
     assert len(compared) >= 20
     for requirement in compared:
@@ -247,11 +252,12 @@ def test_the_locked_versions_satisfy_what_setup_asks_for(metadata, python_versio
 
 
 def test_the_formatter_has_one_version_everywhere(metadata):
-    (version,) = [r.removeprefix("ruff==") for r in metadata["extras_require"]["dev"] if r.startswith("ruff")]
-    assert f"ruff=={version}\n" in (ROOT / "constraints.txt").read_text()
+    wanted = metadata["optional-dependencies"]["dev"]
+    (version,) = [r.removeprefix("ruff==") for r in wanted if r.startswith("ruff")]
+    for lock in ("constraints.txt", "constraints-espnet202511.txt"):
+        assert f"ruff=={version}\n" in (ROOT / lock).read_text()
     assert f"rev: v{version} " in (ROOT / ".pre-commit-config.yaml").read_text()
 
 
-def test_the_citation_names_this_version(metadata):
-    assert metadata["version"] == espnet_vivit.__version__
+def test_the_citation_names_this_version():
     assert f"\nversion: {espnet_vivit.__version__}\n" in (ROOT / "CITATION.cff").read_text()

@@ -9,9 +9,10 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
 
 from espnet_vivit.errors import ConfigError
+from espnet_vivit.transcription.subtitles import fonts
 from espnet_vivit.transcription.subtitles.burn import burn_subtitles, draw_text
 from espnet_vivit.transcription.subtitles.fonts import check_font, choose_font
-from espnet_vivit.transcription.subtitles.formats import Cue, fonts
+from espnet_vivit.transcription.subtitles.formats import Cue
 from tests.media.videos import numbered, write_video
 
 CHINESE = "你好"
