@@ -7,8 +7,9 @@ In: a model whose matrices `mark_hidden_matrices` has marked. Out: an optimizer 
 lr_scale, layer_decay, freeze_until, exclude_weight_decay, float16's scaler and resuming need to know nothing of it.
 
 Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon) replaces the momentum of a matrix by the nearest
-orthogonal one; torch.optim.Muon does it, from torch 2.9 on. Its update is scaled as in Liu et al. 2025
-(arXiv:2502.16982), so that it is as large as AdamW's, and one learning rate and weight decay serve both.
+orthogonal one; torch.optim.Muon does it, from torch 2.9 on, in bfloat16. Processors that only emulate bfloat16 compute
+the same update in float32, in which their products are an order of magnitude faster. The update is scaled as in Liu et
+al. 2025 (arXiv:2502.16982), so that it is as large as AdamW's, and one learning rate and weight decay serve both.
 
 AdamW learns what is no hidden matrix: embeddings and position tables, the linear frontend, which reads pixels, the
 output layers, biases, norms and convolutions. Adapters too: LoRA's matrices are factors of one, not layers. So are
@@ -31,6 +32,7 @@ from espnet_vivit.frontend.linear import LinearFrontend
 NAME = "muon"
 _MARK = "_hidden_matrix"
 _METHODS = ("adamw", "muon")
+BFLOAT16_IS_EMULATED = not torch.ops.mkldnn._is_mkldnn_bf16_supported()  # by this processor
 _OUTSIDE = re.compile(  # linear layers that read or write tokens, and adapters
     r"^ctc\.|^frame_head$|(^|\.)output_layer$|(^|\.)conditioning_layer$|(^|\.)embed(\.|$)|(^|\.)lora_"
 )
@@ -70,7 +72,7 @@ class Muon(torch.optim.Optimizer):
         self.muon_lr_scale = muon_lr_scale
         low, high = betas
         adamw = torch.optim.AdamW(stand_in, lr=lr, weight_decay=weight_decay, betas=(low, high), eps=eps)
-        muon = torch.optim.Muon(
+        muon = Float32Muon(
             stand_in,
             lr=lr,
             weight_decay=weight_decay,
@@ -108,6 +110,38 @@ class Muon(torch.optim.Optimizer):
             worker.state = self.state  # loading a state puts others in the place of both
             worker.step()
         return loss
+
+
+class Float32Muon(torch.optim.Muon):
+    """torch.optim.Muon with `adjust_lr_fn="match_rms_adamw"`; on processors without bfloat16 units in float32."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        trained = [(group, p) for group in self.param_groups for p in group["params"] if p.grad is not None]
+        on_cpu = all(parameter.device.type == "cpu" for _, parameter in trained)
+        if not (on_cpu and BFLOAT16_IS_EMULATED):
+            return super().step(closure)
+        assert closure is None  # our own Muon has called it
+        for group, parameter in trained:
+            momentum = self.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter.grad))
+            momentum.lerp_(parameter.grad, 1 - group["momentum"])
+            update = parameter.grad.lerp(momentum, group["momentum"]) if group["nesterov"] else momentum
+            update = orthogonalized(update, group["ns_coefficients"], group["ns_steps"], group["eps"])
+            scale = 0.2 * max(parameter.shape) ** 0.5  # Liu et al. 2025: the root mean square of AdamW's updates
+            parameter.mul_(1 - group["lr"] * group["weight_decay"])
+            parameter.add_(update, alpha=-group["lr"] * scale)
+        return None
+
+
+def orthogonalized(matrix: torch.Tensor, coefficients: Iterable[float], steps: int, eps: float) -> torch.Tensor:
+    """(M, N) -> (M, N) with singular values near 1: the quintic Newton-Schulz iteration of Jordan et al. 2024."""
+    a, b, c = coefficients
+    x = matrix.T if matrix.size(0) > matrix.size(1) else matrix  # wide: the smaller Gram matrix
+    x = x / x.norm().clamp(min=eps)
+    for _ in range(steps):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.T if matrix.size(0) > matrix.size(1) else x
 
 
 _OPTIONS = set(inspect.signature(Muon).parameters)  # what optim_conf may hold, which ESPnet puts into some groups

@@ -8,6 +8,7 @@ import torch
 
 from espnet_vivit.errors import ConfigError, MissingDependencyError
 from espnet_vivit.tasks.avsr import AVSRTask
+from espnet_vivit.tasks.optim import muon
 from espnet_vivit.tasks.optim.muon import Muon, hidden_matrices
 from espnet_vivit.tasks.optim.schedule import CosineWithWarmup
 from tests.tiny import WINDOWED_VIVIT, tiny_e2e
@@ -65,7 +66,8 @@ def is_named(name):
     return name.removesuffix(".weight").endswith(tuple(MATRICES))
 
 
-def test_steps_are_those_of_torchs_own_two_optimizers():
+def test_steps_are_those_of_torchs_own_two_optimizers(monkeypatch):
+    monkeypatch.setattr(muon, "BFLOAT16_IS_EMULATED", False)
     model = fresh()
     oracle = copy.deepcopy(model)
     optimizer, own = optimizer_of(model), by_hand(oracle)
@@ -75,6 +77,28 @@ def test_steps_are_those_of_torchs_own_two_optimizers():
             each.step()
     for (name, parameter), expected in zip(model.named_parameters(), oracle.parameters(), strict=True):
         assert torch.equal(parameter, expected), name
+
+
+def test_where_bfloat16_is_emulated_the_same_steps_are_computed_in_float32(monkeypatch):
+    """They differ by the rounding to bfloat16, and hold the exact quintic iteration."""
+    monkeypatch.setattr(muon, "BFLOAT16_IS_EMULATED", True)
+    wide, tall = torch.randn(24, 60), torch.randn(60, 24)
+    ours, theirs = ([torch.nn.Parameter(x.clone()) for x in (wide, tall)] for _ in range(2))
+    options = {"lr": LR, "weight_decay": DECAY, "momentum": 0.9, "adjust_lr_fn": "match_rms_adamw"}
+    optimizers = [muon.Float32Muon(ours, **options), torch.optim.Muon(theirs, **options)]
+    for step in range(3):
+        for index, pair in enumerate(zip(ours, theirs, strict=True)):
+            gradient = torch.randn(pair[0].shape, generator=torch.Generator().manual_seed(10 * step + index))
+            for parameter in pair:
+                parameter.grad = gradient.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    for start, mine, other in zip((wide, tall), ours, theirs, strict=True):
+        moved = (other - start).norm()
+        assert 0 < (mine - other).norm() < 0.02 * moved
+    exact = muon.orthogonalized(wide.double(), (3.4445, -4.775, 2.0315), 5, 1e-7)
+    assert torch.linalg.svdvals(exact).sub(1).abs().max() < 0.4
+    assert torch.allclose(muon.orthogonalized(wide, (3.4445, -4.775, 2.0315), 5, 1e-7).double(), exact, atol=1e-4)
 
 
 def test_each_parameter_is_in_one_group_and_only_matrices_between_input_and_output_are_muons():
@@ -168,7 +192,8 @@ def test_a_saved_state_goes_on_bit_for_bit(tmp_path):
         assert torch.equal(parameter, expected), name
 
 
-def test_float16s_scaler_unscales_and_skips_steps_of_both():
+def test_float16s_scaler_unscales_and_skips_steps_of_both(monkeypatch):
+    monkeypatch.setattr(muon, "BFLOAT16_IS_EMULATED", False)
     model = fresh()
     oracle = copy.deepcopy(model)
     optimizer, own = optimizer_of(model), by_hand(oracle)
