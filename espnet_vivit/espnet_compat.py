@@ -33,7 +33,6 @@ _WHERE = {  # name -> ESPnet's module that defines it
     "ASRTask": "espnet2.tasks.asr",
     "BatchBeamSearch": f"{LEGACY}.nets.batch_beam_search",
     "BatchScorerInterface": f"{LEGACY}.nets.scorer_interface",
-    "BeamSearch": f"{LEGACY}.nets.beam_search",
     "build_dataclass": "espnet2.utils.build_dataclass",
     "build_tokenizer": "espnet2.text.build_tokenizer",
     "ClassChoices": "espnet2.train.class_choices",
