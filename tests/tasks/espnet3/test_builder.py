@@ -1,13 +1,16 @@
 """The stage create_dataset runs a corpus's own function once for the same options."""
 
+import math
+
 import pytest
 
 pytest.importorskip("espnet3", reason="ESPnet3 comes with espnet 202609 and later")
 
 from omegaconf import OmegaConf
 
+from espnet_vivit.corpora.preparing.jobs import run_jobs
 from espnet_vivit.errors import ConfigError
-from espnet_vivit.tasks.espnet3.builder import DataDirBuilder
+from espnet_vivit.tasks.espnet3.builder import DataDirBuilder, scheduler_address
 
 
 class Corpus(DataDirBuilder):
@@ -50,3 +53,12 @@ def test_what_failed_is_not_taken_for_prepared(tmp_path):
 def test_an_option_that_the_corpus_lacks_is_refused(tmp_path, options, message):
     with pytest.raises(ConfigError, match=message):
         Corpus().build(**section(tmp_path, **options))
+
+
+def test_espnet3s_cluster_does_the_jobs_of_prepare():
+    """`prepare --dask-scheduler` and ESPnet3's section `parallel` are one cluster; it is gone afterwards."""
+    pytest.importorskip("dask_jobqueue", reason="ESPnet3's layer needs dask-jobqueue: pip install 'espnet[train]'")
+    section = {"env": "local", "n_workers": 1, "options": {"dashboard_address": None, "processes": False}}
+    with scheduler_address(section) as address:
+        results = dict(run_jobs(math.factorial, range(5), nj=1, lost=lambda job, why: None, dask_scheduler=address))
+    assert results == {number: math.factorial(number) for number in range(5)}
