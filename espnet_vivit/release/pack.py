@@ -22,6 +22,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
@@ -36,6 +37,9 @@ from espnet_vivit.model.options import STARTS
 from espnet_vivit.release.model_card import NOT_STATED, CardText, model_card, read_card, results_of
 from espnet_vivit.tasks.training_facts import STARTED_FROM, training_set
 from espnet_vivit.version import __version__
+
+if TYPE_CHECKING:
+    from espnet_vivit.decode.model_files import ModelFiles
 
 _BUILT_FROM = (  # the keys of a training's configuration that building and decoding read
     *("modality", "fusion", "fusion_place", "fusion_conf", "feature_rate", "modality_dropout"),
@@ -77,49 +81,74 @@ def pack(
     licence, licence_file = _licence(files, licence or text.licence, licence_file, terms)
     if Path(out).exists():
         raise DataError(f"{out} exists already", fix="Name a new folder or file")
+    decoding = files.decoding if decoding is None else decoding
+    history = _provenance(files) | {"packed": f"{datetime.date.today()} with espnet_vivit {__version__} ({commit()})"}
+    history |= {name: "; ".join(said) for name, said in terms.items() if said}
+    if source or text.data:
+        history["source"] = source or "; ".join(text.data)
     with tempfile.TemporaryDirectory(prefix="espnet_vivit_") as folder:
-        folder = Path(folder)
-        config = _write_model(folder, files)
-        _write_json(
-            folder / package.PREPROCESSOR,
-            package.preprocessor_config(config) | {"training": dataclasses.asdict(files.facts)},
-        )
-        if licence_file is not None:
-            shutil.copyfile(licence_file, folder / "LICENSE")
-        decoding = files.decoding if decoding is None else decoding
-        write_language(folder, decoding.language, config["token_list"])
+        writer = PackageWriter(Path(folder), files)
+        writer.add_model()
+        writer.add_language(decoding)
+        writer.add_card(text, licence=licence, licence_file=licence_file, history=history)
+        writer.seal(licence=licence, history=history)
+        return writer.verify().save_pretrained(out)
+
+
+class PackageWriter:
+    """Writes a package into an empty folder, in the order of its methods; `files` is the opened experiment."""
+
+    def __init__(self, folder: Path, files: "ModelFiles"):
+        self.folder, self.files = folder, files
+
+    def add_model(self) -> None:
+        """Weights, configuration, tokens, sentencepiece model, what preprocessing does, and the calibration."""
+        self.config = _write_model(self.folder, self.files)
+        training = {"training": dataclasses.asdict(self.files.facts)}
+        _write_json(self.folder / package.PREPROCESSOR, package.preprocessor_config(self.config) | training)
+        if self.files.reliability is not None:
+            _write_json(self.folder / package.RELIABILITY, self.files.reliability)
+
+    def add_language(self, decoding: Decoding) -> None:
+        """How the model was decoded, with the language models that took part."""
+        self.decoding = decoding
+        write_language(self.folder, decoding.language, self.config["token_list"])
         if decoding.fields():
-            _write_json(folder / DECODING, decoding.fields())
-        if files.reliability is not None:
-            _write_json(folder / package.RELIABILITY, files.reliability)
-        history = _provenance(files) | {
-            "packed": f"{datetime.date.today()} with espnet_vivit {__version__} ({commit()})"
-        }
-        history |= {name: "; ".join(said) for name, said in terms.items() if said}
-        if source or text.data:
-            history["source"] = source or "; ".join(text.data)
+            _write_json(self.folder / DECODING, decoding.fields())
+
+    def add_card(self, text: CardText, *, licence: str, licence_file: str | Path | None, history: Mapping) -> None:
+        """The card, from what a person has written (`text`) and what the experiment says; and the licence's text."""
+        if licence_file is not None:
+            shutil.copyfile(licence_file, self.folder / "LICENSE")
         written = model_card(
             text,
-            config,
+            self.config,
             licence=licence,
             history=history,
-            size=_size(folder, files) | {"language models": str(decoding.language)},
-            search=str(decoding.search),
-            results=results_of(files.config.parent),
+            size=_size(self.folder, self.files) | {"language models": str(self.decoding.language)},
+            search=str(self.decoding.search),
+            results=results_of(self.files.config.parent),
         )
-        (folder / package.CARD).write_text(written, encoding="utf-8")
+        (self.folder / package.CARD).write_text(written, encoding="utf-8")
+
+    def seal(self, *, licence: str, history: Mapping) -> None:
+        """The list of all files with their hashes; nothing may be added after it."""
         hashes = {
             path.name: {"sha256": package.sha256(path), "bytes": path.stat().st_size}
-            for path in sorted(folder.iterdir())
+            for path in sorted(self.folder.iterdir())
         }
         head = {"format": package.FORMAT, "version": package.FORMAT_VERSION, "licence": licence}
-        _write_json(folder / package.INFO, {**head, "provenance": history, "files": hashes})
-        checked = package.Package.checked(folder)
-        model = checked.load_model()  # what does not load, or cannot be decoded so, is not handed out
-        weight = 1.0 if decoding.search.search == "ctc_greedy" else decoding.search.ctc_weight
+        _write_json(self.folder / package.INFO, {**head, "provenance": history, "files": hashes})
+
+    def verify(self) -> package.Package:
+        """The package, read back. Raises what does not load, or cannot be decoded so: it is not handed out."""
+        checked = package.Package.checked(self.folder)
+        model = checked.load_model()
+        search = self.decoding.search
+        weight = 1.0 if search.search == "ctc_greedy" else search.ctc_weight
         if weight is not None:
             check_branches(weight, "beam", has_ctc=model.ctc is not None, has_decoder=model.decoder is not None)
-        return checked.save_pretrained(out)
+        return checked
 
 
 def terms_of(config: Mapping, provenance: Mapping) -> dict[str, list[str]]:
