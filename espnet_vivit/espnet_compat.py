@@ -42,6 +42,7 @@ _WHERE = {  # name -> ESPnet's module that defines it
     "DatadirWriter": "espnet2.fileio.datadir_writer",
     "DecoderLayer": f"{LEGACY}.nets.pytorch_backend.transformer.decoder_layer",
     "EncoderLayer": f"{LEGACY}.nets.pytorch_backend.transformer.encoder_layer",
+    "ErrorCalculator": f"{LEGACY}.nets.e2e_asr_common",
     "ESPnetDataset": "espnet2.train.dataset",
     "get_default_kwargs": "espnet2.utils.get_default_kwargs",
     "Hypothesis": f"{LEGACY}.nets.beam_search",

@@ -15,6 +15,7 @@ from torch import nn
 from espnet_vivit.errors import InputError
 from espnet_vivit.espnet_compat import th_accuracy
 from espnet_vivit.frontend.masking import length_mask
+from espnet_vivit.model.error_rates_in_training import TrainingErrorCalculator
 from espnet_vivit.model.precision import Precision
 
 _FRAME_LOSS_SMOOTHING = 0.1
@@ -75,6 +76,9 @@ class HybridLoss(ESPnetASRModel):
             sym_eos=sym_eos,
             extract_feats_in_collect_stats=extract_feats_in_collect_stats,
         )
+        if report_cer or report_wer:
+            symbols = (token_list, sym_space, sym_blank)
+            self.error_calculator = TrainingErrorCalculator(*symbols, report_cer, report_wer)
         self.ctc_dropout_rate = ctc_dropout_rate
         self.frame_loss_weight = frame_loss_weight
         self.frame_head = nn.Linear(self.encoder.output_size(), len(token_list)) if frame_loss_weight else None

@@ -29,10 +29,11 @@ from espnet_vivit.model.adapters.report import tower_table
 from espnet_vivit.model.options import STARTS, decoder_sizes
 from espnet_vivit.model.precision import precision_for_inference
 from espnet_vivit.tasks.launch import with_deepspeed
+from espnet_vivit.tasks.loading.augmentation import Augmentation, check_preprocessor_conf
 from espnet_vivit.tasks.loading.batches import frame_batches, log_padding
 from espnet_vivit.tasks.loading.curriculum import EpochIterFactory, read_curriculum
 from espnet_vivit.tasks.loading.dataset import AVSRDataset, AVSRIterableDataset
-from espnet_vivit.tasks.loading.preprocess import AVSRPreprocessor, check_preprocessor_conf
+from espnet_vivit.tasks.loading.preprocess import AVSRPreprocessor
 from espnet_vivit.tasks.model_config import (
     check_adapters,
     check_model_options,
@@ -168,7 +169,7 @@ class AVSRTask(ASRTask):
             bpemodel=args.bpemodel,
             preset=preset,
             feature_rate=args.feature_rate,
-            **args.preprocessor_conf,
+            augmentation=Augmentation(**args.preprocessor_conf),
         )
 
     @classmethod

@@ -116,6 +116,19 @@ def test_only_the_video_decides_without_sound_and_its_controls_change_it(trained
         assert shuffled[utt_id] == plain[donor]
 
 
+def test_several_clips_in_one_search_give_the_same_files(trained, tmp_path):
+    alone = decode(trained, tmp_path / "alone", "--nbest", "2", "--word_times", "true")
+    together = decode(trained, tmp_path / "together", "--nbest", "2", "--word_times", "true", "--batch_size", "3")
+    assert list(together["text"]) == list(alone["text"]) and len(alone["text"]) == 4, "a last batch of one clip"
+    assert {name: together[name] for name in ("text", "token", "token_int")} == {
+        name: alone[name] for name in ("text", "token", "token_int")
+    }
+    for utt_id, score in alone["score"].items():
+        assert float(together["score"][utt_id]) == pytest.approx(float(score), abs=2e-4)
+    for file in ("2best_recog/text", "1best_recog/word_times"):
+        assert (tmp_path / "together" / file).read_text() == (tmp_path / "alone" / file).read_text()
+
+
 def test_a_key_file_and_greedy_search(trained, tmp_path):
     keys = list(read(trained[0] / "valid/text"))[1:3]
     (tmp_path / "keys").write_text("".join(f"{key} x\n" for key in keys))

@@ -204,6 +204,23 @@ def test_recognize_gives_what_the_search_gives_and_the_words_of_each_text(files)
     assert speech2text.recognize(video=VIDEO, word_times=False)[0].words == ()
 
 
+@pytest.mark.parametrize("options", [{"beam_size": 5}, {"search": "ctc_greedy"}], ids=str)
+def test_several_clips_in_one_search_are_as_one_by_one(files, options):
+    speech2text = Speech2Text(*files, nbest=3, **options)
+    given = [
+        {"video": VIDEO, "speech": SPEECH},
+        {"video": VIDEO[:5]},
+        {"speech": SPEECH[: 9 * 640]},
+        {"video": VIDEO[::-1]},
+    ]
+    together = speech2text.recognize_batch(given)
+    for clip, found in zip(given, together, strict=True):
+        alone = speech2text.recognize(**clip)
+        assert [(t.text, t.words) for t in found] == [(t.text, t.words) for t in alone]
+        assert [t.score for t in found] == pytest.approx([t.score for t in alone], abs=1e-4)
+    assert len({found[0].text for found in together}) > 1 or "search" in options
+
+
 def test_word_times_of_a_model_without_ctc_are_an_error(tmp_path):
     speech2text = Speech2Text(*experiment(tmp_path, model_conf={"ctc_weight": 0.0}), ctc_weight=0.0, beam_size=2)
     with pytest.raises(ConfigError, match="word times need a model with CTC"):

@@ -44,7 +44,7 @@ class PackedLayers:
 
     def refresh(self, vivit: VivitModel) -> None:
         """Nothing is done in training, for weights that oneDNN does not take, or while they are what they were."""
-        if vivit.training or torch.is_grad_enabled() or vivit.device.type != "cpu" or vivit.dtype not in _DTYPES:
+        if vivit.training or torch.is_grad_enabled() or vivit.device.type != "cpu" or not _packs(vivit.dtype):
             return
         versions = [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in vivit.layers.parameters()]
         if versions == self._versions:
@@ -60,7 +60,7 @@ class PackedLayers:
 
     def can_take(self, vivit: VivitModel, hidden: torch.Tensor) -> bool:
         """Whether this pass is inference in a dtype and on a device that the packed weights are for."""
-        plain = hidden.device.type == "cpu" and hidden.dtype in _DTYPES and hidden.dtype == vivit.dtype
+        plain = hidden.device.type == "cpu" and _packs(hidden.dtype) and hidden.dtype == vivit.dtype
         return plain and not (vivit.training or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"))
 
     def __call__(self, vivit: VivitModel, hidden: torch.Tensor) -> torch.Tensor:
@@ -80,6 +80,11 @@ def _forget(keys: list[int]) -> None:
         _PACKED.pop(key, None)
 
 
+def _packs(dtype: torch.dtype) -> bool:
+    """Whether oneDNN packs weights of this dtype here: bfloat16 needs a processor with AVX-512 or AVX-NE-CONVERT."""
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def check_packable(vivit: VivitModel) -> None:
     """Raise `ConfigError` unless this machine and this tower can do with packed weights."""
     if not torch.backends.mkldnn.is_available():
@@ -87,6 +92,9 @@ def check_packable(vivit: VivitModel) -> None:
     if vivit.device.type != "cpu" or vivit.dtype not in _DTYPES:
         found, expected = f"{vivit.dtype} on {vivit.device}", "float32 or bfloat16 on the CPU"
         raise ConfigError("weights are packed for oneDNN", found=found, expected=expected)
+    if not _packs(vivit.dtype):
+        found = "bfloat16 on a processor without AVX-512"
+        raise ConfigError("oneDNN does not pack these weights", found=found, expected="float32 here", fix="Do not pack")
     if vivit.config.hidden_act not in _GELU:
         raise ConfigError(
             "packed layers know no such activation", found=vivit.config.hidden_act, expected=", ".join(_GELU)

@@ -22,14 +22,22 @@ HEADERS_TO_TRUST = frozenset({"mov", "mp4", "matroska", "webm"})  # these state 
 _LONGEST_GROUP_S = 60.0  # where no key picture comes for so long, all is decoded
 
 
+def open_file(path: Path) -> InputContainer:
+    """The container as PyAV opens it: odd bytes in its texts are replaced, and a name with a colon is no address."""
+    import av  # late: loading FFmpeg's libraries takes a tenth of a second
+
+    # PyAV 19 replaces what is no UTF-8 by itself, and has no such option any more
+    options: dict = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
+    return av.open(f"file:{path}", **options)
+
+
 @contextmanager
 def open_container(path: Path) -> Iterator[InputContainer]:
     """The container, read-only; FFmpeg's errors inside the block become MediaError, which names the file."""
-    import av  # late: loading FFmpeg's libraries takes a tenth of a second
+    import av
 
     try:
-        # "file:" keeps FFmpeg from taking a name with a colon for a network address
-        with av.open(f"file:{path}", metadata_errors="replace") as container:
+        with open_file(path) as container:
             yield container
     except (av.FFmpegError, UnicodeError) as error:
         if path.is_file() and path.stat().st_size == 0:
@@ -169,7 +177,7 @@ def stated_duration_s(path: Path) -> float | None:
     import av
 
     try:
-        with av.open(f"file:{path}", metadata_errors="replace") as container:
+        with open_file(path) as container:
             return container.duration / av.time_base if container.duration else None
     except av.FFmpegError:  # reading it will say what is wrong
         return None

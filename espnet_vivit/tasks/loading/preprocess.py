@@ -7,7 +7,6 @@ Augmentation is drawn once per sample and anew each epoch. ESPnet seeds numpy's 
 with seed + epoch + worker in each loader process; every sample takes one draw of it and mixes its utterance id in.
 """
 
-import inspect
 import logging
 import zlib
 from bisect import bisect_left
@@ -15,46 +14,28 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
-from espnet_vivit.base.option_types import check_option_types
 from espnet_vivit.data.data_dir import WordTime, parse_word_times, read_scp
 from espnet_vivit.data.noise import make_babble, mix_at_snr, read_wav
-from espnet_vivit.errors import ConfigError, DataError, EspnetVivitError, InputError, unknown_name
+from espnet_vivit.errors import ConfigError, DataError, EspnetVivitError, InputError
 from espnet_vivit.espnet_compat import AbsPreprocessor, TokenIDConverter
 from espnet_vivit.frontend.presets import VisualPreset
-from espnet_vivit.model.by_epoch import read_by_epoch
 from espnet_vivit.model.fusion import check_durations
 from espnet_vivit.tasks.loading.augment import Streams, change_speed, crop, crop_to_words, flip, join, mask_time
+from espnet_vivit.tasks.loading.augmentation import Augmentation
 from espnet_vivit.tasks.loading.frame_labels import check_words, frame_labels
 from espnet_vivit.tasks.loading.pieces import tokenizer_for
 from espnet_vivit.units import VIDEO_RATE_HZ
 
-SCHEDULED = ("flip_prob", "speed_prob", "word_crop_prob", "join_prob", "noise_prob", "noise_snr_db")
 _KNOWN = ("video", "speech", "text", "word_times")
 log = logging.getLogger(__name__)
 JOIN_REACH = 50  # utterances before and behind in the order of their ids, which begin with the speaker
-NOISE_SNR_DB = (-5, 0, 5, 10, 15, 20, None)  # None: clean. Ma et al., "Auto-AVSR", ICASSP 2023
 
 
 class AVSRPreprocessor(AbsPreprocessor):
     """`preprocessor(utterance id, data) -> data`, an ESPnet preprocessor.
 
-    `preset`, `modality` and `feature_rate` come from the model's configuration, the rest from `preprocessor_conf`. Each
-    `*_prob` and `noise_snr_db` may be a schedule by epoch, such as {1: 0.0, 10: 0.8}; see
-    `espnet_vivit.model.by_epoch`.
-
-        random_crop: whether the crop's place is drawn for each clip; off, it is the centre, as in evaluation.
-        flip_prob: how often a clip is mirrored.
-        time_masks_per_s, time_mask_max_s: masks per second of video, longest mask in seconds; 0 switches them off.
-        speed_prob, speed_range: how often a clip is played faster or slower, and between which speeds.
-        word_crop_prob, word_crop_min: how often only a run of words is kept, at least how many (needs word_times).
-        join_prob, join_max_s: how often another utterance follows in the same clip, and how long both may be together.
-            What learns from single sentences only stops at the end of the first when it reads a recording. Batches are
-            filled, and a curriculum chooses, by the lengths of single utterances: leave room in memory, and begin after
-            the curriculum's epochs.
-        noise_scp: sounds to mix in (a `wav.scp`; that of the training set makes babble of it).
-        noise_prob, noise_snr_db: how often, and the ratios in dB to choose from; null among them is clean.
-        noise_talkers: how many entries of `noise_scp` speak at once: 1 for recorded noise, 6 or more for babble; where
-            there are no more entries than that, all but one of them.
+    `preset` and `feature_rate` come from the model's configuration, `augmentation` from `preprocessor_conf`. It changes
+    clips in training only; `now` is what it is in the epoch that `set_epoch` has named, the first until then.
     """
 
     def __init__(
@@ -66,56 +47,25 @@ class AVSRPreprocessor(AbsPreprocessor):
         preset: VisualPreset | None,
         feature_rate: str,
         bpemodel: str | None = None,
-        random_crop: bool = True,
-        flip_prob: float | Mapping[int, float] = 0.5,
-        time_masks_per_s: float = 1.0,
-        time_mask_max_s: float = 0.4,
-        speed_prob: float | Mapping[int, float] = 0.0,
-        speed_range: Sequence[float] = (0.9, 1.1),
-        word_crop_prob: float | Mapping[int, float] = 0.0,
-        word_crop_min: int = 2,
-        join_prob: float | Mapping[int, float] = 0.0,
-        join_max_s: float = 8.0,
-        noise_scp: str | None = None,
-        noise_prob: float | Mapping[int, float] = 1.0,
-        noise_snr_db: Sequence[float | None] | Mapping[int, Sequence[float | None]] = NOISE_SNR_DB,
-        noise_talkers: int = 1,
+        augmentation: Augmentation | None = None,
     ):
         super().__init__(train)
-        given = locals()
-        self.schedules = {name: read_by_epoch(f"{name} in preprocessor_conf", given[name]) for name in SCHEDULED}
-        for name, schedule in self.schedules.items():
-            for value in schedule.values:
-                if name == "noise_snr_db":
-                    _check(name, value, len(value) > 0, "at least one ratio in dB, or null for clean")
-                else:
-                    _check(name, value, 0 <= value <= 1, "0 to 1")
-        _check("time_masks_per_s", time_masks_per_s, time_masks_per_s >= 0, "0 (off) or more")
-        _check("time_mask_max_s", time_mask_max_s, time_mask_max_s >= 0, "0 (off) or more")
-        ordered = len(speed_range) == 2 and 0 < speed_range[0] <= speed_range[1]
-        _check("speed_range", speed_range, ordered, "[slowest, fastest], such as [0.9, 1.1]")
-        _check("word_crop_min", word_crop_min, word_crop_min >= 1, "1 or more words")
-        _check("join_max_s", join_max_s, join_max_s > 0, "more than 0 seconds")
+        self.augmentation = Augmentation() if augmentation is None else augmentation
         self.tokenizer = tokenizer_for(token_type, bpemodel, train=train)
         self.token_ids = TokenIDConverter(token_list=token_list)
         spaced = token_type != "char" or "<space>" in self.token_ids.token2id
         self.blank = " " if spaced else ""  # between utterances: some languages know none
         self.preset, self.feature_rate = preset, feature_rate
-        self.random_crop = random_crop
-        self.time_masks_per_s, self.time_mask_max_s = time_masks_per_s, time_mask_max_s
-        self.speed_range, self.word_crop_min = tuple(speed_range), word_crop_min
-        self.join_max_s = join_max_s
         self.utt_ids: list[str] = []
         self.load: Callable[[str], Mapping] | None = None
+        noise_scp, talkers = self.augmentation.noise_scp, self.augmentation.noise_talkers
         self.noises = read_scp(noise_scp) if train and noise_scp is not None else {}
         self.noise_ids = list(self.noises)  # to draw from by number, once for all clips
-        _check("noise_talkers", noise_talkers, noise_talkers >= 1, "1 or more sounds at once")
-        self.noise_talkers = noise_talkers
         most = max(1, len(self.noises) - 1)  # a clip's own sound is no noise to it
-        if self.noises and noise_talkers > most:
-            self.noise_talkers = most
+        self.noise_talkers = min(talkers, most) if self.noises else talkers
+        if self.noise_talkers < talkers:
             told = "noise_talkers: %d instead of %d sounds at once, as there are %d in %s"
-            log.info(told, most, noise_talkers, len(self.noises), noise_scp)
+            log.info(told, most, talkers, len(self.noises), noise_scp)
         self.set_epoch(1)
 
     def join_from(self, load: Callable[[str], Mapping], utt_ids: Sequence[str]) -> None:
@@ -124,14 +74,11 @@ class AVSRPreprocessor(AbsPreprocessor):
 
     def set_epoch(self, epoch: int) -> None:
         """Take the values of this epoch, from 1, of all that is scheduled."""
-        for name, schedule in self.schedules.items():
-            setattr(self, name, schedule(epoch))
+        self.now = self.augmentation.at(epoch)
 
     def __repr__(self) -> str:
-        augmentation = {name: str(schedule) for name, schedule in self.schedules.items()}
-        fixed = {name: value for name, value in vars(self).items() if "time_mask" in name}
-        augmentation |= {"random_crop": self.random_crop, **fixed}
-        return f"AVSRPreprocessor(train={self.train}, preset={self.preset}, noises={len(self.noises)}, {augmentation})"
+        about = f"train={self.train}, preset={self.preset}, noises={len(self.noises)}, {self.augmentation}"
+        return f"AVSRPreprocessor({about})"
 
     def __call__(self, uid: str, data: Mapping[str, np.ndarray | str]) -> dict[str, np.ndarray]:
         try:
@@ -143,11 +90,11 @@ class AVSRPreprocessor(AbsPreprocessor):
         rng = self._generator(uid) if self.train else None
         streams, text = self._read(uid, data, rng)
         speakers = {uid}
-        if rng is not None and self.join_prob and rng.random() < self.join_prob:
+        if rng is not None and self.now.join_prob and rng.random() < self.now.join_prob:
             next_uid = self._next_utterance(uid, rng)
             assert self.load is not None  # else there was no next utterance
             more, next_text = self._read(next_uid, dict(self.load(next_uid)), rng)
-            if (streams.frames + more.frames) / VIDEO_RATE_HZ <= self.join_max_s:
+            if (streams.frames + more.frames) / VIDEO_RATE_HZ <= self.now.join_max_s:
                 _check_same_size(uid, streams, next_uid, more)
                 streams = join(streams, more)
                 text = None if text is None else f"{text}{self.blank}{next_text}"
@@ -208,32 +155,32 @@ class AVSRPreprocessor(AbsPreprocessor):
 
     def _cut_and_speed(self, uid, video, speech, times, text, rng):
         """Temporal augmentation of both streams, the word times and, where words are cut away, the text."""
-        if rng.random() < self.word_crop_prob:
+        if rng.random() < self.now.word_crop_prob:
             if times is None:
                 raise ConfigError(
                     "word_crop_prob cuts clips between words, so it needs word_times",
                     found=f"none for utterance {uid!r}",
                     fix="Add the data directory's word_times (name word_times, type text), or set word_crop_prob: 0.",
                 )
-            video, speech, times = crop_to_words(video, speech, times, min_words=self.word_crop_min, rng=rng)
+            video, speech, times = crop_to_words(video, speech, times, min_words=self.now.word_crop_min, rng=rng)
             text = " ".join(time.word for time in times)
-        if rng.random() < self.speed_prob:
-            video, speech, times = change_speed(video, speech, times, speed=rng.uniform(*self.speed_range))
+        if rng.random() < self.now.speed_prob:
+            video, speech, times = change_speed(video, speech, times, speed=rng.uniform(*self.now.speed_range))
         return video, speech, times, text
 
     def _look(self, video: np.ndarray, rng) -> np.ndarray:
         if self.preset is not None:
-            video = crop(video, self.preset, rng=rng if self.random_crop else None)
+            video = crop(video, self.preset, rng=rng if self.now.random_crop else None)
         if rng is not None:
-            if rng.random() < self.flip_prob:
+            if rng.random() < self.now.flip_prob:
                 video = flip(video)
-            video = mask_time(video, masks_per_s=self.time_masks_per_s, max_s=self.time_mask_max_s, rng=rng)
+            video = mask_time(video, masks_per_s=self.now.time_masks_per_s, max_s=self.now.time_mask_max_s, rng=rng)
         return np.ascontiguousarray(video)
 
     def _mix_noise(self, uids: Collection[str], speech: np.ndarray, rng) -> np.ndarray:
-        if rng is None or not self.noises or rng.random() >= self.noise_prob:
+        if rng is None or not self.noises or rng.random() >= self.now.noise_prob:
             return speech
-        snr_db = self.noise_snr_db[rng.integers(len(self.noise_snr_db))]
+        snr_db = self.now.noise_snr_db[rng.integers(len(self.now.noise_snr_db))]
         if snr_db is None:  # not `if not snr_db`: 0 dB is a ratio like any other
             return speech
         voices = [voice for voice in map(read_wav, self._others(uids, rng)) if voice.any()]
@@ -250,21 +197,6 @@ class AVSRPreprocessor(AbsPreprocessor):
         most = min(len(self.noise_ids), self.noise_talkers + len(uids))
         drawn = [self.noise_ids[index] for index in rng.choice(len(self.noise_ids), most, replace=False)]
         return [self.noises[key] for key in drawn if key not in uids][: self.noise_talkers]
-
-
-def check_preprocessor_conf(conf: Mapping) -> None:
-    """Raise ConfigError for an option that AVSRPreprocessor does not have, or that the task sets itself."""
-    given = ("self", "train", "token_type", "token_list", "bpemodel", "preset", "feature_rate")
-    known = [name for name in inspect.signature(AVSRPreprocessor).parameters if name not in given]
-    for option in conf:
-        if option not in known:
-            raise unknown_name("option in preprocessor_conf", option, known)
-    check_option_types("preprocessor_conf", conf, AVSRPreprocessor)
-
-
-def _check(name: str, value, right: bool, expected: str) -> None:
-    if not right:
-        raise ConfigError(f"{name} in preprocessor_conf", found=value, expected=expected)
 
 
 def _checked_video(video: np.ndarray) -> np.ndarray:

@@ -5,12 +5,11 @@ How well the cache does then stands in the log as `cache_hits`, the share of an 
 """
 
 import argparse
-import inspect
 from collections.abc import Mapping
 
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.model.by_epoch import read_by_epoch
-from espnet_vivit.tasks.loading.preprocess import AVSRPreprocessor
+from espnet_vivit.tasks.loading.augmentation import Augmentation
 
 # What changes the pixels of a clip from epoch to epoch, each off when it is false or 0.
 _CHANGES = ("random_crop", "flip_prob", "time_masks_per_s", "speed_prob", "word_crop_prob", "join_prob")
@@ -34,8 +33,8 @@ def check_feature_cache(args: argparse.Namespace) -> None:
 
 def random_changes(preprocessor_conf: Mapping) -> dict[str, object]:
     """The options, given or by default, by which the video of a clip differs between epochs, and their values."""
-    parameters = inspect.signature(AVSRPreprocessor).parameters
-    conf = {name: preprocessor_conf.get(name, parameters[name].default) for name in (*_CHANGES, "time_mask_max_s")}
+    default = Augmentation()
+    conf = {name: preprocessor_conf.get(name, getattr(default, name)) for name in (*_CHANGES, "time_mask_max_s")}
     if not conf["time_mask_max_s"]:  # masks of no length
         conf["time_masks_per_s"] = 0
     return {name: conf[name] for name in _CHANGES if _is_on(name, conf[name])}

@@ -23,6 +23,7 @@ from espnet_vivit.media.files.containers import (
     TimedDecoder,
     decode_timed,
     open_container,
+    open_file,
     sound_stream,
     steady_packets,
     undecodable_sound,
@@ -67,7 +68,7 @@ def burn_subtitles(
     font = choose_font((cue.text for cue in subtitles), font)
     try:
         with replacing(out) as temporary, ExitStack() as stack:
-            source = stack.enter_context(av.open(f"file:{video}", metadata_errors="replace"))
+            source = stack.enter_context(open_file(video))
             seen = video_stream(source)
             if seen is None:
                 raise MediaError(f"{video} has no picture to burn subtitles into")

@@ -12,7 +12,8 @@ from scipy.stats import chisquare
 
 from espnet_vivit.errors import ConfigError, DataError
 from espnet_vivit.frontend.presets import visual_preset
-from espnet_vivit.tasks.loading.preprocess import AVSRPreprocessor, check_preprocessor_conf
+from espnet_vivit.tasks.loading.augmentation import Augmentation, check_preprocessor_conf
+from espnet_vivit.tasks.loading.preprocess import AVSRPreprocessor
 from tests.tiny_corpus import TOKENS
 
 RESNET = visual_preset("resnet", {})
@@ -21,7 +22,8 @@ PLAIN = {"flip_prob": 0.0, "time_masks_per_s": 0.0}
 
 def build(train=True, **options):
     given = {"token_type": "word", "token_list": TOKENS, "preset": None, "feature_rate": "frame"}
-    return AVSRPreprocessor(train, **{**given, **options})
+    of_the_model = {name: options.pop(name) for name in given if name in options}
+    return AVSRPreprocessor(train, **{**given, **of_the_model}, augmentation=Augmentation(**options))
 
 
 def sample(frames=50, pixels=48, **changes):

@@ -9,6 +9,7 @@ from espnet_vivit.bin import avsr_train
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.frontend.presets import visual_preset
 from espnet_vivit.tasks.avsr import AVSRTask
+from espnet_vivit.tasks.loading.augmentation import Augmentation
 from espnet_vivit.tasks.loading.dataset import AVSRDataset
 from espnet_vivit.tasks.loading.preprocess import AVSRPreprocessor
 from espnet_vivit.tasks.preflight.feature_cache import random_changes
@@ -30,7 +31,7 @@ def hits_by_epoch(corpus, folder, **conf):
     """Of two epochs over the training set, in another order each, through preprocessor, data set and model."""
     preset = visual_preset("vivit", {"image_size": tiny.PIXELS})
     sizes = {"token_type": "word", "token_list": TOKENS, "preset": preset, "feature_rate": "frame"}
-    preprocess = AVSRPreprocessor(True, **sizes, **conf)
+    preprocess = AVSRPreprocessor(True, **sizes, augmentation=Augmentation(**conf))
     lists = [tuple(f"{corpus / 'train'}/{FILES[name]}".rsplit(",", 2)) for name in ("video", "text")]
     lists = [(path, name, kind) for path, name, kind in lists]
     dataset = AVSRDataset(lists, preprocess=preprocess)
@@ -118,7 +119,7 @@ def test_nothing_else_changes_the_video():
     }
 
     def drawn(**conf):
-        preprocessor = AVSRPreprocessor(True, **sizes, **conf)
+        preprocessor = AVSRPreprocessor(True, **sizes, augmentation=Augmentation(**conf))
         return {preprocessor(f"u{number}", dict(data))["video"].tobytes() for number in range(20)}
 
     assert drawn(**{**on, **dict.fromkeys(random_changes(on), 0)}) == {video[:, 4:20, 4:20].tobytes()}
