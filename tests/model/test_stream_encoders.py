@@ -104,7 +104,7 @@ def test_collecting_features_gives_what_both_encoders_see():
         ("video", {}, "fusion_place: encoder needs two streams: found modality video"),
         ("multimodal", {"fusion_place": "decoder"}, "unknown fusion_place: found 'decoder'; expected one of encoder"),
         ("multimodal", {"fusion_conf": {"hidden": 3}}, "unknown option in fusion_conf for fusion: mlp: found 'hidden'"),
-        ("multimodal", {"fusion_conf": {"hidden_units": 0}}, "hidden_units"),
+        ("multimodal", {"fusion_conf": {"hidden_units": 0}}, "without hidden units"),
         (
             "multimodal",
             {"encoder_conf": {"interctc_layer_idx": [1]}, "interctc_weight": 0.3},

@@ -1,5 +1,6 @@
 """`espnet-vivit import`: files shaped like published ones -> experiment folders, transcripts, packages."""
 
+import argparse
 import json
 import pickle
 
@@ -12,10 +13,11 @@ from espnet_vivit.bin import cli
 from espnet_vivit.decode.model_files import open_model
 from espnet_vivit.decode.package import Package
 from espnet_vivit.errors import ConfigError, DataError, WeightsError
+from espnet_vivit.model.published.avhubert import PORT
 from espnet_vivit.release.import_published import import_published
-from espnet_vivit.release.pack import pack
+from espnet_vivit.release.pack import pack, terms_of
 from espnet_vivit.tasks.avsr import AVSRTask
-from tests.published import UNITS, decoder_state, fairseq_names, small_state
+from tests.published import TOKENS, UNITS, decoder_state, fairseq_names, small_state
 
 CHAR_LIST = ["<blank>", "<unk>", "<space>", "a", "b", "c", "d", "e", "<eos>"]
 INI = "[decode]\nbeam_size=5\npenalty=0.25\nmaxlenratio=0.0\nminlenratio=0.0\nctc_weight=0.2\nlm_weight=0.4\n"
@@ -125,7 +127,10 @@ def test_the_publishers_search_and_language_model_go_along_into_packages(file_of
     assert "small.pth, MD5 " in info["provenance"]["weights"] and "non-commercial" in info["licence"]
 
 
-@pytest.mark.parametrize("family", ["video", "avhubert"])
+SLOW_FACES = [pytest.param(family, marks=pytest.mark.slow) for family in ("both", "small", "raven", "usr")]
+
+
+@pytest.mark.parametrize("family", ["video", "avhubert", *SLOW_FACES])
 def test_a_real_face_is_transcribed_with_an_imported_model(family, file_of, units, tmp_path, shared_dir, capsys):
     """The words are noise; the way from the file to them is a user's."""
     tokens = write_fairseq_dictionary(tmp_path / "dict.txt") if family == "avhubert" else units
@@ -165,6 +170,34 @@ def test_a_pretrained_avhubert_is_a_start_and_its_licence_goes_along(shared_dir,
         E2E.from_published(tmp_path / "base.pt")
     with pytest.raises(DataError, match=r"start is no experiment"):
         open_model(tmp_path / "start")
+
+
+def test_a_training_that_starts_from_avhubert_takes_its_terms_along(shared_dir, tmp_path):
+    torch.save({"model": fairseq_names(small_state(shared_dir, "avhubert"))}, tmp_path / "base.pt")
+    import_published(tmp_path / "base.pt", tmp_path / "start")
+    for source in (tmp_path / "base.pt", tmp_path / "start/published.pth"):
+        start = yaml.safe_load((tmp_path / "start/start.yaml").read_text(encoding="utf-8"))
+        start["init_parts"] = dict.fromkeys(start["init_parts"], str(source))
+        options = (
+            vars(AVSRTask.get_parser().parse_args([])) | start | {"token_list": TOKENS, "output_dir": str(tmp_path)}
+        )
+        args = argparse.Namespace(**options)
+        model = AVSRTask.build_model(args)
+        expected = torch.load(tmp_path / "start/published.pth")
+        for name, value in expected.items():
+            torch.testing.assert_close(model.state_dict()[name], value, atol=0, rtol=0)
+        said = terms_of(vars(args), {})
+        assert "Copyright (c) Meta Platforms" in said["attribution"][0]
+        assert "github.com/facebookresearch/av_hubert" in said["licence text needed"][0]
+
+
+def test_avhubert_takes_lora_by_its_layers_default_names(shared_dir):
+    options = PORT.model_options(small_state(shared_dir, "avhubert"))
+    model = E2E(9, **options, tower_adapters={"encoder": {"type": "lora", "r": 2}})
+    adapted = {
+        name.split(".lora_")[0].rpartition(".")[2] for name, _ in model.encoder.named_parameters() if "lora_" in name
+    }
+    assert adapted == {"q_proj", "k_proj", "v_proj", "out_proj", "intermediate_dense", "output_dense"}
 
 
 def test_a_package_of_avhubert_needs_the_licences_text(file_of, tmp_path):
