@@ -132,6 +132,19 @@ def test_the_newest_supported_python_comes_first_and_plain_python3_last(machine)
     assert made_by(machine.set_up()) == ["python3"]
 
 
+@pytest.mark.parametrize(
+    "path", [".pyenv/versions/3.13.0/bin/python", ".local/share/uv/python/cpython-3.13.2-linux-x86_64/bin/python3.13"]
+)
+def test_a_newer_python_that_pyenv_or_uv_keeps_is_found(machine, path):
+    machine.add("python3.11", PYTHON)
+    kept = machine.root / path
+    kept.parent.mkdir(parents=True)
+    kept.write_text(PYTHON)
+    kept.chmod(0o755)
+    done = machine.set_up(FAKE_PATCH=f"{machine.patch}; sys.version_info = (3, 13, 0)")
+    assert f"making .venv with {kept}" in done.stdout
+
+
 def test_the_python_that_the_user_names_is_taken(machine):
     machine.add("python3.12", PYTHON)
     machine.add("mine", PYTHON)

@@ -17,8 +17,8 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 cd "$root"
 ESPNET=${ESPNET:-newest}
 case $ESPNET in
-    newest) venv=.venv PYTHONS="python3.13 python3.12 python3.11 python3.10 python3" ;;
-    202511) venv=.venv-espnet202511 PYTHONS="python3.12 python3.11 python3.10 python3" ;;
+    newest) venv=.venv PYTHONS="3.13 3.12 3.11 3.10" ;;
+    202511) venv=.venv-espnet202511 PYTHONS="3.12 3.11 3.10" ;;
     *) printf 'setup: ESPNET=%s is not known: leave it out, or say 202511\n' "$ESPNET" >&2; exit 1 ;;
 esac
 state=$venv/espnet_vivit.state
@@ -68,11 +68,24 @@ lacks() {
     fi
 }
 
+# The Pythons to try, newest first: those on PATH, and those that pyenv and uv keep elsewhere.
+candidates() {
+    for version in $PYTHONS; do
+        echo "python$version"
+        for path in "${PYENV_ROOT:-${HOME:-}/.pyenv}"/versions/"$version".*/bin/python \
+            "${XDG_DATA_HOME:-${HOME:-}/.local/share}"/uv/python/cpython-"$version".*/bin/"python$version"; do
+            [ ! -x "$path" ] || echo "$path"
+        done
+    done
+    echo python3
+}
+
 # Sets `python`. A name on PATH proves nothing (pyenv's stand-ins exist and fail): each candidate is run.
 find_python() {
     problem= others=
     [ "$ESPNET" = newest ] && wanted="3.10 to 3.13" || wanted="3.10 to 3.12"
-    for python in ${PYTHON:-$PYTHONS}; do
+    tried=${PYTHON:-$(candidates)}
+    for python in $tried; do
         if ! version_fits "$python"; then
             version=$(ask "$python" '"%d.%d.%d" % sys.version_info[:3]') && others="$others, $python is $version"
             continue
@@ -84,7 +97,7 @@ find_python() {
     [ -z "$problem" ] || fail "$problem"
     [ -z "$others" ] || fail "no Python $wanted runs here (${others#, }), and ESPnet has no release for others: get a 3.12\
  beside it (uv python install 3.12, or conda create -n py312 python=3.12), then say PYTHON=/path/to/python3.12 make demo"
-    fail "no Python $wanted runs here (tried: ${PYTHON:-$PYTHONS}): apt-get install python3 python3-venv python3-dev gcc g++"
+    fail "no Python $wanted runs here (tried:$(printf ' %s' $tried)): apt-get install python3 python3-venv python3-dev gcc g++"
 }
 
 # timed WHAT COMMAND...: output goes to the terminal if there is one, else to the log, whose end is shown on failure.
