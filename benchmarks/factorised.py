@@ -24,6 +24,7 @@ PIXELS, MOUTH = 96, slice(4, 92)  # what ViViT sees, and of it what the ResNet d
 CLIP, RAGGED = 150, (40, 75, 100, 150)  # frames
 LEFT_CONTEXT = 64  # steps
 HEADS = {"ti": 4}  # an even number, of which half goes to time
+LONG = ("joint, windows", "factorised encoder", "causal", "dot product")
 SECTIONS = ("clip", "ragged", "long", "stream")
 
 
@@ -34,6 +35,8 @@ def main() -> None:
     parser.add_argument("--patch", type=int, default=8, help="pixels of a patch's side")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5, help="counted runs of each row")
+    parser.add_argument("--towers", nargs="+", help="the joint one and these alone, such as causal vivit-small; all")
+    parser.add_argument("--frames", type=int, default=CLIP, help="of the clip")
     parser.add_argument("--longest", type=int, default=600, help="seconds of the longest clip")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -42,9 +45,11 @@ def main() -> None:
     print(f"{name}, {PIXELS} pixels, {options.threads} thread(s), {options.rounds} rounds, torch {torch.__version__}")
     print(machine())
     towers = variants(name, options.size)
+    if options.towers:
+        towers = {label: tower for label, tower in towers.items() if label in ("joint, windows", *options.towers)}
     with torch.inference_mode():
         if "clip" in options.only:
-            costs(f"a clip of {CLIP} frames", towers, [CLIP], options.rounds)
+            costs(f"a clip of {options.frames} frames", towers, [options.frames], options.rounds)
         if "ragged" in options.only:
             costs(f"a batch of clips of {'/'.join(map(str, RAGGED))} frames", towers, list(RAGGED), options.rounds)
         if "long" in options.only:
@@ -99,7 +104,7 @@ def long_clips(towers: dict, longest_s: int) -> None:
     """A second of a long clip must not cost more than one of a short clip, nor hold more and more memory."""
     print("\na second of video, and what is held beyond input and output\n")
     print("| frontend | clip | ms per second | MB |\n|:--|---:|---:|---:|")
-    for label in ("joint, windows", "factorised encoder", "causal", "dot product"):
+    for label in (label for label in LONG if label in towers):
         for seconds in sorted({6, 60, longest_s}):
             clip = torch.randint(0, 256, (1, seconds * VIDEO_RATE_HZ, PIXELS, PIXELS), dtype=torch.uint8)
             run = {label: lambda tower=towers[label], clip=clip: tower(clip)}
