@@ -122,6 +122,12 @@ def vivit_encoder(
         raise ConfigError("the pooling is given twice, differently", found=found, fix="Give one of the two")
     pooling = spatial_pooling if temporal_pooling is None else temporal_pooling
     check_options(normalization, feature_rate, output_dim, max_windows)
+    for kind, name, choices in (
+        ("temporal_pooling", pooling, FamilyEncoder.poolings),
+        ("frame_adjust", frame_adjust, FamilyEncoder.frame_adjusts),
+    ):
+        if name is not None and name not in choices:  # before weights are looked for
+            raise unknown_name(kind, name, choices)
     if stem not in STEMS:
         raise unknown_name("stem", stem, STEMS)
     if stem == "conv" and pretrained:

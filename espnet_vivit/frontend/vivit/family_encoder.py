@@ -4,6 +4,9 @@ With rotary temporal positions a clip goes through whole (`frame_adjust: whole`)
 steps of the batch alone, one after another, and no window or seam exists. With learned ones the clip is cut into
 windows or sampled as for joint attention; the spatial stage of a factorised encoder, which sees every step alone, is
 then computed once for all windows that share a step.
+
+Self-attention and dot product hold all tokens of a whole clip at a time: give them minutes of video in windows. The
+factorised encoder's memory is that of a few steps and of one vector for each.
 """
 
 from typing import Any
@@ -106,7 +109,7 @@ class FamilyEncoder(VivitEncoder):
         """The spatial stage over all valid steps (S, tracks, D), in inference some of them at a time."""
         assert isinstance(self.vivit, FactorisedEncoder)
         config, at_once = self.vivit.config, self._at_once(clips.device)
-        if at_once is None:
+        if at_once is None or self.vivit.training:  # stochastic depth must know which steps are one clip's
             steps = cut_steps(clips, lengths, layout, config, self.pixel_affine)
             return self.vivit.in_space(steps, self.pixel_affine, layout)
         parts, total = [], len(layout.clip_of_step)

@@ -155,7 +155,10 @@ def folder_config(name: str) -> dict | None:
     path = Path(name) / CONFIG
     if not path.is_file():
         return None
-    config = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None  # transformers reads it next, and says so
     return config if isinstance(config, dict) and "attention" in config else None
 
 
@@ -172,7 +175,8 @@ def read_folder(folder: str, config: Mapping) -> FamilyTower:
 def resize_family(tower: FamilyTower, *, image_size: int | None, num_frames: int | None) -> FamilyTower:
     """`tower` for pictures and windows of other sizes: its position tables are resized, all other weights stay."""
     old = tower.config
-    changes = {"image_size": image_size or old.image_size, "num_frames": num_frames or old.num_frames}
+    changes = {"image_size": image_size, "num_frames": num_frames}
+    changes = {name: value for name, value in changes.items() if value is not None}
     config = FamilyConfig.from_dict(old.to_dict() | changes)
     if config == old:
         return tower

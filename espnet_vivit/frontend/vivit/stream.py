@@ -11,13 +11,12 @@ rotated keys and values of so many steps, and fewer frames than a tubelet has. O
 behind it attends to the whole clip.
 """
 
-from typing import Any
-
 import torch
 
 from espnet_vivit.errors import ConfigError, InputError
 from espnet_vivit.frontend.masking import check_video
 from espnet_vivit.frontend.vivit.causal import KeysAndValues
+from espnet_vivit.frontend.vivit.encoder import VivitEncoder
 from espnet_vivit.frontend.vivit.factorised_encoder import FactorisedEncoder
 from espnet_vivit.frontend.vivit.step_layout import StepLayout
 from espnet_vivit.frontend.vivit.tower import check_picture_size, normalise
@@ -29,7 +28,7 @@ class VisualStream:
     `steps` counts the tubelet steps that are done, `frames` the frames that have arrived.
     """
 
-    def __init__(self, encoder: Any):
+    def __init__(self, encoder: VivitEncoder):
         config = encoder.vivit.config
         if not (isinstance(encoder.vivit, FactorisedEncoder) and config.causal):
             raise ConfigError(
@@ -38,7 +37,7 @@ class VisualStream:
                 expected="causal",
                 fix="Train with attention: causal",
             )
-        self.encoder, self.tower = encoder, encoder.vivit
+        self.encoder, self.tower, self.stride = encoder, encoder.vivit, config.stride[0]
         self.steps = self.frames = 0
         self.finished = False
         self._states: list[KeysAndValues | None] = [None] * len(self.tower.temporal.layers)
@@ -58,7 +57,7 @@ class VisualStream:
         check_picture_size(clip, self.tower.config.picture)
         self.frames += clip.size(1)
         self._waiting = self._joined(clip)
-        size, stride = self.tower.config.tubelet_size[0], self.encoder.stride
+        size, stride = self.tower.config.tubelet_size[0], self.stride
         count = max(0, (self._waiting.size(1) - size) // stride + 1)
         features = self._advance(self._waiting[:, : (count - 1) * stride + size], count)
         self._waiting = self._waiting[:, count * stride :]
@@ -69,18 +68,18 @@ class VisualStream:
         """The features that the last frames still give: at 12.5 Hz those of a clip of one frame, at 25 Hz the last one
         of an odd number of frames; else none, (0, D)."""
         self.finished = True
-        over = self.frames - self.steps * self.encoder.stride  # frames behind the last whole step
+        over = self.frames - self.steps * self.stride  # frames behind the last whole step
         owed = over > 0 and (self.encoder.upsample is not None or self.steps == 0)
         if self._waiting is None or not owed:
             return self._nothing()
-        last = self._waiting[:, -1:].expand(-1, self.encoder.stride - over, -1, -1)
+        last = self._waiting[:, -1:].expand(-1, self.stride - over, -1, -1)
         features = self._advance(torch.cat([self._waiting, last], dim=1), 1)
         return features[:over] if self.encoder.upsample is not None else features
 
     def _joined(self, clip: torch.Tensor) -> torch.Tensor:
         """What was waiting, and the new frames behind it."""
         config = self.tower.config
-        before = config.tubelet_size[0] - self.encoder.stride  # frames that overlapping tubelets see before the clip
+        before = config.tubelet_size[0] - self.stride  # frames that overlapping tubelets see before the clip
         if before:
             clip = normalise(clip, self.encoder.pixel_affine)
         if self._waiting is None:
@@ -97,7 +96,7 @@ class VisualStream:
         if count == 0:
             return self._nothing()
         config, encoder = self.tower.config, self.encoder
-        steps = frames.unfold(1, config.tubelet_size[0], encoder.stride).permute(1, 0, 4, 2, 3)  # (n, C, size, H, W)
+        steps = frames.unfold(1, config.tubelet_size[0], self.stride).permute(1, 0, 4, 2, 3)  # (n, C, size, H, W)
         layout = StepLayout.of_equal(1, count, device=frames.device)
         tracks = self.tower.in_space(steps, encoder.pixel_affine, layout)
         tracks, self._states = self.tower.temporal.advance(tracks, self._states, self.steps)

@@ -88,7 +88,7 @@ def choose_tower(request: TowerRequest) -> VivitModel | FamilyTower:
                 pretrained=request.pretrained,
                 config=request.config,
                 image_size=request.image_size,
-                num_frames=request.num_frames or WINDOW_FRAMES,
+                num_frames=WINDOW_FRAMES if request.num_frames is None else request.num_frames,
                 **request.source,
             )
         tower = _of_family(request, described)
@@ -164,7 +164,7 @@ def _of_scenic(request: TowerRequest) -> VivitModel | FamilyTower:
     if isinstance(tower, FamilyTower):
         return resize_family(tower, image_size=request.image_size, num_frames=request.num_frames)
     size = request.image_size or tower.config.image_size
-    return resize_tower(tower, image_size=size, num_frames=request.num_frames or tower.config.num_frames)
+    return resize_tower(tower, image_size=size, num_frames=tower.config.num_frames)
 
 
 def _of_image(request: TowerRequest) -> VivitModel | FamilyTower:
@@ -183,7 +183,7 @@ def _of_image(request: TowerRequest) -> VivitModel | FamilyTower:
         kernel_init=request.kernel_init or "central_frame",
         frames=2,
         image_size=request.image_size,
-        num_frames=request.num_frames or WINDOW_FRAMES,
+        num_frames=WINDOW_FRAMES if request.num_frames is None else request.num_frames,
         options=options,
         source={**request.source, "dtype": torch.float32},
     )

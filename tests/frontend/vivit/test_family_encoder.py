@@ -49,8 +49,8 @@ def test_the_shared_spatial_stage_gives_the_bits_of_windows_computed_apart(frame
 
 
 @EVERY
-def test_ten_minutes_go_through_in_bounded_passes(attention):
-    """What is computed at a time does not change the answer."""
+def test_a_clip_of_5000_frames_goes_through_whole(attention):
+    """How many steps of the spatial stage are computed at a time does not change the answer."""
     encoder = whole(attention, left_context=4) if attention == "causal" else whole(attention)
     clip = raw_clip(5000)[None]
     with torch.no_grad():
@@ -164,6 +164,17 @@ def test_drop_path_is_per_clip_and_linear_in_depth():
     patterns = {tuple(drop(branch, clip_of_row, 2)[:, 0, 0].tolist()) for _ in range(60)}
     assert patterns == {(a, a, a, b, b, b) for a in (0.0, 2.0) for b in (0.0, 2.0)}
     assert torch.equal(drop.eval()(branch, clip_of_row, 2), branch)
+
+
+def test_in_training_a_clip_is_dropped_as_a_whole_whatever_bounds_a_pass():
+    encoder = whole("causal", drop_path=0.9, max_windows=1, temporal_layers=1).train()
+    clip = gray_clip(2).repeat(100, 1, 1)  # 100 equal steps: in more than one pass of inference
+    patterns = []
+    encoder.vivit.layers[1].drop_path.register_forward_hook(lambda _, __, output: patterns.append(output))
+    with torch.no_grad():
+        for _ in range(4):
+            encoder(clip[None])
+    assert all((kept == kept[:1]).all() for kept in patterns) and len(patterns) == 8
 
 
 @EVERY
