@@ -74,8 +74,8 @@ def vivit_encoder(
         num_frames: frames of one window, 32 by default; other than the checkpoint's resizes its position table.
         temporal_pooling: how a step's spatial tokens become one vector: "mean" (default), "max", "cls" or "gaussian"
             (learned masks, factorised variants only). Joint attention has one CLS vector for a whole window, the
-            factorised encoder one for each step, which scenic's files of it are pooled by. `spatial_pooling` is another
-            name of it.
+            factorised encoder one for each step, which scenic's files of it are pooled by.
+        spatial_pooling: the clearer name of `temporal_pooling`; give one of the two.
         frame_adjust: "sample" (default) brings every clip to `num_frames` frames; "window" thins nothing (see
             `windows`); "whole", for rotary temporal positions and their default, takes clips as they are.
         window_overlap: frames shared by neighbouring windows, even.
@@ -105,12 +105,13 @@ def vivit_encoder(
             factorised_encoder and causal unless `weights` are learned ones.
         left_context: steps that a causal step looks back in each block; None: all.
         registers: extra tokens of each step (factorised_encoder, causal).
-        drop_path, attention_dropout, mlp_dropout: rates in training; drop_path is that of the last block.
+        drop_path: share of clips for which training skips the last block (stochastic depth); earlier blocks: less.
+        attention_dropout, mlp_dropout: dropout rates in training.
         rope_base: of the rotary positions, 10000 by default.
         tubelet_stride: [frames, height, width] from one tubelet to the next, less than its size to overlap.
         weights: a checkpoint file of scenic, whose sizes and variant are read from it.
-        image_weights: a 2-D ViT (`ViTModel`), folder or hub id, to start from, and
-        kernel_init: how its patches become tubelets: "central_frame" (default), "average" or "average_arp".
+        image_weights: a 2-D ViT (`ViTModel`), folder or hub id, to start from.
+        kernel_init: how patches of `image_weights` become tubelets: "central_frame" (default), "average" or "average_arp".
         gaussian_masks: of gaussian pooling, 4 by default.
 
     Raises:
