@@ -111,7 +111,7 @@ def vivit_encoder(
         tubelet_stride: [frames, height, width] from one tubelet to the next, less than its size to overlap.
         weights: a checkpoint file of scenic, whose sizes and variant are read from it.
         image_weights: a 2-D ViT (`ViTModel`), folder or hub id, to start from.
-        kernel_init: how patches of `image_weights` become tubelets: "central_frame" (default), "average" or "average_arp".
+        kernel_init: how the image's patches become tubelets: "central_frame" (default), "average" or "average_arp".
         gaussian_masks: of gaussian pooling, 4 by default.
 
     Raises:
