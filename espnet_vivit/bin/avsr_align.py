@@ -39,11 +39,11 @@ def align(
     """utterance -> the words of its transcript with the times that the model finds; a DataError names what fails."""
     from espnet_vivit.decode.recognize import build_loader
     from espnet_vivit.decode.speech2text import Speech2Text, streams_to_read
-    from espnet_vivit.tasks.streams import FILES, data_option
+    from espnet_vivit.tasks.streams import DATA_FILES, data_option
 
     model_file = Path(model_file)
     speech2text = Speech2Text(config or model_file.parent / "config.yaml", model_file, modality=modality)
-    names = [name for name in ("speech", "video") if (data / FILES[name][0]).is_file()]
+    names = [name for name in ("speech", "video") if (data / DATA_FILES[name][0]).is_file()]
     streams = streams_to_read(names, modality, speech2text.asr_model.modality)
     triples = []
     for name in streams:

@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from espnet_vivit.bin.avsr_grid_crops import main
+from espnet_vivit.bin.command_parser import exit_status
 from espnet_vivit.corpora.grid_crops import COLUMNS, SPLITS, middle, prepare, sentence_of_code, shrink
 from espnet_vivit.data.data_dir import read_data_dir
 from espnet_vivit.errors import ConfigError, DataError, InputError
@@ -108,12 +109,12 @@ def test_what_is_wrong_in_the_folder_is_named(root, tmp_path, file, old, new, me
 
 def test_a_misspelt_option_of_the_command_is_corrected(capsys):
     with pytest.raises(SystemExit) as stop:
-        main(["--grid_root", "grid", "--out", "data", "--veiw", "64"])
+        exit_status(main, ["--grid_root", "grid", "--out", "data", "--veiw", "64"])
     assert stop.value.code == 2 and "no option --veiw: did you mean --view?" in capsys.readouterr().err
 
 
 def test_the_command_says_which_folder_it_wants(tmp_path, capsys):
-    assert main(["--grid_root", str(tmp_path), "--out", str(tmp_path / "data")]) == 1
+    assert exit_status(main, ["--grid_root", str(tmp_path), "--out", str(tmp_path / "data")]) == 1
     assert "--grid_root is the folder" in capsys.readouterr().err
     for sizes in ({"size": 97}, {"view": 64, "size": 65}, {"view": 63, "size": 32}, {"size": 0}):
         with pytest.raises(ConfigError, match="size <= view <= 96, view even"):

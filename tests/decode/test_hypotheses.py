@@ -6,7 +6,8 @@ import random
 import pytest
 
 from espnet_vivit.decode.hypotheses import Candidate, ClipHypotheses, LengthBounds
-from espnet_vivit.espnet_compat import LEGACY, quiet_espnet_import
+from espnet_vivit.espnet_compat import quiet_espnet_import
+from espnet_vivit.espnet_compat.names import LEGACY
 
 END = 9
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from espnet_vivit.bin.avsr_contact_sheet import main
+from espnet_vivit.bin.command_parser import exit_status
 from espnet_vivit.errors import ConfigError, InputError
 from espnet_vivit.evaluation.plots import DOTS_PER_INCH, LINE_INCHES, Clip, plot_contact_sheet, plot_training
 from espnet_vivit.evaluation.training_log import TrainingHistory
@@ -104,7 +105,7 @@ def decoded(tmp_path):
 
 def run(folder, *more: str) -> int:
     files = ["--video_scp", folder / "video.scp", "--ref", folder / "ref", "--hyp", folder / "hyp"]
-    return main(["clips", *map(str, files), "--out", str(folder / "sheet.png"), *more])
+    return exit_status(main, ["clips", *map(str, files), "--out", str(folder / "sheet.png"), *more])
 
 
 def test_command_draws_as_many_rows_as_asked(decoded, capsys):
@@ -119,5 +120,5 @@ def test_command_draws_as_many_rows_as_asked(decoded, capsys):
 def test_command_names_what_it_cannot_show(decoded, capsys):
     assert run(decoded, "--utts", "u0", "u4", "u7") == 1
     assert "found u4, u7" in capsys.readouterr().err
-    assert main(["curves", "--exp", str(decoded), "--out", str(decoded / "curves.png")]) == 1
+    assert exit_status(main, ["curves", "--exp", str(decoded), "--out", str(decoded / "curves.png")]) == 1
     assert "no training history" in capsys.readouterr().err

@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from espnet_vivit.bin.avsr_results import main
+from espnet_vivit.bin.command_parser import exit_status
 from espnet_vivit.corpora.mini_av.grammar import draw_sentences
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.evaluation.decode_timing import TIMING, write_timing
@@ -65,7 +66,7 @@ def write_training(exp, vision_encoder: str, *, seed: int = 2024) -> None:
 
 def run(*more: str) -> int:
     fixed = ["--exp", "exp/avsr_vivit", "--data", "dump/raw", "--out", "RESULTS.md", "--resamples", "500"]
-    return main([*fixed, *more])
+    return exit_status(main, [*fixed, *more])
 
 
 def cells(markdown: str, *starts: str) -> list[str]:

@@ -6,6 +6,7 @@ import re
 import jiwer
 import pytest
 
+from espnet_vivit.bin.command_parser import exit_status
 from espnet_vivit.bin.commands.score import main
 from espnet_vivit.data.transcripts import read_transcripts
 from espnet_vivit.errors import DataError
@@ -25,7 +26,7 @@ def files(tmp_path):
 
 def run(folder, *more: str, hyp: str = "hyp") -> int:
     paths = ["--ref", str(folder / "ref"), "--hyp", str(folder / hyp), "--out", str(folder / "out")]
-    return main([*paths, "--resamples", "200", *more])
+    return exit_status(main, [*paths, "--resamples", "200", *more])
 
 
 def test_command_prints_one_line_and_writes_four_files(files, capsys):

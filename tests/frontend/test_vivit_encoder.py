@@ -455,7 +455,10 @@ def test_autocast_gives_what_its_dtype_allows(mode):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"temporal_pooling": "men"}, "unknown temporal_pooling: found 'men'; expected one of cls, max, mean. Did you"),
+        (
+            {"temporal_pooling": "men"},
+            "unknown temporal_pooling: found 'men'; expected one of cls, gaussian, max, mean. Did you",
+        ),
         ({"frame_adjust": "windows"}, "unknown frame_adjust: found 'windows'.*Did you mean 'window'"),
         ({"feature_rate": "frames"}, "unknown feature_rate: found 'frames'.*Did you mean 'frame'"),
         ({"normalization": "imagenet"}, "unknown normalization: found 'imagenet'; expected one of huggingface, scenic"),

@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 
+from espnet_vivit.bin.command_parser import exit_status
 from espnet_vivit.bin.commands import inspect as inspect_video
 from espnet_vivit.errors import MediaError
 from espnet_vivit.media.files.audio_file import write_wav
@@ -86,7 +87,7 @@ def test_what_is_not_the_clips_fault_is_an_error_and_leaves_no_report(folder, tm
         ([str(tmp_path)], "no video"),
         ([str(folder), "--detector", "harr"], "Did you mean 'haar'"),
     ):
-        assert inspect_video.main([*arguments, "--out", str(tmp_path / "out")]) == 1
+        assert exit_status(inspect_video.main, [*arguments, "--out", str(tmp_path / "out")]) == 1
         assert words in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 

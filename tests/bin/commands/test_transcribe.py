@@ -91,7 +91,7 @@ def test_the_font_reaches_the_subtitles(tmp_path, monkeypatch):
     )
     (clip,) = files(tmp_path, "clip.mp4")
     usual = [str(clip), "--model", "model", "--burn"]
-    monkeypatch.setattr("espnet_vivit.transcription.transcriber.Transcriber", lambda model, **_: Reader())
+    monkeypatch.setattr("espnet_vivit.bin.commands.transcribe.Transcriber", lambda model, **_: Reader())
     assert main([*usual, "--font", findfont("DejaVu Sans")]) == 0
     assert main(usual) == 0
     assert given == [Path(findfont("DejaVu Sans")), None]

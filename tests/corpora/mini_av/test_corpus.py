@@ -11,6 +11,7 @@ import soundfile
 
 from espnet_vivit.base.processes import CRASHED
 from espnet_vivit.bin.avsr_mini_av import main
+from espnet_vivit.bin.command_parser import exit_status
 from espnet_vivit.corpora.mini_av import clip as mini_av_clip
 from espnet_vivit.corpora.mini_av import corpus as mini_av
 from espnet_vivit.corpora.mini_av.clip import ClipPlan, draw_clip, speak_clip
@@ -224,17 +225,17 @@ def test_words_can_be_read_from_pixels_alone(corpus):
 
 def test_the_command_prepares_and_reports(tmp_path, capsys):
     counts = [f"--{name.replace('_', '-')}={min(value, 2)}" for name, value in COUNTS.items()]
-    assert main(["--out", str(tmp_path / "data"), "--nj", "1", *counts]) == 0
+    assert exit_status(main, ["--out", str(tmp_path / "data"), "--nj", "1", *counts]) == 0
     output = capsys.readouterr()
     assert "train: 2 clips" in output.out and "data hash" in output.out
     assert "mini_av" in output.err  # the progress bar
-    assert main(["--out", str(tmp_path / "data"), "--nj", "1", "--seed", "9", *counts]) == 1
+    assert exit_status(main, ["--out", str(tmp_path / "data"), "--nj", "1", "--seed", "9", *counts]) == 1
     assert "made with other options" in capsys.readouterr().err
 
 
 def test_the_help_names_every_option_with_an_example(capsys):
     with pytest.raises(SystemExit) as stop:
-        main(["--help"])
+        exit_status(main, ["--help"])
     text = capsys.readouterr().out
     assert stop.value.code == 0
     assert "Example: python -m espnet_vivit.bin.avsr_mini_av" in text
@@ -251,7 +252,7 @@ def test_the_help_names_every_option_with_an_example(capsys):
 )
 def test_a_misspelt_option_of_the_command_is_corrected(options, message, capsys):
     with pytest.raises(SystemExit) as stop:
-        main(["--out", "data", *options])
+        exit_status(main, ["--out", "data", *options])
     assert stop.value.code == 2 and message in capsys.readouterr().err
 
 
@@ -262,7 +263,7 @@ def test_without_espeak_the_command_says_in_one_sentence_how_to_get_it(tmp_path,
     monkeypatch.setattr(ctypes.util, "find_library", lambda name: None)
     with pytest.raises(MissingDependencyError):
         prepare(tmp_path / "a", progress=False, **COUNTS)
-    assert main(["--out", str(tmp_path / "b")]) == 1
+    assert exit_status(main, ["--out", str(tmp_path / "b")]) == 1
     message = capsys.readouterr().err
     assert "pip install espeakng-loader" in message and message.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
