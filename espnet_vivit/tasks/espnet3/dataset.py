@@ -24,10 +24,11 @@ from espnet_vivit.errors import DataError, unknown_name
 from espnet_vivit.frontend.presets import trained_preset
 from espnet_vivit.tasks.espnet3 import video
 from espnet_vivit.tasks.espnet3.names import BaseDataset, Field
-from espnet_vivit.tasks.loading.augmentation import check_preprocessor_conf
+from espnet_vivit.tasks.loading.augmentation import Augmentation, check_preprocessor_conf
 from espnet_vivit.tasks.loading.dataset import AVSRDataset
 from espnet_vivit.tasks.loading.preprocess import AVSRPreprocessor
-from espnet_vivit.tasks.streams import FILES, STREAMS, data_option, feature_rate_of, modality_of
+from espnet_vivit.tasks.streams import DATA_FILES, configured_modality, data_option, feature_rate_of
+from espnet_vivit.units import STREAMS_OF
 
 _KINDS = {"video": video.NAME, "speech": "audio"}
 _ID = Field("utt_id", "text")
@@ -45,10 +46,10 @@ class DataDirDataset(BaseDataset):
     """
 
     def __init__(self, data_dir: str | Path, modality: str = "multimodal"):
-        if modality not in STREAMS:
-            raise unknown_name("modality", modality, STREAMS)
-        folder, streams = Path(data_dir), STREAMS[modality]
-        timed = ["word_times"] if (folder / FILES["word_times"][0]).is_file() else []
+        if modality not in STREAMS_OF:
+            raise unknown_name("modality", modality, STREAMS_OF)
+        folder, streams = Path(data_dir), STREAMS_OF[modality]
+        timed = ["word_times"] if (folder / DATA_FILES["word_times"][0]).is_file() else []
         names = [*streams, "text", *timed]
         self.lists = AVSRDataset([tuple(data_option(folder, name).split(",")) for name in names])
         self.utt_ids = list(self.lists)
@@ -86,7 +87,7 @@ class ModelPreprocessor(AVSRPreprocessor):
     Args:
         train: whether augmentation is drawn; ESPnet3's DataOrganizer sets it.
         model: the section `model` of the YAML.
-        augmentation: AVSRPreprocessor's options.
+        augmentation: the options of `Augmentation`.
     """
 
     def __init__(self, train: bool, *, model: Mapping, augmentation: Mapping | None = None):
@@ -97,9 +98,9 @@ class ModelPreprocessor(AVSRPreprocessor):
             token_type=model["token_type"],
             token_list=model["token_list"],
             bpemodel=model.get("bpemodel"),
-            preset=trained_preset(model) if "video" in STREAMS[modality_of(model)] else None,
+            preset=trained_preset(model) if "video" in STREAMS_OF[configured_modality(model)] else None,
             feature_rate=feature_rate_of(model),
-            **(augmentation or {}),
+            augmentation=Augmentation(**(augmentation or {})),
         )
 
     def __call__(self, uid: str, data: Mapping[str, np.ndarray | str]) -> dict[str, np.ndarray]:

@@ -76,7 +76,7 @@ def test_what_is_scheduled_by_epoch_follows_it(build):
             module.on_train_epoch_start()
         finally:
             del type(module).current_epoch
-        assert preprocessor.flip_prob == pytest.approx(share)
+        assert preprocessor.now.flip_prob == pytest.approx(share)
         assert module.model.modality_dropout.video == pytest.approx(0.8 * share)
 
 
