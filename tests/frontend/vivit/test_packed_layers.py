@@ -20,6 +20,11 @@ TOLERANCE = 1e-5
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this PyTorch is built without oneDNN")
 
 
+packs_bfloat16 = pytest.mark.skipif(
+    not packed_layers._packs(torch.bfloat16), reason="this processor does not pack bfloat16 weights (no AVX-512)"
+)
+
+
 def ragged() -> tuple[torch.Tensor, torch.Tensor]:
     video = torch.stack([raw_clip(max(LENGTHS)) for _ in LENGTHS])
     return video, torch.tensor(LENGTHS)
@@ -55,6 +60,7 @@ def test_packed_weights_give_the_same_features(mode, activation):
     assert not calls, "the packed weights were not used"
 
 
+@packs_bfloat16
 def test_in_bfloat16_they_err_no_more_than_plain_weights_do():
     exact, encoder = windowed(), windowed(dtype="bfloat16")
     encoder.load_state_dict(exact.state_dict())
@@ -85,6 +91,7 @@ def head_by_head(monkeypatch):
     monkeypatch.setattr(packed_layers, "_TOKENS_HEAD_BY_HEAD", 1)
 
 
+@packs_bfloat16
 def test_towers_of_many_tokens_attend_head_by_head_in_bfloat16(head_by_head, monkeypatch):
     encoder = windowed(dtype="bfloat16").pack_weights()
     video, lengths = ragged()
@@ -210,7 +217,7 @@ def test_a_compiled_tower_trains_without_them():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.bfloat16, marks=packs_bfloat16)], ids=str)
 def test_what_the_compiler_makes_of_packed_weights_answers_as_before(dtype, head_by_head):
     """Inductor, the compiler itself: needs a C++ compiler."""
     encoder = windowed().to(dtype)
@@ -221,8 +228,17 @@ def test_what_the_compiler_makes_of_packed_weights_answers_as_before(dtype, head
         assert_same(encoder(video, lengths)[0], expected, TOLERANCE if dtype == torch.float32 else 0.1)
 
 
+def test_bfloat16_weights_that_a_processor_cannot_pack_are_refused_and_left_alone(monkeypatch):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False, raising=False)
+    encoder = windowed(dtype="bfloat16")
+    with pytest.raises(ConfigError, match="bfloat16 on a processor without AVX-512; expected float32 here"):
+        encoder.pack_weights()
+    assert windowed().pack_weights() is not None
+
+
 def test_a_tower_that_is_gone_leaves_no_weights_behind():
     encoder = windowed().pack_weights()
+    gc.collect()  # of other tests' towers
     before = set(packed_layers._PACKED)
     with torch.no_grad():
         encoder(*ragged())
