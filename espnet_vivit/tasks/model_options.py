@@ -14,7 +14,7 @@ from espnet_vivit.model.precision import AMP_DTYPES
 from espnet_vivit.tasks.options import add_choice
 from espnet_vivit.units import FEATURE_RATES, STREAMS_OF
 
-INITS = ("chainer", "xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal", "normal")
+INITS = ("xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal", "normal")
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, parts: Sequence[ClassChoices]) -> None:

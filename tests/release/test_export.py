@@ -277,7 +277,7 @@ def test_models_that_cannot_be_exported_are_refused_with_the_reason(build, messa
 
 def test_a_missing_package_is_named_with_what_to_type(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(MissingDependencyError, match=r"onnxscript.*pip install '\.\[export\]'"):
+    with pytest.raises(MissingDependencyError, match=r"onnxscript.*pip install 'espnet-vivit\[export\]'"):
         export_frontend(tiny_vivit(), tmp_path / "frontend.onnx")
 
 

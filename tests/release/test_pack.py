@@ -316,7 +316,7 @@ def test_the_command_packs_and_its_errors_are_a_sentence(experiment, tmp_path, c
 
 def test_asking_for_help_imports_no_espnet():
     code = (
-        "import sys; from espnet_vivit.release import pack\ntry: pack.main(['--help'])\nexcept SystemExit: pass\n"
+        "import sys; from espnet_vivit.bin.commands import pack\ntry: pack.main(['--help'])\nexcept SystemExit: pass\n"
         "print([name for name in ('torch', 'espnet2') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

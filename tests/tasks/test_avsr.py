@@ -9,6 +9,7 @@ from espnet_vivit.errors import ConfigError, DataError, WeightsError
 from espnet_vivit.tasks.avsr import AVSRTask
 from espnet_vivit.tasks.loading.dataset import AVSRDataset
 from espnet_vivit.tasks.model_config import read_token_list
+from espnet_vivit.tasks.model_options import INITS
 from tests import tiny
 from tests.tiny_corpus import CONFIG, TOKENS, data_options, shape_options, write_config, write_tiny_corpus
 
@@ -82,7 +83,7 @@ def test_a_pretrained_tower_survives_init_and_is_loaded_again_without_its_folder
     assert loaded_args.vision_encoder_conf == conf
 
 
-@pytest.mark.parametrize("init", ["chainer", "xavier_uniform", "kaiming_normal", "normal"])
+@pytest.mark.parametrize("init", INITS)
 def test_every_init_that_is_offered_works(tmp_path, init):
     model = AVSRTask.build_model(model_arguments(tmp_path, init=init))
     assert all(torch.isfinite(weight).all() for weight in model.state_dict().values())

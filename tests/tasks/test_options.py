@@ -51,8 +51,11 @@ def test_the_yaml_of_a_recipe_is_taken(tmp_path):
             "vision_encodr: vivit",
             r"unknown key in .*train.yaml: found 'vision_encodr'.*Did you mean 'vision_encoder'\?",
         ),
-        ("vision_encoder: vivitt", r"vision_encoder in .*: found 'vivitt'; expected one of linear, resnet, vivit"),
-        ("encoder: conformr", "found 'conformr'; expected one of conformer"),
+        (
+            "vision_encoder: vivitt",
+            r"vision_encoder in .*: found 'vivitt'; expected one of avhubert, linear, resnet, vivit",
+        ),
+        ("encoder: conformr", "found 'conformr'; expected one of .*Did you mean 'conformer'"),
         ("fusion: sum", "expected one of add, concat, cross_attention, gated"),
         ("feature_rate: 25", "found 25; expected one of frame, tubelet"),
         ("optim: adamx", "Did you mean 'adamax'"),
@@ -151,7 +154,7 @@ def test_print_config_shows_every_option_with_the_value_it_has_if_nothing_is_sai
     out = io.StringIO()
     AVSRTask.print_config(out)
     config = yaml.safe_load(out.getvalue())
-    assert config["vision_encoder_conf"]["frame_adjust"] == "sample"
+    assert config["vision_encoder_conf"]["window_overlap"] == 8
     assert config["encoder_conf"]["output_size"] == 768 and config["decoder_conf"]["attention_heads"] == 12
     assert config["decoder_conf"]["num_blocks"] == 3
     assert config["model_conf"]["ctc_weight"] == 0.1 and config["model_conf"]["frame_loss_weight"] == 0.0
@@ -166,4 +169,7 @@ def test_help_is_for_people():
     with contextlib.redirect_stdout(out), pytest.raises(SystemExit) as end:
         parse("--help")
     assert end.value.code == 0
-    assert "--vision_encoder {vivit,resnet,linear,None}" in out.getvalue() and "--use_adapter" not in out.getvalue()
+    assert (
+        "--vision_encoder {vivit,resnet,linear,avhubert,avhubert_video,None}" in out.getvalue()
+        and "--use_adapter" not in out.getvalue()
+    )

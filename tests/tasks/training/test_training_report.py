@@ -167,7 +167,7 @@ def stand_in_for_wandb(patch):
         errors=SimpleNamespace(UsageError=ValueError),
         login=lambda: True,
         init=lambda **options: logged.append({"project": options["project"], "resume": options["resume"]}),
-        config=SimpleNamespace(update=lambda args: None),
+        config=SimpleNamespace(update=lambda args, **options: None),
         log=lambda numbers: logged.append({name: float(value) for name, value in numbers.items()}),
         run=None,
     )
