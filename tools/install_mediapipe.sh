@@ -36,8 +36,10 @@ if [ -d "$folder" ] && works "$folder" 2>/dev/null; then
 fi
 say "installing MediaPipe 0.10.21 into $folder"
 rm -rf "$folder.part"
-"$python" -m pip install --quiet --disable-pip-version-check --no-deps --target "$folder.part" \
-    mediapipe==0.10.21 'protobuf>=4.25.3,<5' absl-py attrs flatbuffers || fail "pip could not install it (see above)"
+packages=$("$python" -c 'from espnet_vivit.media.faces.detectors.mediapipe import PACKAGES; print(*PACKAGES)')
+# shellcheck disable=SC2086  # a list of words
+"$python" -m pip install --quiet --disable-pip-version-check --no-deps --target "$folder.part" $packages ||
+    fail "pip could not install it (see above)"
 works "$folder.part" || fail "it is installed in $folder.part, but does not work (see above)"
 rm -rf "$folder"
 mv "$folder.part" "$folder"

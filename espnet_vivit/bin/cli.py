@@ -21,6 +21,7 @@ COMMANDS = {  # command -> what it does, in the order of the work, from a machin
     "prepare": "data directories of mouth crops from a corpus or a folder of videos",
     "inspect": "what is in videos, whether mouths can be read, contact sheets",
     "check": "do these data and this model fit? validates, then overfits one batch",
+    "new-recipe": "a folder to train in: run.sh and its YAMLs, for a corpus or your own videos",
     "transcribe": "text, subtitles and word times of video and sound files",
     "calibrate": "the confidence threshold at which a given share of the words is correct",
     "page": "a local web page to try a model on",
@@ -39,7 +40,8 @@ EXAMPLES = """examples:
   espnet-vivit doctor
   espnet-vivit prepare folder my_videos out
   espnet-vivit inspect corpus/ --out inspected
-  espnet-vivit check conf/train_tiny_both.yaml dump/raw/train --token_list tokens.txt
+  espnet-vivit check tiny_both dump/raw/train --token_list tokens.txt
+  espnet-vivit new-recipe folder my_recipe
   espnet-vivit transcribe talk.mp4 --model exp/avsr_train --output txt,srt
   espnet-vivit calibrate exp/avsr_train --ref dump/raw/dev/text --hyp DECODED/1best_recog --modality video
   espnet-vivit page --model exp/avsr_train

@@ -104,7 +104,8 @@ cd "${recipe_dir}"
 . ./path.sh
 # shellcheck source-path=SCRIPTDIR source=cmd.sh
 . ./cmd.sh
-command -v "${PYTHON}" > /dev/null || fail "no Python at '${PYTHON}'. Run 'make demo' in the repository, or set PYTHON."
+command -v "${PYTHON}" > /dev/null ||
+    fail "no Python at '${PYTHON}'. Set PYTHON to one with espnet-vivit${repository:+, or run 'make install' in ${repository}}."
 if ! "${skip_train}" && [ "${stage}" -le 11 ] && [ "${stop_stage}" -ge 6 ]; then
     [ -f "${asr_config}" ] || fail "--asr_config: no file ${asr_config} (relative names count from ${PWD})."
 fi

@@ -1,13 +1,14 @@
 # shellcheck shell=bash
 # Sourced, not run. Says which Python runs the recipe and where the package is.
-# $PYTHON, when set, wins; then the repository's .venv; then python3.
+# $PYTHON, when set, wins; then the repository's .venv; then python3. Outside a clone the package is the installed one.
 
 repository=$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
+[ -d "${repository}/egs/TEMPLATE/avsr1" ] || repository=""
 if [ -z "${PYTHON:-}" ]; then
     PYTHON=python3
-    [ -x "${repository}/.venv/bin/python" ] && PYTHON="${repository}/.venv/bin/python"
+    [ -n "${repository}" ] && [ -x "${repository}/.venv/bin/python" ] && PYTHON="${repository}/.venv/bin/python"
 fi
 export PYTHON
-export PYTHONPATH="${repository}${PYTHONPATH:+:${PYTHONPATH}}"
+[ -z "${repository}" ] || export PYTHONPATH="${repository}${PYTHONPATH:+:${PYTHONPATH}}"
 export PYTHONUTF8=1 # file names and transcripts are UTF-8, whatever the locale says
 export PYTHONUNBUFFERED=1 # a log shows what has happened, not what had when a buffer was last full

@@ -6,6 +6,7 @@ from pathlib import Path
 from espnet_vivit.base.finding import FAIL
 from espnet_vivit.bin.command_parser import CommandParser
 from espnet_vivit.data.token_list import TOKEN_TYPES
+from espnet_vivit.tasks.presets import configuration_file
 from espnet_vivit.tasks.rehearsal.examine import DEVICES, LEARNING_RATE, LIMIT_S, Options, examine
 
 
@@ -13,9 +14,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = CommandParser(
         prog="espnet-vivit check",
         description="Do these data and this model fit? Validates, then learns one batch by heart. Exit code 1: no.",
-        epilog="example: espnet-vivit check conf/train_tiny_both.yaml dump/raw/train --token_list tokens.txt",
+        epilog="example: espnet-vivit check tiny_both dump/raw/train --token_list tokens.txt",
     )
-    parser.add_argument("config", type=Path, help="a training YAML, or the folder of an experiment")
+    parser.add_argument("config", help="a training YAML, a preset such as tiny_both, or the folder of an experiment")
     parser.add_argument("data", type=Path, help="data directory, such as dump/raw/train")
     parser.add_argument("--token_list", type=Path, help="tokens.txt; default: made from the transcripts (char, word)")
     parser.add_argument("--token_type", choices=TOKEN_TYPES, help="default: the configuration's, or word")
@@ -23,7 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=LIMIT_S, help=f"for learning one batch (default {LIMIT_S:g})")
     parser.add_argument("--lr", type=float, default=LEARNING_RATE, help="learning rate of that (default %(default)s)")
     parser.add_argument("--device", default="auto", choices=DEVICES, help="auto: a GPU if there is one")
-    options = Options(**vars(parser.parse_args(argv)))
+    given = vars(parser.parse_args(argv))
+    options = Options(**{**given, "config": configuration_file(given["config"])})
     failed = []
     for row in examine(options):
         print(f"  {row.state:5} {row.name:15} {row.found}", flush=True)

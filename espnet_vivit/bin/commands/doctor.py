@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 
 from espnet_vivit.base.finding import OK, Finding
+from espnet_vivit.base.installation import clone
 from espnet_vivit.bin.command_parser import CommandParser
 from espnet_vivit.bin.commands.doctor_trials import ABSENT, BROKEN, TRIALS, installed_version
 from espnet_vivit.version import __version__
@@ -78,7 +79,8 @@ def diagnose() -> list[Finding]:
     try:
         requirements = metadata.requires(DISTRIBUTION) or []
     except metadata.PackageNotFoundError:
-        fix = "in the repository's folder: make install (or pip install -e .)"
+        folder = clone()
+        fix = f"pip install {DISTRIBUTION}" if folder is None else f"in {folder}: make install (or pip install -e .)"
         findings.append(Finding(BROKEN, DISTRIBUTION, "imported from a folder, not installed", fix))
         requirements = []
     findings += check_requirements(requirements)

@@ -107,7 +107,7 @@ def try_mediapipe() -> Finding:
     from espnet_vivit.media.faces.detectors import mediapipe
 
     if (reason := mediapipe.missing()) is not None:
-        fix = "make faces in a clone of the repository; without it faces are found by Haar"
+        fix = f"{mediapipe.how_to_install()}; without it faces are found by Haar"
         return Finding(ABSENT, "faces by MediaPipe", reason, fix)
     return Finding(OK, "faces by MediaPipe", "with models")
 

@@ -5,8 +5,8 @@
 
 | name | finds | needs |
 |---|---|---|
-| mediapipe | a mesh of 468 points, lips included | MediaPipe (`make faces`, or a new one with a `.task` file) |
-| haar | face boxes; the points by proportion | OpenCV < 5, whose wheel holds the cascades (extra `faces`) |
+| mediapipe | a mesh of 468 points, lips included | MediaPipe 0.10.21 (`how_to_install`), or a new one with a `.task` file |
+| haar | face boxes; the points by proportion | OpenCV < 5, whose wheel holds the cascades (extra `media`) |
 | precomputed | nothing: landmarks are given | – |
 | centre | nothing: the clip shows a mouth already | – |
 """
@@ -36,14 +36,16 @@ def choose_detector(name: str) -> str:
         for candidate, reason in reasons.items():
             if reason is None:
                 return candidate
-        raise MissingDependencyError("no face detector works here", found="; ".join(map(str, reasons.values())))
-    reason = None
+        found = "; ".join(map(str, reasons.values()))
+        fix = f"For MediaPipe: {mediapipe.how_to_install()}"
+        raise MissingDependencyError("no face detector works here", found=found, fix=fix)
+    reason = fix = None
     if name == "mediapipe" or name.endswith(".task"):
-        reason = mediapipe.missing(name)
+        reason, fix = mediapipe.missing(name), mediapipe.how_to_install()
     elif name == "haar":
         reason = haar.missing()
     if reason is not None:
-        raise MissingDependencyError(f"detector {name} does not work here ({reason})")
+        raise MissingDependencyError(f"detector {name} does not work here ({reason})", fix=fix)
     return name
 
 

@@ -1,12 +1,13 @@
 """Faces by MediaPipe's face mesh, in a process of its own (detectors/mediapipe_worker.py).
 
 Why a process: the last MediaPipe with models in its wheel (0.10.21) needs protobuf < 5, others here a newer one, and
-two cannot live in one process. `make faces` puts MediaPipe and its protobuf into a folder that only the worker sees.
+two cannot live in one process. `make faces`, or pip as `how_to_install` says, puts MediaPipe and its protobuf into a folder
+that only the worker sees.
 A crash of its native code is an error of that clip, too, and not the end of the program. A worker takes about two
 seconds to start, so it is kept for the next clip.
 
-Where MediaPipe is looked for: the folder named by ESPNET_VIVIT_MEDIAPIPE; `mediapipe` in the environment's folder (that
-of `make faces`); an installed package. A newer one (≥ 0.10.30) holds no model: it needs the file `face_landmarker.task`
+Where MediaPipe is looked for: the folder named by ESPNET_VIVIT_MEDIAPIPE; `mediapipe` in the environment's folder (where
+it was put); an installed package. A newer one (≥ 0.10.30) holds no model: it needs the file `face_landmarker.task`
 of its makers, as `detector="…/face_landmarker.task"` or named by ESPNET_VIVIT_FACE_LANDMARKER.
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 import atexit
 import importlib.util
 import os
+import shlex
 import struct
 import subprocess
 import sys
@@ -25,19 +27,34 @@ from threading import Thread
 
 import numpy as np
 
+from espnet_vivit.base.installation import clone
 from espnet_vivit.errors import MediaError
 from espnet_vivit.media.faces.detectors.face import Face
 
 FOLDER_VARIABLE, MODEL_VARIABLE = "ESPNET_VIVIT_MEDIAPIPE", "ESPNET_VIVIT_FACE_LANDMARKER"
 WORKER = Path(__file__).with_name("mediapipe_worker.py")
+# What works together, without what MediaPipe says that it needs: numpy < 2 and jax it does not.
+PACKAGES = ("mediapipe==0.10.21", "protobuf>=4.25.3,<5", "absl-py", "attrs", "flatbuffers")
+PYTHONS = "Python 3.10 to 3.12"  # for which there are wheels of it
 PIPE_BYTES = 1 << 20  # as much as Linux gives without asking
 
 
 def folder() -> Path | None:
-    """The folder that `make faces` filled, or that the variable names."""
+    """The folder with MediaPipe that the variable names, or that of this environment; None if there is none in it."""
     named = os.environ.get(FOLDER_VARIABLE)
-    path = Path(named) if named else Path(sys.prefix) / "mediapipe"
+    path = Path(named) if named else own_folder()
     return path if (path / "mediapipe").is_dir() else None
+
+
+def own_folder() -> Path:
+    """Where this environment's MediaPipe is put, so that nothing else that is installed sees it."""
+    return Path(sys.prefix) / "mediapipe"
+
+
+def how_to_install() -> str:
+    """The command that fills `own_folder`, and the Pythons that it works with."""
+    command = ("python", "-m", "pip", "install", "--no-deps", "--target", str(own_folder()), *PACKAGES)
+    return f"{shlex.join(command) if clone() is None else 'make faces'} ({PYTHONS})"
 
 
 def model_file(name: str = "mediapipe") -> str:
@@ -54,7 +71,7 @@ def missing(name: str = "mediapipe") -> str | None:
     if place is None:
         spec = importlib.util.find_spec("mediapipe")
         if spec is None or not spec.submodule_search_locations:
-            return "mediapipe: not installed: make faces (Python 3.10 to 3.12)"
+            return "mediapipe: not installed"
         place = Path(next(iter(spec.submodule_search_locations))).parent
     if not model and not (place / "mediapipe" / "modules" / "face_landmark" / "face_landmark.tflite").is_file():
         return f"mediapipe: the one in {place} holds no model: download face_landmarker.task, set {MODEL_VARIABLE}"
