@@ -53,7 +53,7 @@ def test_the_yaml_of_a_recipe_is_taken(tmp_path):
         ),
         (
             "vision_encoder: vivitt",
-            r"vision_encoder in .*: found 'vivitt'; expected one of avhubert, linear, resnet, vivit",
+            r"vision_encoder in .*: found 'vivitt'.*Did you mean 'vivit'",
         ),
         ("encoder: conformr", "found 'conformr'; expected one of .*Did you mean 'conformer'"),
         ("fusion: sum", "expected one of add, concat, cross_attention, gated"),

@@ -39,7 +39,10 @@ def new_recipe(corpus: str, folder: Path, *, espnet3: bool = False) -> Path:
     """
     source = recipes_folder()
     start = "run.py" if espnet3 else "run.sh"
-    places = {path.parents[1].name: path.parent for path in source.glob("egs3/*/avsr/run.py" if espnet3 else "egs/*/avsr1/run.sh")}
+    places = {
+        path.parents[1].name: path.parent
+        for path in source.glob("egs3/*/avsr/run.py" if espnet3 else "egs/*/avsr1/run.sh")
+    }
     if corpus not in places:
         raise unknown_name("recipe of ESPnet3" if espnet3 else "recipe", corpus, places)
     if os.path.lexists(folder):
@@ -50,7 +53,9 @@ def new_recipe(corpus: str, folder: Path, *, espnet3: bool = False) -> Path:
     files = {}
     for place, target in layout.items():
         inside = place.relative_to(source)
-        files |= {Path(target, f.relative_to(inside)): source / f for f in shipped_files(source) if f.is_relative_to(inside)}
+        files |= {
+            Path(target, f.relative_to(inside)): source / f for f in shipped_files(source) if f.is_relative_to(inside)
+        }
     for name, file in files.items():
         _write(folder / name, _adapted(file.read_text(encoding="utf-8")))
     if not espnet3:
@@ -72,7 +77,9 @@ def _write(path: Path, text: str) -> None:
         try:
             path.chmod(path.stat().st_mode | 0o111)
         except OSError as error:
-            raise MediaError(f"cannot let {path} be run ({error.strerror})", fix="Choose a folder elsewhere.") from error
+            raise MediaError(
+                f"cannot let {path} be run ({error.strerror})", fix="Choose a folder elsewhere."
+            ) from error
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -82,7 +89,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         "and to change.",
         epilog="example: espnet-vivit new-recipe folder my_recipe        then: my_recipe/run.sh --folder_root my_videos",
     )
-    parser.add_argument("corpus", help="mini_av (synthetic, without download), grid, lrs2, lrs3, or folder: your videos")
+    parser.add_argument(
+        "corpus", help="mini_av (synthetic, without download), grid, lrs2, lrs3, or folder: your videos"
+    )
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder to make")
     parser.add_argument("--espnet3", action="store_true", help="run.py with ESPnet3's stages (mini_av, grid)")
     options = parser.parse_args(argv)
