@@ -1,4 +1,7 @@
-"""What pyproject.toml cannot say: conf/, egs/ and egs3/ go into the wheel as espnet_vivit/recipes, and into the sdist."""
+"""What pyproject.toml cannot say: conf/, egs/ and egs3/ go into the wheel as espnet_vivit/recipes, and into the sdist.
+
+The line that changes the search path comes before the import it serves: a build does not look where it builds.
+"""
 
 import sys
 from pathlib import Path
@@ -7,9 +10,9 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
-sys.path.insert(0, str(ROOT))  # a build does not look for modules where it builds
+sys.path.insert(0, str(ROOT))
 
-from espnet_vivit.base.installation import shipped_files
+from espnet_vivit.base.installation import shipped_files  # noqa: E402
 
 
 class BuildWithRecipes(build_py):

@@ -1,8 +1,8 @@
 """`espnet-vivit new-recipe`: a recipe of the package as a folder of one's own, which runs from anywhere.
 
-In the repository the recipes of ESPnet2 share a driver (egs/TEMPLATE/avsr1) and presets (conf/), which their files name by
-relative paths. The new folder has both, as `template` and in `conf`, and its files name them there. A recipe of ESPnet3
-shares nothing.
+In the repository the recipes of ESPnet2 share a driver (egs/TEMPLATE/avsr1) and presets (conf/), which their files name
+by relative paths. The new folder has both, as `template` and in `conf`, and its files name them there. A recipe of
+ESPnet3 shares nothing.
 """
 
 import os
@@ -34,8 +34,8 @@ def new_recipe(corpus: str, folder: Path, *, espnet3: bool = False) -> Path:
     """Write the recipe of a corpus into a new folder; returns the script that runs it.
 
     espnet3: run.py with ESPnet3's stages, instead of run.sh with ESPnet2's.
-    Raises ConfigError for a corpus without such a recipe and for a folder that exists, MediaError for one that cannot be
-    made, DataError if the package has lost its recipes.
+    Raises ConfigError for a corpus without such a recipe and for a folder that exists, MediaError for one that cannot
+    be made, DataError if the package has lost its recipes.
     """
     source = recipes_folder()
     start = "run.py" if espnet3 else "run.sh"
@@ -85,9 +85,9 @@ def _write(path: Path, text: str) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = CommandParser(
         prog="espnet-vivit new-recipe",
-        description="Write the recipe of a corpus into a new folder of your own: run.sh with its stages and YAMLs, to run "
-        "and to change.",
-        epilog="example: espnet-vivit new-recipe folder my_recipe        then: my_recipe/run.sh --folder_root my_videos",
+        description="Write the recipe of a corpus into a new folder of your own: run.sh with its stages and YAMLs, to "
+        "run and to change.",
+        epilog="example: espnet-vivit new-recipe folder my_recipe   then: my_recipe/run.sh --folder_root my_videos",
     )
     parser.add_argument(
         "corpus", help="mini_av (synthetic, without download), grid, lrs2, lrs3, or folder: your videos"
