@@ -13,6 +13,7 @@ from espnet_vivit.media.faces.mouth_roi import middle, shrink
 from espnet_vivit.media.files.video_file import read_video
 from espnet_vivit.tasks.model_config import read_weights
 from tests.experiments import write_experiment
+from tests.published import UNITS, small_state
 from tests.recordings import write_recording
 from tests.talking_files import write_talking
 
@@ -96,3 +97,12 @@ def test_vivit_in_your_espnet_model(run, monkeypatch):
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))  # it registers names for the whole process
     losses = [float(line.split()[1]) for line in run("vivit_in_your_espnet_model.py").splitlines()]
     assert np.isfinite(losses).all() and losses[1] < losses[0]
+
+
+def test_read_lips_with_a_published_model(run, shared_dir, tmp_path):
+    """A file of a published layout, made small; what it reads is noise."""
+    torch.save(small_state(shared_dir, "video"), tmp_path / "vsr.pth")
+    (tmp_path / "units.txt").write_text(UNITS, encoding="utf-8")
+    (face, *_) = sorted((shared_dir / "data/grid/original").rglob("*.mpg"))
+    printed = run("read_lips_with_a_published_model.py", face, tmp_path / "vsr.pth", tmp_path / "units.txt")
+    assert printed.startswith("Auto-AVSR v1.0.0 or VSR-ML, video; ")

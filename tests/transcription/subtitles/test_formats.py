@@ -62,6 +62,7 @@ def read_by_ffmpeg(path):
                 (line,) = packet.decode()
                 start_s = float(packet.pts * packet.time_base)
                 text = line.ass.decode().split(",", 8)[8].replace("\\N", "\n")
+                text = re.sub(r"\{\\kf\d+\}", "", text)  # how FFmpeg 8 says WebVTT's times of words
                 found.append((start_s, start_s + float(packet.duration * packet.time_base), text))
         return found
 
