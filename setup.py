@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: conf/, egs/ and egs3/ go into the wheel as espnet_vivit/recipes, and into the sdist."""
+"""What pyproject.toml cannot say: the wheel holds conf/, egs/ and egs3/ as espnet_vivit/recipes, the sdist as they are."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))  # a build does not look for modules where it builds
 
-from espnet_vivit.base.installation import shipped_files
+from espnet_vivit.base.installation import shipped_files  # noqa: E402
 
 
 class BuildWithRecipes(build_py):

@@ -1,8 +1,8 @@
 """`espnet-vivit new-recipe`: a recipe of the package as a folder of one's own, which runs from anywhere.
 
-In the repository the recipes of ESPnet2 share a driver (egs/TEMPLATE/avsr1) and presets (conf/), which their files name by
-relative paths. The new folder has both, as `template` and in `conf`, and its files name them there. A recipe of ESPnet3
-shares nothing.
+In the repository the recipes of ESPnet2 share a driver (egs/TEMPLATE/avsr1) and presets (conf/), which their files name
+by relative paths. The new folder has both, as `template` and in `conf`, and its files name them there. A recipe of
+ESPnet3 shares nothing.
 """
 
 import os
@@ -34,12 +34,15 @@ def new_recipe(corpus: str, folder: Path, *, espnet3: bool = False) -> Path:
     """Write the recipe of a corpus into a new folder; returns the script that runs it.
 
     espnet3: run.py with ESPnet3's stages, instead of run.sh with ESPnet2's.
-    Raises ConfigError for a corpus without such a recipe and for a folder that exists, MediaError for one that cannot be
-    made, DataError if the package has lost its recipes.
+    Raises ConfigError for a corpus without such a recipe and for a folder that exists, MediaError for one that cannot
+    be made, DataError if the package has lost its recipes.
     """
     source = recipes_folder()
     start = "run.py" if espnet3 else "run.sh"
-    places = {path.parents[1].name: path.parent for path in source.glob("egs3/*/avsr/run.py" if espnet3 else "egs/*/avsr1/run.sh")}
+    places = {
+        path.parents[1].name: path.parent
+        for path in source.glob("egs3/*/avsr/run.py" if espnet3 else "egs/*/avsr1/run.sh")
+    }
     if corpus not in places:
         raise unknown_name("recipe of ESPnet3" if espnet3 else "recipe", corpus, places)
     if os.path.lexists(folder):
@@ -50,7 +53,9 @@ def new_recipe(corpus: str, folder: Path, *, espnet3: bool = False) -> Path:
     files = {}
     for place, target in layout.items():
         inside = place.relative_to(source)
-        files |= {Path(target, f.relative_to(inside)): source / f for f in shipped_files(source) if f.is_relative_to(inside)}
+        files |= {
+            Path(target, f.relative_to(inside)): source / f for f in shipped_files(source) if f.is_relative_to(inside)
+        }
     for name, file in files.items():
         _write(folder / name, _adapted(file.read_text(encoding="utf-8")))
     if not espnet3:
@@ -72,17 +77,20 @@ def _write(path: Path, text: str) -> None:
         try:
             path.chmod(path.stat().st_mode | 0o111)
         except OSError as error:
-            raise MediaError(f"cannot let {path} be run ({error.strerror})", fix="Choose a folder elsewhere.") from error
+            raise MediaError(
+                f"cannot let {path} be run ({error.strerror})", fix="Choose a folder elsewhere."
+            ) from error
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = CommandParser(
         prog="espnet-vivit new-recipe",
-        description="Write the recipe of a corpus into a new folder of your own: run.sh with its stages and YAMLs, to run "
-        "and to change.",
-        epilog="example: espnet-vivit new-recipe folder my_recipe        then: my_recipe/run.sh --folder_root my_videos",
+        description="Write the recipe of a corpus into a new folder: run.sh, its stages and YAMLs, to run and change.",
+        epilog="example: espnet-vivit new-recipe folder my_recipe      then: my_recipe/run.sh --folder_root my_videos",
     )
-    parser.add_argument("corpus", help="mini_av (synthetic, without download), grid, lrs2, lrs3, or folder: your videos")
+    parser.add_argument(
+        "corpus", help="mini_av (synthetic, without download), grid, lrs2, lrs3, or folder: your videos"
+    )
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder to make")
     parser.add_argument("--espnet3", action="store_true", help="run.py with ESPnet3's stages (mini_av, grid)")
     options = parser.parse_args(argv)
