@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: the wheel holds conf/, egs/ and egs3/ as espnet_vivit/recipes, the sdist as they are."""
+"""Beyond pyproject.toml: the wheel holds conf/, egs/ and egs3/ as espnet_vivit/recipes, the sdist as they are."""
 
 import sys
 from pathlib import Path
