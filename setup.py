@@ -1,7 +1,4 @@
-"""What pyproject.toml cannot say: conf/, egs/ and egs3/ go into the wheel as espnet_vivit/recipes, and into the sdist.
-
-The line that changes the search path comes before the import it serves: a build does not look where it builds.
-"""
+"""Beyond pyproject.toml: the wheel holds conf/, egs/ and egs3/ as espnet_vivit/recipes, the sdist as they are."""
 
 import sys
 from pathlib import Path
@@ -10,7 +7,7 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT))  # a build does not look for modules where it builds
 
 from espnet_vivit.base.installation import shipped_files  # noqa: E402
 

@@ -13,6 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import espnet_vivit
+from espnet_vivit.base.installation import shipped_files
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -203,19 +204,47 @@ def metadata() -> dict:
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
-def test_the_wheel_holds_every_module_and_nothing_else(tmp_path):
-    tree, out = tmp_path / "tree", tmp_path / "dist"
-    shutil.copytree(PACKAGE, tree / "espnet_vivit", ignore=shutil.ignore_patterns("__pycache__"))
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    """The wheel of a copy of this tree in which a recipe has been run."""
+    folder = tmp_path_factory.mktemp("wheel")
+    tree, out = folder / "tree", folder / "dist"
+    for name in ("espnet_vivit", "conf", "egs", "egs3"):
+        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__", "data", "dump", "exp"))
+        if name == "espnet_vivit":  # it has rooms of these names
+            shutil.copytree(PACKAGE / "data", tree / name / "data", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("setup.py", "pyproject.toml", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / name, tree)
+    for name in ("egs/mini_av/avsr1/exp/avsr_x/config.yaml", "egs3/grid/avsr/exp/training/config.yaml"):
+        (tree / name).parent.mkdir(parents=True)
+        (tree / name).write_text("left: by a run\n")
     python(
         "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index", "--no-build-isolation", "-w", str(out), str(tree)
     )
     (wheel,) = out.glob("espnet_vivit-*-py3-none-any.whl")
+    return wheel
+
+
+def test_the_wheel_holds_every_module_and_the_recipes_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     packed = {name.removeprefix("espnet_vivit/") for name in names if not name.split("/")[0].endswith(".dist-info")}
-    assert packed == {*modules(), "py.typed"}
+    assert packed == {*modules(), "py.typed", *(f"recipes/{file}" for file in shipped_files(ROOT))}
     assert {"LICENSE", "NOTICE", "entry_points.txt"} <= {Path(name).name for name in names}
+
+
+def test_from_an_unpacked_wheel_a_recipe_is_made_and_presets_are_found(wheel, tmp_path):
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")  # which loses the permissions
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import espnet_vivit; from espnet_vivit.bin.cli import main;"
+        "from espnet_vivit.tasks.presets import configuration_file; print(configuration_file('tiny_both'));"
+        "sys.exit(main(['new-recipe', 'mini_av', sys.argv[2]]))"
+    )
+    printed = python("-c", code, str(tmp_path / "site"), str(tmp_path / "x")).stdout
+    assert printed.startswith(f"{tmp_path}/site/espnet_vivit/recipes/conf/train_tiny_both.yaml\n")
+    help_text = subprocess.run(
+        [tmp_path / "x/run.sh", "--help"], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "mini_av: a synthetic audio-visual corpus" in help_text.stdout
 
 
 def test_the_console_script_leads_to_the_command_line(metadata):

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from espnet_vivit.base.installation import shipped_files
 from espnet_vivit.version import __version__
 from tests.pages import ROOT
 
 FILES = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "NOTICE", "CITATION.cff", "espnet_vivit/__init__.py")
 FILES += ("espnet_vivit/version.py", "espnet_vivit/errors.py", "espnet_vivit/py.typed", "tools/build_release.sh")
+FILES += ("espnet_vivit/base/__init__.py", "espnet_vivit/base/installation.py", *map(str, shipped_files(ROOT)))
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 # $PYTHON, when set, wins; then the repository's .venv; then python3. Outside a clone the package is the installed one.
 
 repository=$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
-[ -d "${repository}/egs/TEMPLATE/avsr1" ] || repository=""
+[ -f "${repository}/espnet_vivit/__init__.py" ] || repository=""
 if [ -z "${PYTHON:-}" ]; then
     PYTHON=python3
     [ -n "${repository}" ] && [ -x "${repository}/.venv/bin/python" ] && PYTHON="${repository}/.venv/bin/python"

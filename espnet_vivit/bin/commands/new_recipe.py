@@ -85,9 +85,8 @@ def _write(path: Path, text: str) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = CommandParser(
         prog="espnet-vivit new-recipe",
-        description="Write the recipe of a corpus into a new folder of your own: run.sh with its stages and YAMLs, to "
-        "run and to change.",
-        epilog="example: espnet-vivit new-recipe folder my_recipe   then: my_recipe/run.sh --folder_root my_videos",
+        description="Write the recipe of a corpus into a new folder: run.sh, its stages and YAMLs, to run and change.",
+        epilog="example: espnet-vivit new-recipe folder my_recipe      then: my_recipe/run.sh --folder_root my_videos",
     )
     parser.add_argument(
         "corpus", help="mini_av (synthetic, without download), grid, lrs2, lrs3, or folder: your videos"

@@ -155,6 +155,9 @@ def test_a_package_that_is_not_installed_says_how_to_install_it(monkeypatch):
     monkeypatch.setattr(doctor, "TRIALS", ())
     findings = {finding.name: finding for finding in doctor.diagnose()}
     assert findings["espnet-vivit"].state == BROKEN and "make install" in findings["espnet-vivit"].fix
+    monkeypatch.setattr(doctor, "clone", lambda: None)
+    findings = {finding.name: finding for finding in doctor.diagnose()}
+    assert findings["espnet-vivit"].fix == "pip install espnet-vivit"
 
 
 @pytest.mark.parametrize(("state", "status"), [(OK, 0), (ABSENT, 0), (BROKEN, 1)])

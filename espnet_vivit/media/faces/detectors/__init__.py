@@ -5,7 +5,7 @@
 
 | name | finds | needs |
 |---|---|---|
-| mediapipe | a mesh of 468 points, lips included | MediaPipe 0.10.21 (`how_to_install`), or newer with a `.task` file |
+| mediapipe | 468 points, lips included | MediaPipe 0.10.21 (`how_to_install`), or a newer one and a `.task` file |
 | haar | face boxes; the points by proportion | OpenCV < 5, whose wheel holds the cascades (extra `media`) |
 | precomputed | nothing: landmarks are given | – |
 | centre | nothing: the clip shows a mouth already | – |

@@ -1,14 +1,13 @@
 """Faces by MediaPipe's face mesh, in a process of its own (detectors/mediapipe_worker.py).
 
 Why a process: the last MediaPipe with models in its wheel (0.10.21) needs protobuf < 5, others here a newer one, and
-two cannot live in one process. `make faces`, or pip as `how_to_install` says, puts MediaPipe and its protobuf into a
-folder that only the worker sees.
-A crash of its native code is an error of that clip, too, and not the end of the program. A worker takes about two
-seconds to start, so it is kept for the next clip.
+two cannot live in one process. The command of `how_to_install` puts MediaPipe and its protobuf into a folder that only
+the worker sees. A crash of its native code is an error of that clip, too, and not the end of the program. A worker
+takes about two seconds to start, so it is kept for the next clip.
 
-Where MediaPipe is looked for: the folder named by ESPNET_VIVIT_MEDIAPIPE; `mediapipe` in the environment's folder
-(where it was put); an installed package. A newer one (≥ 0.10.30) holds no model: it needs the file
-`face_landmarker.task` of its makers, as `detector="…/face_landmarker.task"` or named by ESPNET_VIVIT_FACE_LANDMARKER.
+Where MediaPipe is looked for: the folder named by ESPNET_VIVIT_MEDIAPIPE; `mediapipe` in the environment's folder; an
+installed package. A newer one (≥ 0.10.30) holds no model: it needs the file `face_landmarker.task` of its makers, as
+`detector="…/face_landmarker.task"` or named by ESPNET_VIVIT_FACE_LANDMARKER.
 """
 
 from __future__ import annotations
