@@ -141,13 +141,10 @@ class E2E(HybridLoss):
             frame_loss_weight=frame_loss_weight,
             **{**weights, **reports, **symbols, "extract_feats_in_collect_stats": extract_feats_in_collect_stats},
         )
-        self.modality, self.feature_rate = modality, check_feature_rate(feature_rate)
+        self.modality, self.feature_rate, self.fusion_place = modality, check_feature_rate(feature_rate), fusion_place
         vision, audio = (vision_encoder, vision_conf), (audio_encoder, audio_encoder_conf)
         tower, self.audio_encoder = build_frontends(modality, vision=vision, audio=audio, feature_rate=feature_rate)
-        self.fusion_place = fusion_place
-        if fusion_place == "encoder":
-            self._split_encoder(encoder, encoder_conf, tower)
-        self._build_fusion(fusion, fusion_conf, modality_dropout, tower, encoder_conf)
+        self._build_fusion(fusion, fusion_conf, modality_dropout, tower, parts["encoder"])
         self._initialize(init, tower)
         self._add_adapters(adapters, precision, weight_sources(vision_encoder, vision_conf))
 
@@ -163,9 +160,15 @@ class E2E(HybridLoss):
         fusion_conf: Mapping | None,
         modality_dropout: Mapping | None,
         vision_tower: "VisualFrontend | None",
-        encoder_conf: Mapping,
+        encoder: tuple[str, Mapping],
     ) -> None:
-        """Add what joins the two streams, or the projection of the one there is, to the encoder's width."""
+        """Add what joins the two streams, or the projection of the one there is, to the encoder's width.
+
+        encoder: name and options, of which the second encoder is built where fusion stands behind two of them.
+        """
+        name, encoder_conf = encoder
+        if self.fusion_place == "encoder":
+            self._split_encoder(name, encoder_conf, vision_tower)
         self.modality_dropout = ModalityDropout(modality_dropout)
         video_size = None if vision_tower is None else vision_tower.output_size()
         audio_size = None if self.audio_encoder is None else self.audio_encoder.output_size()

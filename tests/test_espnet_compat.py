@@ -185,8 +185,12 @@ def averages(folder: Path) -> dict[str, float]:
     return {name: float(torch.load(folder / f"valid.{name}.ave_2best.pth")["w"]) for name in ("acc", "loss")}
 
 
-def test_espnets_averages_of_several_criteria_are_still_wrong_and_ours_are_right(tmp_path):
+@pytest.mark.skipif(names.LEGACY != "espnet", reason="ESPnet from 202609 on averages several criteria rightly")
+def test_espnet_202511_averages_several_criteria_wrongly(tmp_path):
     assert averages(tmp_path / "its") == {"acc": 2.0, "loss": 1.5}  # (2 + 1) / 2: the first average in place of epoch 2
+
+
+def test_our_averages_are_of_the_epochs_files(tmp_path):
     with separate_averages():
         assert averages(tmp_path / "ours") == {"acc": 2.0, "loss": 2.0}
 

@@ -25,6 +25,7 @@ from espnet_vivit.media.files.containers import check_is_file, streams_of
 from espnet_vivit.units import MODALITIES, MOUTH_SIZE
 
 if TYPE_CHECKING:
+    from espnet_vivit.tasks.training_facts import TrainingFacts
     from espnet_vivit.transcription.cutting import Stretch
 
 MODALITY_CHOICES = ("auto", *MODALITIES)
@@ -93,19 +94,11 @@ class Transcriber:
             raise ConfigError("mouth_size", found=mouth_size, expected=f"pixels of a side, 1 to {MOUTH_SIZE}")
         if longest_piece_s is not None and not longest_piece_s > 0:
             raise ConfigError("longest_piece_s", found=longest_piece_s, expected="seconds above 0")
-        from espnet_vivit.decode.model_files import (
-            open_model,  # here: ESPnet takes seconds, in which nothing else is said
-        )
+        from espnet_vivit.decode.model_files import open_model  # late: ESPnet takes seconds
         from espnet_vivit.transcription.recognizer import PieceRecognizer
 
         files = open_model(model, weights=weights)
-        if mouth_size is None:
-            mouth_size = files.facts.mouth_size or MOUTH_SIZE
-        if mouth_view is None:
-            mouth_view = files.facts.mouth_view
-        if mouth_view is not None and not mouth_size <= mouth_view <= MOUTH_SIZE:
-            found, expected = f"size {mouth_size}, view {mouth_view}", f"size <= view <= {MOUTH_SIZE}"
-            raise ConfigError("bad mouth pictures", found=found, expected=expected)
+        mouth_size, mouth_view = _mouth_pictures(mouth_size, mouth_view, files.facts)
         self.recognizer = PieceRecognizer(
             files,
             modality=None if modality == "auto" else modality,
@@ -122,8 +115,7 @@ class Transcriber:
             mouth_size=mouth_size,
             mouth_view=mouth_view,
         )
-        self.modality = modality
-        self.detector = detector
+        self.modality, self.detector = modality, detector
         self.mouth_size = mouth_size if mouth_view is None else MOUTH_SIZE  # what is read; the recognizer shrinks it
         self.longest_piece_s = (
             _longest_piece_s(files.facts.longest_clip_s) if longest_piece_s is None else longest_piece_s
@@ -183,6 +175,16 @@ def _shown(stretches: Iterator["Stretch"], on_stretch: Callable[["Stretch"], obj
     for stretch in stretches:
         on_stretch(stretch)
         yield stretch
+
+
+def _mouth_pictures(size: int | None, view: int | None, facts: "TrainingFacts") -> tuple[int, int | None]:
+    """(mouth_size, mouth_view) as given, or else as the model was trained. Raises ConfigError for a view too small."""
+    size = facts.mouth_size or MOUTH_SIZE if size is None else size
+    view = facts.mouth_view if view is None else view
+    if view is not None and not size <= view <= MOUTH_SIZE:
+        found, expected = f"size {size}, view {view}", f"size <= view <= {MOUTH_SIZE}"
+        raise ConfigError("bad mouth pictures", found=found, expected=expected)
+    return size, view
 
 
 def _longest_piece_s(longest_clip_s: float | None) -> float:

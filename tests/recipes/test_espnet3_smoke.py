@@ -132,12 +132,12 @@ def test_the_package_transcribes_as_the_stage_did(recipe, experiment):
         package.info["licence"] == "Apache-2.0"
         and "test_seen | both  | clean" in (package.folder / "README.md").read_text()
     )
-    recogniser = Speech2Text.from_pretrained(experiment / "package")
-    preprocess = AVSRTask.build_preprocess_fn(recogniser.asr_train_args, train=False)
+    recognizer = Speech2Text.from_pretrained(experiment / "package")
+    preprocess = AVSRTask.build_preprocess_fn(recognizer.asr_train_args, train=False)
     decoded = transcripts(experiment / "decode/test_seen/text.scp")
     for utterance in read_data_dir(recipe / "data/test_seen"):
         clip = {"video": np.load(utterance.video), "speech": read_wav(utterance.wav)}
-        (text, *_), *_ = recogniser(**preprocess(utterance.utt_id, clip))
+        (text, *_), *_ = recognizer(**preprocess(utterance.utt_id, clip))
         assert text == decoded[utterance.utt_id]
     video = recipe / "mouth.mkv"
     write_gray_video(video, np.load(utterance.video))
