@@ -83,8 +83,9 @@ def register_espnetez(name: str = "avsr") -> None:
     try:
         with quiet_espnet_import():
             table = importlib.import_module("espnetez.task").TASK_CLASSES
-    except (
-        ModuleNotFoundError
-    ) as error:  # it imports all of ESPnet's tasks, among them some whose needs it does not state
+    except ModuleNotFoundError as error:  # it imports all of ESPnet's tasks, some of whose needs it does not state
+        if error.name == "espnetez":
+            fix = "Train with the recipes of egs/ or egs3/, or with ESPnet 202511"
+            raise MissingDependencyError("this ESPnet has no ESPnet-EZ; 202511 was the last one", fix=fix) from error
         raise MissingDependencyError(f"espnetez needs {error.name}", fix=f"pip install {error.name}") from error
     table[name] = importlib.import_module("espnet_vivit.tasks.avsr").AVSRTask

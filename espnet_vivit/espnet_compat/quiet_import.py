@@ -15,7 +15,8 @@ import sys
 import types
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import TextIO
 
 
 @contextmanager
@@ -27,7 +28,8 @@ def quiet_espnet_import() -> Iterator[None]:
     checked = typeguard.typechecked
     try:
         typeguard.typechecked = functools.partial(_check_from_first_call, checked)
-        with redirect_stdout(_WithoutFlashAttention()), warnings.catch_warnings():
+        quiet = _WithoutFlashAttention(sys.stderr)  # 202511 prints the line, 202609 and later write it to stderr
+        with redirect_stdout(quiet), redirect_stderr(quiet), warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=FutureWarning, module=r"espnet2?\.")
             yield
     finally:
@@ -35,15 +37,15 @@ def quiet_espnet_import() -> Iterator[None]:
 
 
 class _WithoutFlashAttention(io.TextIOBase):
-    """Passes text on to stderr, except ESPnet's line on a package that is not installed, and the line's end."""
+    """Passes text on, except ESPnet's line on a package that is not installed, and the line's end."""
 
-    def __init__(self):
-        self._dropped = False
+    def __init__(self, target: TextIO):
+        self._target, self._dropped = target, False
 
     def write(self, text: str) -> int:
         drops = text.startswith("Failed to import Flash Attention")
         if not drops and not (self._dropped and text == "\n"):
-            sys.stderr.write(text)
+            self._target.write(text)
         self._dropped = drops
         return len(text)
 

@@ -10,6 +10,7 @@ windows, so the last quarter of the last step is zeros; then each step is normal
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -85,9 +86,9 @@ class FilterbankAudio(nn.Module):
 def mel_filters() -> Tensor:
     """(257, 26): triangles between 28 equidistant points of the mel scale, rounded as python_speech_features does."""
     highest = 2595 * math.log10(1 + AUDIO_RATE_HZ / 2 / 700)
-    mels = torch.linspace(0, highest, FILTERS + 2, dtype=torch.float64)
-    bins = ((FFT_SIZE + 1) * 700 * (10 ** (mels / 2595) - 1) / AUDIO_RATE_HZ).floor()
-    points = torch.arange(FFT_SIZE // 2 + 1, dtype=torch.float64)[:, None]  # (257, 1)
+    mels = np.linspace(0, highest, FILTERS + 2)
+    bins = np.floor((FFT_SIZE + 1) * 700 * (10 ** (mels / 2595) - 1) / AUDIO_RATE_HZ)
+    points = np.arange(FFT_SIZE // 2 + 1)[:, None]  # (257, 1)
     left, middle, right = bins[:-2], bins[1:-1], bins[2:]  # (26,) each
-    triangles = torch.minimum((points - left) / (middle - left), (right - points) / (right - middle))
-    return triangles.clamp(min=0).float()
+    triangles = np.minimum((points - left) / (middle - left), (right - points) / (right - middle))
+    return torch.from_numpy(triangles.clip(min=0).astype(np.float32))

@@ -6,6 +6,7 @@ type and our scheduler, also in the processes that multi-GPU training starts.
 """
 
 import argparse
+import dataclasses
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -98,6 +99,8 @@ class AVSRTask(ASRTask):
         config = super().get_default_config()
         given, _ = cls.get_parser().parse_known_args()
         config["model_conf"] = {**model_conf_defaults(), **given.model_conf}
+        augmentation = {field.name: field.default for field in dataclasses.fields(Augmentation)}
+        config["preprocessor_conf"] = {**augmentation, **given.preprocessor_conf}
         sizes = decoder_sizes(given.encoder_conf)
         config["decoder_conf"] = {**config["decoder_conf"], **sizes, **given.decoder_conf}
         return config
