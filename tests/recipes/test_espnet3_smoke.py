@@ -55,7 +55,7 @@ INFERENCE = {
         ]
     },
     "model": {"beam_size": 2, "ctc_weight": 1.0},  # an attention decoder that has learnt nothing talks on and on
-    "parallel": {"n_workers": 1},
+    "parallel": {"n_workers": 1, "options": {"processes": False}},  # a thread: no second import of everything
 }
 STAGES = "create_dataset train_tokenizer collect_stats train infer measure pack_model".split()
 

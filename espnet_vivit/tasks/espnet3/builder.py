@@ -61,7 +61,7 @@ class DataDirBuilder(DatasetBuilder):
                 raise unknown_name("option in create_dataset", name, known)
         if options.get("data_dir") is None:
             raise ConfigError("create_dataset has no data_dir", fix="Say create_dataset: {data_dir: ${data_dir}}")
-        return json.loads(json.dumps(options, default=dict))  # a section within it is OmegaConf's
+        return json.loads(json.dumps(options, default=OmegaConf.to_container))  # of sections and lists in it
 
 
 @contextmanager

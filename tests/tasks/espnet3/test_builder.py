@@ -29,11 +29,11 @@ def section(tmp_path, **options):
 
 def test_the_same_options_are_prepared_once_and_others_again(tmp_path):
     corpus = Corpus()
-    for options in ({}, {}, {"clips": 5}, {"clips": 5, "cluster": {"env": "slurm"}}):
+    for options in ({}, {}, {"clips": 5}, {"clips": 5, "cluster": {"env": "slurm", "n": [1]}}):
         assert corpus.is_source_prepared(**section(tmp_path, **options))
         if not corpus.is_built(**section(tmp_path, **options)):
             corpus.build(**section(tmp_path, **options))
-    assert corpus.made == (("data", 3, None), ("data", 5, None), ("data", 5, {"env": "slurm"}))
+    assert corpus.made == (("data", 3, None), ("data", 5, None), ("data", 5, {"env": "slurm", "n": [1]}))
 
 
 def test_what_failed_is_not_taken_for_prepared(tmp_path):
