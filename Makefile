@@ -17,7 +17,7 @@ help:  ## this list
 install:  ## .venv with the package and all it needs; nothing on a second call
 	@tools/setup_venv.sh
 
-test: install lint types  ## everything that guards a change: lint, types, quick suite, recipe smoke run
+test: install lint  ## everything that guards a change: lint, quick suite, recipe smoke run
 	@echo "== tests: the quick suite and the recipe smoke run, $(WORKERS) at a time"
 	@$(PYTEST) -m "not slow"
 

@@ -277,7 +277,7 @@ def test_make_test_installs_lints_and_ends_with_the_closing_line(machine):
     assert first.stdout.splitlines()[-1] == CLOSING_LINE
     second = machine.run("make", "test")
     assert installs(second) == []
-    assert [call.split()[2] for call in second.calls_made] == ["ruff", "ruff", "pyright", "pytest"]
+    assert [call.split()[2] for call in second.calls_made] == ["ruff", "ruff", "pytest"]
 
 
 def test_make_help_describes_every_target(machine):
