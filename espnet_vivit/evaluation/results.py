@@ -8,7 +8,7 @@ Reads `exp/avsr_TAG/decode_<inference tag>/<test set>_<modality>[_<condition>]/1
 says decoded.py); without `--inference_tag`, every decode folder. Each gets `score/` with what
 `espnet_vivit.evaluation.score` writes. A section stands between markers that name the experiment and replaces its
 predecessor in the file; other sections stay. It is printed as well. `--corpus` asks
-`espnet_vivit.corpora.<corpus>_grammar.chance_wer(texts)` for the chance level of each test set. Several experiments
+`espnet_vivit.corpora.<corpus>.grammar.chance_wer(texts)` for the chance level of each test set. Several experiments
 after `--exp` give a section each and one that compares them; of those that differ in their seed only, the means. Exit
 codes: 0 written (a check that failed says NO), 1 an error, 2 with `--strict` if a check failed.
 """
@@ -82,7 +82,7 @@ def chance_levels(results: Sequence[Result], *, corpus: str | None, chance_wer: 
     known = {name for name in modules if f"{name}_grammar" in modules}  # only a grammar has a chance level
     if corpus not in known:
         raise unknown_name("corpus with a grammar", corpus, known)
-    grammar = import_module(f"espnet_vivit.corpora.{corpus}_grammar")
+    grammar = import_module(f"espnet_vivit.corpora.{corpus}.grammar")
     return {test_set: grammar.chance_wer(texts) for test_set, texts in references.items()}
 
 

@@ -1,6 +1,6 @@
 """Transcript files in; a line with the word error rate, readable alignments and sclite files out.
 
-    python -m espnet_vivit.evaluation.score --ref data/test/text --hyp 1best_recog/text --out DIR
+    espnet-vivit score --ref data/test/text --hyp 1best_recog/text --out DIR
                                  [--missing delete] [--compare OTHER/1best_recog/text] [--seed 0] [--resamples 10000]
 
 prints one line and writes in DIR: result.txt (alignments), wer.json (all counts, the interval, per utterance),

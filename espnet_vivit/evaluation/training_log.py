@@ -67,6 +67,8 @@ def _history(stats: dict[int, dict[str, dict]], source: Path) -> TrainingHistory
             for name, value in values.items():
                 if isinstance(value, datetime.timedelta):
                     seconds += value.total_seconds()
+                elif isinstance(value, dict):  # how ESPnet 202609 and later store a timedelta
+                    seconds += value["__timedelta_seconds__"]
                 elif name != "total_count":
                     phases.setdefault(phase, {}).setdefault(name, {})[epoch] = float(value)
     return TrainingHistory(phases, seconds, source)

@@ -221,3 +221,13 @@ def test_the_perplexity_is_computed_on_one_device(recorded):
         done, calls = recorded("--stage", "8", "--stop_stage", "8", "--use_lm", "true", "--ngpu", ngpu)
         assert done.returncode == 0
         assert [words for _, words in calls if "perplexity" in words and f"--ngpu {wanted} " in words]
+
+
+def test_what_the_recipes_run_as_a_program_is_one():
+    """A module without a main part would do nothing, and the stage would seem to be done."""
+    scripts = [path.read_text(encoding="utf-8") for path in EGS.rglob("*.sh")]
+    modules = {name for text in scripts for name in re.findall(r"-m (espnet_vivit[\w.]*\w)", text)}
+    assert {"espnet_vivit.bin.avsr_train", "espnet_vivit.bin.cli"} <= modules
+    for name in modules:
+        source = EGS.parent / f"{name.replace('.', '/')}.py"
+        assert '\nif __name__ == "__main__":\n' in source.read_text(encoding="utf-8"), name

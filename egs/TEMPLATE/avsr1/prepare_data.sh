@@ -14,4 +14,4 @@ if [ -z "${corpus_root}" ]; then
     echo "error: where is the corpus? Give run.sh --${corpus}_root DIR." >&2
     exit 1
 fi
-"${PYTHON}" -m espnet_vivit.bin.commands.prepare "${corpus}" "${corpus_root}" "${datadir}" "${others[@]}"
+"${PYTHON}" -m espnet_vivit.bin.cli prepare "${corpus}" "${corpus_root}" "${datadir}" "${others[@]}"
