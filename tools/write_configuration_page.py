@@ -18,8 +18,8 @@ from typing import Any
 from espnet_vivit import E2E, AVSRTask
 from espnet_vivit.model import parts
 from espnet_vivit.model.adapters.config import AdapterConfig
+from espnet_vivit.tasks.loading.augmentation import Augmentation
 from espnet_vivit.tasks.loading.curriculum import Curriculum
-from espnet_vivit.tasks.loading.preprocess import AVSRPreprocessor
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
 GROUPS = ("Audio-visual model", "Text and preprocessing", "Memory and batches")
@@ -143,7 +143,7 @@ def sections() -> Iterator[str]:
             yield table(constructor_rows(resolve_name(path)))
     yield "## preprocessor_conf\n"
     yield "Each `*_prob` and `noise_snr_db` may be a schedule by epoch, such as `{1: 0.0, 10: 0.8}`.\n"
-    yield table(constructor_rows(AVSRPreprocessor))
+    yield table(constructor_rows(Augmentation))
     for name, options_class, example in (
         ("tower_adapters", AdapterConfig, "{vision_encoder: {type: qlora, r: 16}}"),
         ("curriculum", Curriculum, "{max_frames: 100, epochs: 5}"),

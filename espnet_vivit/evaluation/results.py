@@ -78,8 +78,8 @@ def chance_levels(results: Sequence[Result], *, corpus: str | None, chance_wer: 
         raise ConfigError(
             "--corpus computes the chance level", found="--chance_wer as well", fix="Give one of the two."
         )
-    modules = {path.stem for path in (Path(__file__).parents[1] / "corpora").glob("[!_]*.py")}
-    known = {name for name in modules if f"{name}_grammar" in modules}  # only a grammar has a chance level
+    grammars = (Path(__file__).parents[1] / "corpora").glob("*/grammar.py")  # only a grammar has a chance level
+    known = {path.parent.name for path in grammars}
     if corpus not in known:
         raise unknown_name("corpus with a grammar", corpus, known)
     grammar = import_module(f"espnet_vivit.corpora.{corpus}.grammar")

@@ -24,6 +24,9 @@ class AvHubertVideo(nn.Module):
     """`forward(video, lengths) -> (features (B, T, output_dim), lengths (B,))`: ResNet-18 with PReLU, a projection.
 
     What `encoder: avhubert` takes of the video. Its features are at 25 Hz only.
+
+    channels: of the ResNet's first stage; the published models have 64.
+
     Raises what `ResNetFrontend` raises; ConfigError for another feature_rate.
     """
 
@@ -100,6 +103,7 @@ class AvHubertFrontend(nn.Module):
     """`forward(video, lengths) -> (features (B, T', output_dim), lengths (B,))`: all of AV-HuBERT on a silent video.
 
     output_dim, attention_heads, linear_units, num_blocks: 768, 12, 3072, 12 (base) or 1024, 16, 4096, 24 (large).
+    channels: of the ResNet's first stage; the published models have 64.
     feature_rate: "frame" (T steps) or "tubelet" (pairs averaged, max(1, T // 2) steps).
     """
 
