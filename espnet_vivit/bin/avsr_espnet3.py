@@ -15,10 +15,12 @@ from espnet_vivit.bin.command_parser import exit_status
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the stages that `argv` names, or the command line."""
-    from espnet_vivit.bin.espnet3_system import AVSRSystem  # late: a sentence of ours where ESPnet3 is not there
-    from espnet_vivit.tasks.espnet3.names import TEMPLATE, launch
+    from espnet_vivit.tasks.espnet3 import names
 
-    launch(AVSRSystem, conf_package=TEMPLATE, argv=argv)
+    names.require_espnet3()
+    from espnet_vivit.bin.espnet3_system import AVSRSystem  # late: it imports ESPnet3, and all that a training needs
+
+    names.launch(AVSRSystem, conf_package=names.TEMPLATE, argv=argv)
 
 
 if __name__ == "__main__":

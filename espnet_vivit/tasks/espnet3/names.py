@@ -27,15 +27,20 @@ _WHERE = {  # name -> ESPnet3's module that defines it
 TEMPLATE = "egs3.TEMPLATE.esp2_asr"  # ESPnet's package with the defaults of the YAML files
 
 
-def __getattr__(name: str):
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def require_espnet3() -> None:
+    """Raise MissingDependencyError if the installed ESPnet is one without ESPnet3; nothing heavy is imported."""
     if importlib.util.find_spec("espnet3") is None:
         raise MissingDependencyError(
             "this recipe runs on ESPnet3, which the installed ESPnet does not have",
             expected="espnet 202609 or later, with Python 3.12 or later",
             fix="pip install 'espnet[train]>=202609', or use the recipe of the same name in egs/",
         )
+
+
+def __getattr__(name: str):
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    require_espnet3()
     try:
         with quiet_espnet_import():
             module = importlib.import_module(_WHERE[name])
