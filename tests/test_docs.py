@@ -25,9 +25,9 @@ MADE = ("/exp/", "/dump/", "/data/")  # folders of a recipe that has been run
 @pytest.fixture
 def run_page(tmp_path, monkeypatch):
     """`run_page(page)` runs its Python blocks in order, in one namespace; a block with a title becomes that file."""
-    from espnet_vivit.model import fusion, parts
+    from espnet_vivit.model import joint_fusion, parts
 
-    tables = (parts.VISION_ENCODERS, parts.AUDIO_ENCODERS, fusion.FUSIONS)
+    tables = (parts.VISION_ENCODERS, parts.AUDIO_ENCODERS, joint_fusion.FUSIONS)
     before, modules = [dict(table) for table in tables], set(sys.modules)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
