@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from importlib.metadata import version as installed_version
 from pathlib import Path
 
 import pytest
@@ -207,6 +208,9 @@ def metadata() -> dict:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
     """The wheel of a copy of this tree in which a recipe has been run."""
+    (builder,) = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
+    if (found := installed_version("setuptools")) not in Requirement(builder).specifier:
+        pytest.skip(f"a build needs {builder}; here is {found}, as ESPnet 202511 wants less than 74")
     folder = tmp_path_factory.mktemp("wheel")
     tree, out = folder / "tree", folder / "dist"
     for name in ("espnet_vivit", "conf", "egs", "egs3"):
