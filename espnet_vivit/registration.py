@@ -32,8 +32,7 @@ def register() -> None:
         loaded = sys.modules.get(alias)
         if loaded is not None and loaded.__name__ == alias:  # ESPnet's own module: the next import shall be ours
             del sys.modules[alias]
-    ours = (_AliasFinder.__module__, _AliasFinder.__name__)  # by name: this module may have been imported anew
-    if ours not in ((type(finder).__module__, type(finder).__name__) for finder in sys.meta_path):
+    if not any(isinstance(finder, _AliasFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _AliasFinder())
 
 
