@@ -49,7 +49,7 @@ CTC_WEIGHT, LM_WEIGHT = 0.1, 0.3
 
 
 class NoBlank(BatchScorerInterface):
-    """For ESPnet's search: the blank is no token, which ours takes for granted."""
+    """Keep the CTC blank out of hypotheses in ESPnet's search; ours never proposes it."""
 
     def __init__(self, vocabulary: int):
         self.scores = torch.zeros(vocabulary)

@@ -192,7 +192,7 @@ def seconds_of(run: Callable, clock: Callable[[], float]) -> float:
 
 
 def held_bytes() -> int:
-    """Of all tensors that exist, scales of 4-bit weights and the optimizer's state among them."""
+    """The bytes of all tensors that exist, including scales of 4-bit weights and the optimizer's state."""
     gc.collect()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # looking at some objects imports what they stand for

@@ -1,1 +1,1 @@
-"""What has nothing to do with speech: files written whole, YAML, option types, worker processes, progress bars."""
+"""General tools without knowledge of speech: files written whole, YAML, option types, processes, progress bars."""

@@ -1,4 +1,4 @@
-"""Where the package's files lie: in a clone of the repository, or in an installation by pip.
+"""Find the package's recipes and presets, in a clone of the repository or in an installation by pip.
 
 The folders conf/, egs/ and egs3/ stand at the top of a clone; a wheel holds what is SHIPPED of them in the package's
 folder `recipes` (setup.py puts it there). A clone has a Makefile, so hints may say `make`; elsewhere they say `pip`.

@@ -45,6 +45,7 @@ class FamilyTower(nn.Module):
         self.pooling = Pooling(config)
 
     def forward(self, steps: torch.Tensor, pixel_affine: tuple[float, float], layout: StepLayout) -> torch.Tensor:
+        """Abstract: each variant says how its blocks attend."""
         raise NotImplementedError
 
     def start(self) -> None:

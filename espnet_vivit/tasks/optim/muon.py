@@ -8,7 +8,7 @@ lr_scale, layer_decay, freeze_until, exclude_weight_decay, float16's scaler and 
 
 Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon) replaces the momentum of a matrix by the nearest
 orthogonal one; torch.optim.Muon does it, from torch 2.9 on, in bfloat16. Processors that only emulate bfloat16 compute
-the same update in float32, in which their products are an order of magnitude faster. The update is scaled as in Liu et
+the same update in float32, because their bfloat16 products are slow. The update is scaled as in Liu et
 al. 2025 (arXiv:2502.16982), so that it is as large as AdamW's, and one learning rate and weight decay serve both.
 
 AdamW learns what is no hidden matrix: embeddings and position tables, the linear frontend, which reads pixels, the
