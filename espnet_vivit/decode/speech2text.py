@@ -8,6 +8,7 @@ which costs next to nothing.
 
 import logging
 import math
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -31,6 +32,8 @@ from espnet_vivit.units import FEATURE_RATES, STREAMS_OF, VIDEO_RATE_HZ
 
 class Speech2Text(EspnetSpeech2Text):
     """`Speech2Text(config, weights)(speech=…, video=…) -> [(text, tokens, ids, hypothesis), …]`, best first.
+
+    Threads may share one: they compute one after another, as ESPnet's attention keeps its last weights in the module.
 
     Args:
         modality: which streams are used, of those the model takes; None: those that are given.
@@ -110,6 +113,7 @@ class Speech2Text(EspnetSpeech2Text):
         if ngram_file is not None and ngram_weight != 0:
             self.beam_search.add("ngram", NgramScorer(read_arpa(ngram_file), model.token_list), weight=ngram_weight)
         self.modality = check_modality(modality, self.asr_model.modality)
+        self._computing = threading.Lock()
         self.search = search
         self.attention_only = ctc_weight == 0
         self.length_ratios = (maxlenratio, minlenratio)
@@ -150,7 +154,8 @@ class Speech2Text(EspnetSpeech2Text):
     @torch.no_grad()
     def __call__(self, speech: np.ndarray | torch.Tensor | None = None, video: np.ndarray | torch.Tensor | None = None):
         """n-best list of (text, tokens, token ids, hypothesis); streams outside `modality` are left unused."""
-        return self._search([self._encode(speech, video)])[0]
+        with self._computing:
+            return self._search([self._encode(speech, video)])[0]
 
     @torch.no_grad()
     def recognize(
@@ -176,11 +181,12 @@ class Speech2Text(EspnetSpeech2Text):
         """What `recognize` gives for each of the clips, {"speech": …, "video": …}, found in one search."""
         if word_times:
             self._require_ctc_for_times()
-        states = [self._encode(clip.get("speech"), clip.get("video")) for clip in clips]
-        return [
-            self._transcripts(found, self._step_scores(clip) if word_times else None)
-            for clip, found in zip(states, self._search(states), strict=True)
-        ]
+        with self._computing:
+            states = [self._encode(clip.get("speech"), clip.get("video")) for clip in clips]
+            return [
+                self._transcripts(found, self._step_scores(clip) if word_times else None)
+                for clip, found in zip(states, self._search(states), strict=True)
+            ]
 
     @torch.no_grad()
     def align(
@@ -204,7 +210,8 @@ class Speech2Text(EspnetSpeech2Text):
             raise InputError("nothing to align", found="no words")
         tokens = self.tokenizer.text2tokens(text)
         ids = self.converter.tokens2ids(tokens)
-        scores = self._step_scores(self._encode(speech, video))
+        with self._computing:
+            scores = self._step_scores(self._encode(speech, video))
         scores = scores if frame_head else replace(scores, frame=None)
         return words_with_times(tokens, ids, scores, tokens2text=self.tokenizer.tokens2text)
 

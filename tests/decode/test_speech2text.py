@@ -1,5 +1,6 @@
 """Decoding with ESPnet2's beam search: any stream of the model, sane length bounds, and the best CTC path."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
@@ -58,11 +59,16 @@ def test_a_stream_that_is_not_used_does_not_matter(files):
 
 def test_threads_get_the_answers_to_their_own_clips(files):
     speech2text = Speech2Text(*files, modality="video", beam_size=3)
+    attention = speech2text.asr_model.encoder.encoders[0].self_attn  # keeps its last weights in the module
+    inside = []  # a race there is rare, two threads at once are not
+    attention.register_forward_pre_hook(lambda *_: inside.append("in") or time.sleep(2e-3))
+    attention.register_forward_hook(lambda *_: inside.append("out"))
     clips = [VIDEO[: 6 + number] for number in range(6)]
     expected = [speech2text.recognize(video=clip) for clip in clips]
     with ThreadPoolExecutor(4) as pool:
         for _ in range(3):
             assert list(pool.map(lambda clip: speech2text.recognize(video=clip), clips)) == expected
+    assert inside == ["in", "out"] * 24
 
 
 def test_mirrored_numpy_clips_are_taken(files):
