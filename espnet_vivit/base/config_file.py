@@ -8,7 +8,7 @@ from espnet_vivit.errors import ConfigError
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML in which a key that occurs twice is an error instead of a silent choice of the last."""
+    """The YAML loader for which a key that occurs twice is an error instead of a silent choice of the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
@@ -19,7 +19,9 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 def read_config(path: str | Path) -> dict:
-    """A YAML file as a dict. Raises ConfigError for a missing or malformed file, and for a key that occurs twice."""
+    """Read a YAML file as a dict. Raises ConfigError for a missing or malformed file, and for a key that occurs
+    twice.
+    """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:

@@ -1,4 +1,4 @@
-"""One line of a report of checks: what was looked at, what was found, and what to do about it."""
+"""The lines of a report of checks: what was checked, what was found, and what to do about it."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,9 @@ OK, WARN, FAIL = "ok", "warn", "FAIL"
 
 @dataclass(frozen=True)
 class Finding:
-    """`state`: OK, or another word of the report; `fix` says what to do and is empty where there is nothing to do."""
+    """The result of one check. `state` is OK or another word of the report; `fix` says what to do and is empty where
+    nothing needs doing.
+    """
 
     state: str
     name: str

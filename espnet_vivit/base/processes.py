@@ -1,4 +1,4 @@
-"""Processes that work for this one: fresh ones, not forks, which libraries that have started threads do not survive.
+"""Run jobs in fresh processes, not forks: libraries that have started threads do not survive forking.
 
     for job, result in run_in_processes(work, jobs, nj=8, lost=describe_loss): ...
 
@@ -26,7 +26,7 @@ CRASHED = "the process that worked on it ended"
 
 
 def process_pool(count: int) -> ProcessPoolExecutor:
-    """A pool of `count` processes, of one thread each where libraries would start more."""
+    """Start a pool of `count` processes, each limited to one thread where libraries would start more."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when NumPy is loaded there
     return ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_leader)
 
@@ -50,7 +50,7 @@ def run_in_processes(
     lost: Callable[[Job, str], Result],
     in_order: bool = False,
 ) -> Iterator[tuple[Job, Result]]:
-    """(job, result) of every job by `nj` processes, as they are ready or `in_order` of the jobs.
+    """Yield (job, result) of every job, computed by `nj` processes, as they finish or `in_order` of the jobs.
 
     `lost(job, why)` is the result of a lost one. An error that `work` or `lost` raises ends all.
     """
@@ -67,7 +67,7 @@ def run_in_processes(
 
 
 def _as_ready(work, jobs, nj: int, lost, held: Sized) -> Iterator[tuple]:
-    """(number, job, result); the results that are `held` back count as work ahead, so that there are never many."""
+    """Yield (number, job, result); `held` results count as pending work, which bounds their number."""
     waiting = enumerate(jobs)
     pending: dict[Future, tuple] = {}
     pool = process_pool(nj)
@@ -100,7 +100,9 @@ def _as_ready(work, jobs, nj: int, lost, held: Sized) -> Iterator[tuple]:
 
 
 def _one_by_one(work, suspects, lost) -> Iterator[tuple]:
-    """In a process of their own, until one of them ends it: that one is lost, and the others get a new process."""
+    """Run jobs one at a time in a process of their own: a job that kills its process is lost, and the others get a
+    new process.
+    """
     pool = process_pool(1)
     try:
         for number, job in suspects:

@@ -1,4 +1,4 @@
-"""Progress bars with an estimate of the time left; in a log file a line every ten seconds, not ten a second."""
+"""Show progress bars with an estimate of the remaining time; in a log file, a line every ten seconds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 
 def progress_bar(total: int, label: str, *, shown: bool = True) -> tqdm:
-    """A bar over `total` clips on standard error, to be used in a `with` block and advanced by its `update()`."""
+    """Make a bar over `total` clips on standard error, to be used in a `with` block and advanced by its `update()`."""
     interval_s = 0.2 if sys.stderr.isatty() else 10.0
     return tqdm(total=total, desc=label, unit="clip", disable=not shown, mininterval=interval_s, maxinterval=interval_s)
 

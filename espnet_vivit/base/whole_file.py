@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and errors of ours for folders and files that cannot be written.
+"""Write files that appear whole or not at all, with named errors for folders and files that cannot be written.
 
 What a run that was killed had not finished lies under a name of its own (TEMPORARY) beside the file, never under the
 file's: half a file can not be taken for a finished one. (Checkpoints go further: see atomic_save.py.)
@@ -19,7 +19,8 @@ TEMPORARY = re.compile(r"\..*\.\d+\.part(\.\w+)?", re.DOTALL)  # names that `rep
 
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """A temporary path beside `path` with the same suffix, moved onto it if the block ends well, removed if not.
+    """Give a temporary path beside `path` with the same suffix; move it onto `path` if the block succeeds, remove it
+    if not.
 
     The system's errors in the block become a MediaError, which names `path`.
     """

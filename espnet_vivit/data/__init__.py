@@ -1,1 +1,1 @@
-"""DATA DIRECTORY: its lists, transcripts, word times, tokens and noise, and what CTC can align."""
+"""The data directory: its lists, transcripts, word times, tokens and noise, and what CTC can align."""

@@ -1,4 +1,4 @@
-"""Data directories: what a corpus becomes and what ESPnet reads, one folder per split.
+"""Read, write and validate data directories: what a corpus becomes and what ESPnet reads, one folder per split.
 
     wav.scp  video.scp       utterance, path of its file (either stream may be absent from a whole folder)
     text  utt2spk  spk2utt   words; speaker; utterances of each speaker
@@ -29,7 +29,9 @@ _OPTIONAL_LISTS = {"wav.scp", "video.scp", "word_times", "utt2num_frames", "utt2
 
 @dataclass(frozen=True)
 class Utterance:
-    """One clip: `num_frames` at 25 per second, `num_samples` at 16 kHz; a stream that does not exist is None and 0."""
+    """The files and lengths of one clip: `num_frames` at 25 per second, `num_samples` at 16 kHz; a missing stream is
+    None and 0.
+    """
 
     utt_id: str
     speaker: str
@@ -42,7 +44,7 @@ class Utterance:
 
     @property
     def duration_s(self) -> float:
-        """Seconds of the video, or of the sound where there is no video."""
+        """The duration of the video in seconds, or of the sound where there is no video."""
         return seconds_of_frames(self.num_frames) if self.video is not None else seconds_of_samples(self.num_samples)
 
 
@@ -84,7 +86,8 @@ def read_data_dir(directory: str | os.PathLike) -> list[Utterance]:
 
 
 def validate_data_dir(directory: str | os.PathLike, *, check_media: bool = True) -> list[Utterance]:
-    """`read_data_dir` with every claim checked: order, speakers, lengths, word times, and that the files exist.
+    """Read a data directory and check every claim in it: order, speakers, lengths, word times, and that the files
+    exist.
 
     Returns the utterances. Raises DataError, which names the utterance, the found and the expected.
     """
@@ -134,7 +137,7 @@ def check_utterance(utterance: Utterance) -> None:
 
 
 def _tables(directory: Path, rows: list[Utterance]) -> dict[str, dict[str, object]]:
-    """File name -> {key: value} of a data directory, in sorted order."""
+    """Build file name -> {key: value} of a data directory, in sorted order."""
     if not rows:
         raise DataError(f"no utterance for {directory}", fix="An empty set cannot be trained on or scored.")
     for row, following in pairwise(rows):

@@ -1,4 +1,4 @@
-"""Labels and clip lengths in; which utterances CTC can align at all, and how crowded the spoken part is.
+"""Find the utterances that CTC cannot align, from the numbers of labels and feature steps.
 
 CTC (Graves et al., ICML 2006) emits at most one label per feature step and needs a blank between equal neighbours, so a
 label sequence fits only if `T' >= L + (equal neighbours)`. An utterance that does not fit has infinite loss, which
@@ -28,7 +28,7 @@ MAX_EXCLUDED = 0.05  # share of utterances that may be left out, unless told oth
 
 @dataclass(frozen=True)
 class UtteranceFit:
-    """One utterance's labels against its feature steps."""
+    """The labels of one utterance compared with its feature steps."""
 
     utt_id: str
     frames: int  # video frames at 25 per second
@@ -39,7 +39,7 @@ class UtteranceFit:
 
     @property
     def needed(self) -> int:
-        """Feature steps that CTC needs."""
+        """The number of feature steps that CTC needs."""
         return self.labels + self.repeats
 
     @property
@@ -54,7 +54,7 @@ class UtteranceFit:
 
 @dataclass(frozen=True)
 class FeasibilityReport:
-    """All utterances of a set, in the order of their ids."""
+    """The comparisons of all utterances of a set, in the order of their ids."""
 
     feature_rate: str
     utterances: tuple[UtteranceFit, ...]
@@ -73,16 +73,16 @@ class FeasibilityReport:
 
     @property
     def timed(self) -> tuple[UtteranceFit, ...]:
-        """Utterances whose spoken span is known."""
+        """The utterances whose spoken span is known."""
         return tuple(utt for utt in self.utterances if utt.span_steps is not None)
 
     @property
     def crowded(self) -> tuple[UtteranceFit, ...]:
-        """Utterances whose labels do not fit into the steps that are spoken."""
+        """The utterances whose labels do not fit into the feature steps of their spoken span."""
         return tuple(utt for utt in self.timed if not utt.fits_span)
 
     def summary(self) -> str:
-        """What is printed: one line on the clips, one on the spoken spans, one per kind of exclusion."""
+        """The printed summary: one line on the clips, one on the spoken spans, one per kind of exclusion."""
         total, rate_hz = len(self.utterances), steps_per_second(self.feature_rate)
         tightest = max(self.utterances, key=lambda utt: utt.needed / max(utt.steps, 1))
         lines = [
@@ -109,7 +109,7 @@ class FeasibilityReport:
         return "\n".join(lines)
 
     def way_out(self) -> str:
-        """What to change so that more utterances fit, with the number of exclusions that would remain."""
+        """Suggest changes after which more utterances fit, with the number of exclusions that would remain."""
         ways = []
         if self.feature_rate == "tubelet":
             remaining = sum(utt.labels == 0 or utt.needed > utt.frames for utt in self.utterances)
@@ -158,7 +158,7 @@ def check_feasibility(
 
 
 def steps_per_second(feature_rate: str) -> float:
-    """25 for "frame", 12.5 for "tubelet"."""
+    """The rate of feature steps: 25 for "frame", 12.5 for "tubelet"."""
     if feature_rate not in FEATURE_RATES:
         raise unknown_name("feature_rate", feature_rate, FEATURE_RATES)
     return VIDEO_RATE_HZ / FEATURE_RATES[feature_rate]
@@ -197,7 +197,7 @@ def _some(utt_ids: Sequence[str]) -> str:
 
 
 def read_num_frames(path: Path) -> dict[str, int]:
-    """`utterance number` per line."""
+    """Read lines of `utterance number`."""
     numbers = {}
     for utt, number in read_transcripts(path).items():
         if not number.isdecimal():
@@ -207,6 +207,8 @@ def read_num_frames(path: Path) -> dict[str, int]:
 
 
 def read_spans(path: Path) -> dict[str, tuple[float, float]]:
-    """`utterance -> (start of the first word, end of the last)` in seconds, of the utterances that have word times."""
+    """Read `utterance -> (start of the first word, end of the last)` in seconds, of the utterances that have word
+    times.
+    """
     times = {utt: parse_word_times(line) for utt, line in read_transcripts(path).items() if line}
     return {utt: (words[0].start_s, words[-1].end_s) for utt, words in times.items()}

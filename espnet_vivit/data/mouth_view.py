@@ -1,4 +1,5 @@
-"""How much of the mouth prepared pictures show: a number in the file `mouth_view` beside the data directories.
+"""Record how much of the mouth prepared pictures show: a number in the file `mouth_view` beside the data
+directories.
 
 Preparing writes it; training takes it over, or refuses a configuration that says otherwise: with another view a trained
 model would be shown mouths of another size when it transcribes, and read nonsense without any error.

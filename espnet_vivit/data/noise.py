@@ -1,4 +1,4 @@
-"""Noise at a chosen signal-to-noise ratio, and babble made of other people's sentences.
+"""Mix noise at a chosen signal-to-noise ratio, and make babble of other speakers' sentences.
 
 The ratio is that of mean powers over the whole utterance: 0 dB is 0 dB, not "no noise asked for".
 `python -m espnet_vivit.bin.avsr_babble` makes noisy test sets with it.
@@ -24,7 +24,8 @@ _PEAK = 0.98  # of full scale: a louder mixture is turned down as a whole, which
 
 
 def mix_at_snr(speech: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
-    """`speech` (N,) plus `noise` scaled to the ratio, (N,) float32. Noise that is shorter is looped, longer is cut.
+    """Mix `noise`, scaled to the ratio, into `speech` (N,); (N,) float32. Shorter noise is looped, longer noise is
+    cut.
 
     Both are waveforms in the same unit. Raises InputError for other ranks, values that are not finite, or silence on
     either side, because then no ratio exists.
@@ -42,7 +43,9 @@ def mix_at_snr(speech: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarr
 
 
 def make_babble(voices: Sequence[np.ndarray], num_samples: int, rng: np.random.Generator) -> np.ndarray:
-    """(num_samples,) float32: the voices at equal power, each looped from a random point. Raises for silent voices."""
+    """Mix voices at equal power, each looped from a random point: (num_samples,) float32. Raises InputError for
+    silent voices.
+    """
     babble = np.zeros(num_samples)
     for voice in voices:
         voice = _waveform("voice", voice)
@@ -101,7 +104,8 @@ def add_babble(
 
 
 def _pick_talkers(utterance: Utterance, by_speaker: dict[str, list[Utterance]], count: int, rng) -> list[Utterance]:
-    """One random sentence of each of `count` speakers, not the utterance's own where there are enough others.
+    """Pick one random sentence of each of `count` speakers, different from the utterance's speaker where there are
+    enough.
 
     With fewer speakers, `count` different sentences of all of them.
     """

@@ -1,4 +1,4 @@
-"""Kaldi's lists: one `key value` per line, as in wav.scp, text or utt2spk."""
+"""Read Kaldi's lists: one `key value` per line, as in wav.scp, text or utt2spk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from espnet_vivit.errors import DataError
 
 
 def read_scp(path: str | os.PathLike) -> dict[str, str]:
-    """`key value…` lines in file order. Raises DataError, which names file and line, for what cannot be right."""
+    """Read lines of `key value…` in file order. Raises DataError, naming file and line, for malformed lines."""
     path = Path(path)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""Transcripts in, tokens out: the list of a training set (characters, words or sentencepiece), and each one's labels.
+"""Make the token list of a training set (characters, words or sentencepiece), and the labels of transcripts.
 
 A list is a folder with `tokens.txt`, one token per line in ESPnet's order `<blank>`, `<unk>`, tokens…, `<sos/eos>`, and
 for `bpe` also `bpe.model` and `bpe.vocab`.
@@ -41,14 +41,14 @@ def tokenizer(token_type: str, bpemodel: Path | None = None) -> Callable[[str], 
 
 
 def _processor(**source: Any) -> Any:
-    """A SentencePieceProcessor; the library gives its classes their methods' names while it is imported."""
+    """Make a SentencePieceProcessor; the methods of its class exist only once the library is imported."""
     from sentencepiece import SentencePieceProcessor
 
     return SentencePieceProcessor(**source)
 
 
 def in_espnet_order(symbols: Sequence[str]) -> list[str]:
-    """ESPnet's order: blank is 0, unknown 1, start and end share the last place."""
+    """Put tokens in ESPnet's order: blank is 0, unknown 1, start and end share the last place."""
     return [BLANK, UNKNOWN, *symbols, END]
 
 
@@ -138,7 +138,7 @@ def write_token_list(
 
 
 def read_labels(text: Path, *, token_type: str, token_list: Path, bpemodel: Path | None) -> dict[str, list[str]]:
-    """`utterance -> tokens` as training will see them: what the list lacks is `<unk>`, so that two of it are equal."""
+    """Read `utterance -> tokens` as training sees them: tokens outside the list become `<unk>`."""
     split = tokenizer(token_type, bpemodel)
     if not Path(token_list).is_file():
         raise DataError("no token list", found=f"no file {token_list}", fix="Make it first (stage 5).")

@@ -1,4 +1,4 @@
-"""Transcripts in a file, one utterance a line: read as a table, written in sclite's form."""
+"""Read and write transcripts, one utterance a line: as a table, and in sclite's form."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from espnet_vivit.errors import DataError
 
 
 def read_transcripts(path: str | Path) -> dict[str, str]:
-    """`utterance-id words...` per line; an id alone has an empty transcript. White space becomes single spaces."""
+    """Read lines of `utterance-id words...`; an id alone has an empty transcript. White space becomes single spaces."""
     path = Path(path)
     if not path.is_file():
         raise DataError("no transcript file", found=str(path), fix="Check the path, or run the decoding stage first.")
@@ -28,7 +28,7 @@ def read_transcripts(path: str | Path) -> dict[str, str]:
 
 
 def read_spoken_transcripts(path: str | Path) -> dict[str, str]:
-    """As `read_transcripts`, for training: an utterance without words is a DataError that names it."""
+    """Read transcripts for training: an utterance without words is a DataError that names it."""
     transcripts = read_transcripts(path)
     for utterance, words in transcripts.items():
         if not words:
@@ -37,5 +37,7 @@ def read_spoken_transcripts(path: str | Path) -> dict[str, str]:
 
 
 def format_trn(transcripts: dict[str, str]) -> str:
-    """sclite's trn format: the words, then the utterance id in parentheses (sclite takes `{a / b}` as alternatives)."""
+    """Format lines of sclite's trn: the words, then the utterance id in parentheses (sclite takes `{a / b}` as
+    alternatives).
+    """
     return "".join(f"{text} ({utt})\n" for utt, text in transcripts.items())

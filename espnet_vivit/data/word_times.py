@@ -1,4 +1,4 @@
-"""When each word of a clip is spoken, and how that stands on a line: `0.160:0.472:bring 0.472:0.751:blue`."""
+"""Read and write when each word of a clip is spoken: `0.160:0.472:bring 0.472:0.751:blue`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class WordTime(NamedTuple):
 
 
 def format_word_times(times: Iterable[WordTime]) -> str:
-    """`start:end:word` items with milliseconds, separated by spaces."""
+    """Format `start:end:word` items with milliseconds, separated by spaces."""
     return " ".join(f"{start_s:.3f}:{end_s:.3f}:{word}" for start_s, end_s, word in times)
 
 

@@ -1,1 +1,1 @@
-"""TEXT + LOGS → NUMBERS: error rates, intervals, calibration, tables and plots. Reads folders, never a model."""
+"""Turn transcripts and logs into numbers: error rates, intervals, calibration, tables and plots."""

@@ -1,4 +1,5 @@
-"""Per-utterance error counts in, confidence intervals out: the bootstrap over utterances (Bisani and Ney, ICASSP 2004).
+"""Compute confidence intervals from per-utterance error counts: the bootstrap over utterances (Bisani and Ney,
+ICASSP 2004).
 
 Utterances are drawn with replacement, as often as there are, and the error rate of each draw is
 `sum(errors) / sum(words)`; percentiles of these rates are the interval. To compare two systems both are rated on
@@ -19,7 +20,7 @@ _DRAWS_AT_ONCE = 2**22  # utterance indices held in memory at a time (32 MiB)
 
 @dataclass(frozen=True)
 class Interval:
-    """A percentile interval, in the unit of what was resampled (rates as fractions, 0.25 for 25 %)."""
+    """The percentile interval, in the unit of the resampled quantity (rates are fractions, 0.25 for 25 %)."""
 
     low: float
     high: float
@@ -30,7 +31,9 @@ class Interval:
 
 @dataclass(frozen=True)
 class Comparison:
-    """System A against system B on the same utterances: `difference` is A - B, `ratio` is A / B, of error rates."""
+    """The comparison of systems A and B on the same utterances: `difference` is A - B, `ratio` is A / B, of error
+    rates.
+    """
 
     rate_a: float
     rate_b: float
@@ -77,7 +80,8 @@ def compare_error_rates(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Comparison:
-    """Paired bootstrap of two systems' errors `(U,)` on the same utterances, whose reference lengths are `words` (U,).
+    """Compare two systems' errors `(U,)` on the same utterances by a paired bootstrap; `words` (U,) are the
+    reference lengths.
 
     In a draw where B makes no error the ratio is infinite, and 1 where neither does.
     """
@@ -113,7 +117,7 @@ def _counts(given_errors: ArrayLike, given_words: ArrayLike) -> tuple[np.ndarray
 
 
 def _resampled_sums(values: np.ndarray, *, resamples: int, seed: int) -> np.ndarray:
-    """Column sums of `resamples` draws with replacement of the rows of `values` (U, K): (R, K) int64."""
+    """Sum the columns of `resamples` draws with replacement of the rows of `values` (U, K): (R, K) int64."""
     rng = np.random.default_rng(seed)
     count = len(values)
     rows = max(1, _DRAWS_AT_ONCE // count)

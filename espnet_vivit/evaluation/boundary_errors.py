@@ -1,4 +1,4 @@
-"""How far word times are from known ones: known and found times in, median and 90 % of the boundary errors out."""
+"""Measure the errors of word boundaries against known word times: their median and 90th percentile."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,9 @@ NEAR_S = (0.04, 0.08, 0.2)  # one video frame; two; a short word
 
 @dataclass(frozen=True)
 class BoundaryErrors:
-    """Of the words that are right: seconds from the known boundary to the found one, positive where found late."""
+    """The boundary errors of correctly recognized words, in seconds; an error is positive where the boundary was
+    found late.
+    """
 
     starts: np.ndarray  # (W,) float64
     ends: np.ndarray  # (W,)
@@ -23,7 +25,7 @@ class BoundaryErrors:
 
     @property
     def both(self) -> np.ndarray:
-        """(2 W,)"""
+        """The errors of starts and ends together, (2 W,)."""
         return np.concatenate([self.starts, self.ends])
 
     @property
@@ -32,11 +34,11 @@ class BoundaryErrors:
 
     @property
     def p90_s(self) -> float:
-        """Nine of ten boundaries are as near as this."""
+        """The 90th percentile of the absolute errors, in seconds."""
         return float(np.percentile(np.abs(self.both), 90))
 
     def table(self) -> str:
-        """What is printed."""
+        """The Markdown table of the errors."""
         lines = [
             f"word boundaries of {len(self.starts)} right words, of {self.known_words} known, in {self.clips} clips",
             "error in s      median     90 %     bias  " + "  ".join(f"<= {near_s:g} s" for near_s in NEAR_S),

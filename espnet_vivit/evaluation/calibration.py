@@ -1,4 +1,4 @@
-"""Do confidences mean what they say? Those of decoded words and the references in, a reliability table out.
+"""Measure how reliable the confidences of decoded words are, as a table of confidence against accuracy.
 
 A word is right if the alignment of the word error rate pairs it with an equal one. In a bin of words whose confidence
 is about 0.8, eight of ten should be; the expected calibration error is the mean difference, weighted by words (Guo et
@@ -26,7 +26,7 @@ from espnet_vivit.errors import ConfigError, DataError
 
 @dataclass(frozen=True)
 class Bin:
-    """Words with a confidence above `low` up to `high` (the first bin includes 0)."""
+    """The words with a confidence above `low` and up to `high` (the first bin includes 0)."""
 
     low: float
     high: float
@@ -37,7 +37,9 @@ class Bin:
 
 @dataclass(frozen=True)
 class Reliability:
-    """Confidences (W,) of words, whether each is right (W,) bool, and both in bins of equal width."""
+    """The confidences (W,) of words, whether each word is right (W,) bool, and both grouped into bins of equal
+    width.
+    """
 
     confidences: np.ndarray
     correct: np.ndarray
@@ -50,7 +52,9 @@ class Reliability:
 
     @property
     def separation(self) -> float | None:
-        """0.5: confidence says nothing of which words are right; 1: everything. None if all are right or all wrong."""
+        """The area under the ROC curve of confidence as a detector of right words: 0.5 is chance, 1 is perfect. None
+        if all words are right or all are wrong.
+        """
         right, wrong = int(self.correct.sum()), int((~self.correct).sum())
         if not right or not wrong:
             return None
@@ -111,7 +115,7 @@ def reliability(confidences: Sequence[float], correct: Sequence[bool], *, bins: 
 
 
 def read_confidences(folder: Path) -> dict[str, list[float]]:
-    """utterance -> the confidence of each of its words."""
+    """Read `utterance -> confidences of its words`."""
     path = Path(folder) / "confidence"
     if not path.is_file():
         raise DataError("no confidences", found=f"no file {path}", fix="Decode with --word_times true.")
@@ -127,7 +131,8 @@ def read_confidences(folder: Path) -> dict[str, list[float]]:
 def judged_words(
     references: Mapping[str, str], hypotheses: Mapping[str, str], confidences: Mapping[str, Sequence[float]]
 ) -> tuple[list[float], list[bool]]:
-    """(confidence, whether it is right) of every word of the hypotheses, in the order of the utterance ids.
+    """List (confidence, whether the word is right) for every word of the hypotheses, in the order of the utterance
+    ids.
 
     Raises:
         DataError: an utterance that one of the three lacks, or another number of confidences than words.
@@ -162,7 +167,8 @@ def calibrate(
     *,
     accuracy: float = ACCURACY,
 ) -> dict:
-    """What is written for one modality. Raises DataError for lists that do not belong together.
+    """Compute the calibration of one modality, as it is written to a file. Raises DataError for lists of different
+    utterances.
 
     `min_confidence` is 1 where no threshold reaches the accuracy: nothing but certainty is believed then; where all
     utterances together reach it, it is at most `MIN_CONFIDENCE`, because nothing speaks against less sure ones.

@@ -1,4 +1,4 @@
-"""Several experiments in; one Markdown section that compares them out: each alone, and what differs in its seed only.
+"""Compare several experiments in one Markdown section: each alone, and groups that differ only in their seed.
 
 A pair of experiments is compared on the same utterances by the paired bootstrap. Where trainings were repeated with
 other seeds, the mean over the seeds is compared: the errors of an utterance are the mean over the repetitions, and
@@ -25,7 +25,7 @@ _OF_ONE_RUN = ("seed", "output_dir", "config", "training_facts")  # what may dif
 
 @dataclass(frozen=True)
 class Trained:
-    """An experiment: its name, its config.yaml, how it was trained, and what it was decoded to, in which folder."""
+    """The experiment: its name, its config.yaml, how it was trained, and the results of one of its decode folders."""
 
     name: str
     decoding: str
@@ -43,7 +43,7 @@ class Trained:
 
     @property
     def recipe(self) -> str:
-        """Equal for experiments that differ in nothing but their seed, and were decoded alike."""
+        """The key that is equal for experiments that were decoded alike and differ only in their seed."""
         kept = {key: value for key, value in self.config.items() if key not in _OF_ONE_RUN}
         return json.dumps([kept, self.history.epochs, self.decoding], sort_keys=True, default=str)
 
@@ -52,7 +52,8 @@ class Trained:
 
 
 def comparison(trained: Sequence[Trained], *, seed: int, resamples: int) -> str:
-    """WER with interval of every clean row, in percent; then the first experiment against each other one.
+    """Write the WER with its interval of every clean row, in percent, then the first experiment against each other
+    one.
 
     With experiments that differ in nothing but their seed, means over them are given and compared instead.
     """
@@ -85,7 +86,7 @@ def comparison(trained: Sequence[Trained], *, seed: int, resamples: int) -> str:
 
 
 def _repetitions(trained: Sequence[Trained]) -> list[list[Trained]]:
-    """Experiments of one recipe together, in the order of their first."""
+    """Group the experiments by recipe, in the order in which each recipe first appears."""
     groups: dict[str, list[Trained]] = {}
     for one in trained:
         groups.setdefault(one.recipe, []).append(one)

@@ -1,4 +1,4 @@
-"""How long decoding took: the file `timing` of a decode folder, `spent_s S` and `clip_s S`, one a line.
+"""Read how long decoding took: the file `timing` of a decode folder holds the lines `spent_s S` and `clip_s S`.
 
 Spent is the model's time, from the streams of a clip to its n best, without loading model and data; their quotient is
 the real-time factor.
@@ -15,7 +15,7 @@ TIMING = "timing"
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of computing for seconds of recordings."""
+    """The seconds spent computing and the seconds of the recordings."""
 
     spent_s: float
     clip_s: float
@@ -30,7 +30,7 @@ def write_timing(path: Path, spent_s: float, clip_s: float) -> None:
 
 
 def read_timing(path: Path) -> Timing | None:
-    """None where there is no such file, as older runs left none. Raises DataError for one that says something else."""
+    """Read a timing file; None if there is none, as in older decode folders. Raises DataError for a malformed one."""
     if not Path(path).is_file():
         return None
     text = Path(path).read_text(encoding="utf-8")
@@ -45,7 +45,7 @@ def read_timing(path: Path) -> Timing | None:
 
 
 def join_timings(paths: Sequence[Path]) -> Timing | None:
-    """Of several shares of one job together; None unless each has one."""
+    """Add up the timings of the parts of one job; None unless each part has one."""
     timings = [timing for path in paths if (timing := read_timing(path)) is not None]
     if not timings or len(timings) < len(paths):
         return None

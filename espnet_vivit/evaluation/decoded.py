@@ -29,7 +29,7 @@ CLEAN = "clean"
 
 @dataclass(frozen=True)
 class Result:
-    """One decode folder, scored."""
+    """The score of one decode folder."""
 
     test_set: str
     modality: str  # video, audio or both
@@ -40,7 +40,9 @@ class Result:
 
 
 def parse_decode_name(name: str, test_sets: Sequence[str]) -> tuple[str, str, str, str] | None:
-    """(folder of the references, test set, modality, condition) of `<test set>_<modality>[_<condition>]`, or None."""
+    """Parse `<test set>_<modality>[_<condition>]` into (reference folder, test set, modality, condition); None if it
+    is another name.
+    """
     longest_first = sorted(test_sets, key=len, reverse=True)
     for folder in longest_first:
         if not name.startswith(f"{folder}_"):
@@ -57,7 +59,9 @@ def parse_decode_name(name: str, test_sets: Sequence[str]) -> tuple[str, str, st
 
 
 def condition_name(suffix: str) -> str:
-    """What the table shows for a folder's suffix: `""` clean, `babble0db` "0 dB babble", `shuffle` "video shuffled"."""
+    """Translate a folder's suffix into the name in the table: `""` is clean, `babble0db` "0 dB babble", `shuffle`
+    "video shuffled".
+    """
     if not suffix:
         return CLEAN
     if match := NOISE.fullmatch(suffix):
@@ -95,7 +99,7 @@ def collect(
 
 
 def table_order(result: Result) -> tuple:
-    """What sorts results: by test set, then clean, noisy and other conditions."""
+    """The sort key of results: by test set, then clean, noisy and other conditions."""
     noise = re.match(r"-?\d+(?= dB)", result.condition)
     kind = 0 if result.condition == CLEAN else 1 if noise else 2
     return (

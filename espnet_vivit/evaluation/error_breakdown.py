@@ -1,4 +1,4 @@
-"""Where the errors are: word errors by length of the clip, by noise, by class of word, and by what the lips show.
+"""Break word errors down by length of the clip, by noise, by class of word, and by lip shape.
 
 In: scored decode folders (decoded.py). Out: tables of numbers that error_plots.py draws.
 
@@ -33,7 +33,7 @@ NOTHING = "–"  # stands where one side has no word or viseme
 
 @dataclass(frozen=True)
 class Rate:
-    """Errors among `total` reference words; the rate is their quotient."""
+    """The number of errors among `total` reference words; the rate is their quotient."""
 
     errors: int
     total: int
@@ -44,7 +44,9 @@ class Rate:
 
 
 def aligned_words(score: Score) -> list[tuple[str, str]]:
-    """(said, read) pairs of all utterances; "" where a word was inserted or left out."""
+    """Align references with hypotheses into pairs (reference word, hypothesis word); "" stands for an insertion or
+    deletion.
+    """
     pairs = []
     for number, utt_id in enumerate(score.utt_ids):
         said, read = score.references[utt_id].split(), score.hypotheses[utt_id].split()
@@ -53,7 +55,9 @@ def aligned_words(score: Score) -> list[tuple[str, str]]:
 
 
 def by_length(score: Score, frames: Mapping[str, int], *, bins: int = 4) -> list[tuple[float, float, Rate]]:
-    """(shortest, longest in seconds, rate) of up to `bins` groups of equally many utterances, short clips first."""
+    """Group the utterances by length into up to `bins` groups of equal size: (shortest, longest in seconds, rate),
+    short clips first.
+    """
     order = sorted(range(len(score.utt_ids)), key=lambda number: frames[score.utt_ids[number]])
     groups = []
     for members in np.array_split(np.array(order, dtype=int), min(bins, len(order))):
@@ -66,7 +70,7 @@ def by_length(score: Score, frames: Mapping[str, int], *, bins: int = 4) -> list
 
 
 def by_noise(results: Sequence[Result], test_set: str) -> dict[str, dict[float, float]]:
-    """modality -> {signal-to-noise ratio in dB, infinity for clean sound: word error rate} of one test set.
+    """Collect modality -> {signal-to-noise ratio in dB, infinity for clean sound: word error rate} of one test set.
 
     Where there are several kinds of noise, each has its curve: "audio, babble".
     """
@@ -87,7 +91,7 @@ def by_noise(results: Sequence[Result], test_set: str) -> dict[str, dict[float, 
 
 
 def by_class(score: Score) -> dict[str, Rate]:
-    """Substituted and left-out words among those of each class that occurs."""
+    """Count substituted and deleted words among those of each class that occurs."""
     said, wrong = Counter(), Counter()
     for reference, hypothesis in aligned_words(score):
         if reference:
@@ -103,13 +107,16 @@ def word_class(word: str) -> str:
 
 
 def confused_words(score: Score, *, most: int = 15) -> list[tuple[str, str, int]]:
-    """(said, read, how often) of the most frequent confusions; NOTHING for a word left out or put in."""
+    """List the most frequent confusions as (reference, hypothesis, count); NOTHING stands for a deletion or
+    insertion.
+    """
     counts = Counter((ref or NOTHING, hyp or NOTHING) for ref, hyp in aligned_words(score) if ref != hyp)
     return [(*pair, count) for pair, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:most]]
 
 
 def viseme_confusions(score: Score) -> tuple[list[str], np.ndarray] | None:
-    """(visemes, (V, V) counts: said by read) over all words that have a partner; None without espeak-ng.
+    """Count viseme confusions over all substituted or correct words: (visemes, (V, V) reference by hypothesis); None
+    without espeak-ng.
 
     The last row and column, NOTHING, are visemes put in and left out. Raises DataError for a word that is no English.
     """

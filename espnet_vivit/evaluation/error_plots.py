@@ -1,4 +1,4 @@
-"""Pictures of where the errors are, one matplotlib figure each, as PNG: length, noise, class of word, lips."""
+"""Draw the error breakdowns as PNG, one matplotlib figure each: length, noise, class of word, lip shape."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ COLORS = {"video": "#1f77b4", "audio": "#d62728", "both": "#2ca02c"}
 
 
 def plot_by_length(groups: Mapping[str, Sequence[tuple[float, float, Rate]]], path: Path) -> None:
-    """Word error rate over the length of the clip, a line per modality; points are groups of equally many clips."""
+    """Draw the word error rate over the length of the clip, a line per modality; points are groups of equally many
+    clips.
+    """
     figure, axes = _one_panel("length of the clip in seconds", "WER by length")
     for modality, bins in groups.items():
         middles = [(shortest + longest) / 2 for shortest, longest, _ in bins]
@@ -24,7 +26,7 @@ def plot_by_length(groups: Mapping[str, Sequence[tuple[float, float, Rate]]], pa
 
 
 def plot_by_noise(curves: Mapping[str, Mapping[float, float]], path: Path) -> None:
-    """Word error rate over the signal-to-noise ratio, clean sound on the right, a line per modality."""
+    """Draw the word error rate over the signal-to-noise ratio, clean sound on the right, a line per modality."""
     figure, axes = _one_panel("signal-to-noise ratio in dB", "WER by noise")
     ratios = sorted({ratio for curve in curves.values() for ratio in curve})
     for modality, curve in curves.items():
@@ -36,7 +38,7 @@ def plot_by_noise(curves: Mapping[str, Mapping[float, float]], path: Path) -> No
 
 
 def plot_by_class(rates: Mapping[str, Mapping[str, Rate]], path: Path) -> None:
-    """Share of wrong words of each class, bars grouped by class, one per modality; N is written below."""
+    """Draw the share of wrong words of each class, bars grouped by class, one per modality; N is written below."""
     figure, axes = _one_panel("", "wrong words by class")
     names = list(dict.fromkeys(name for by_class in rates.values() for name in by_class))
     width = 0.8 / len(rates)
@@ -50,7 +52,9 @@ def plot_by_class(rates: Mapping[str, Mapping[str, Rate]], path: Path) -> None:
 
 
 def plot_viseme_confusions(names: Sequence[str], counts: np.ndarray, path: Path) -> None:
-    """(V, V) counts as a picture: rows are what was said, shares of the row in gray, counts written in."""
+    """Draw (V, V) counts as a matrix: a row is a reference viseme, gray is the share of the row, the counts are
+    written in.
+    """
     figure = new_figure(1.6 + 0.42 * len(names), 1.2 + 0.42 * len(names))
     axes = figure.add_subplot()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)

@@ -1,4 +1,4 @@
-"""References and hypotheses in; substitutions, deletions, insertions and error rates out, for words and characters.
+"""Count substitutions, deletions and insertions, and compute error rates of words and characters.
 
 Counts are jiwer's (Levenshtein alignment, every error costs 1). Words are split at white space and compared as they
 are: no case folding, no punctuation removed. Characters include the single spaces between words. An empty
@@ -28,7 +28,7 @@ MISSING_POLICIES = ("error", "delete")
 
 @dataclass(frozen=True)
 class Counts:
-    """How many tokens were hit, substituted, deleted and inserted."""
+    """The numbers of correct, substituted, deleted and inserted tokens."""
 
     hits: int
     substitutions: int
@@ -37,7 +37,7 @@ class Counts:
 
     @property
     def reference(self) -> int:
-        """N, the tokens of the reference."""
+        """The number of reference tokens, N."""
         return self.hits + self.substitutions + self.deletions
 
     @property
@@ -46,7 +46,7 @@ class Counts:
 
     @property
     def rate(self) -> float:
-        """Errors per reference token, as a fraction; may exceed 1. Raises DataError without reference tokens."""
+        """The errors per reference token, as a fraction; may exceed 1. Raises DataError without reference tokens."""
         if self.reference == 0:
             raise DataError("an error rate needs reference words", found="only empty references")
         return self.errors / self.reference
@@ -54,7 +54,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Collapse:
-    """One hypothesis given for most utterances, though their references differ: the model ignores its input."""
+    """The hypothesis that most utterances share although their references differ: the model ignores its input."""
 
     hypothesis: str
     count: int
@@ -67,7 +67,7 @@ class Collapse:
 
 @dataclass(frozen=True)
 class Score:
-    """One test set scored. Everything is in the order of the utterance ids, the rows of the counts too."""
+    """The score of one test set; all arrays, and the rows of the counts, are in the order of the utterance ids."""
 
     references: dict[str, str]
     hypotheses: dict[str, str]
@@ -93,22 +93,22 @@ class Score:
 
     @property
     def errors_per_utterance(self) -> np.ndarray:
-        """(U,) word errors."""
+        """The word errors of each utterance, (U,)."""
         return self.word_counts[:, 1:].sum(axis=1)
 
     @property
     def words_per_utterance(self) -> np.ndarray:
-        """(U,) reference words."""
+        """The reference words of each utterance, (U,)."""
         return self.word_counts[:, :3].sum(axis=1)
 
     def interval(self, *, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
-        """Bootstrap interval of the WER over utterances."""
+        """The bootstrap interval of the WER over utterances."""
         return error_rate_interval(
             self.errors_per_utterance, self.words_per_utterance, level=level, resamples=resamples, seed=seed
         )
 
     def compare(self, other: "Score", *, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0) -> Comparison:
-        """This score's WER against `other`'s on the same references, paired by utterance."""
+        """Compare this score's WER with `other`'s on the same references, paired by utterance."""
         if self.references != other.references:
             differing = sorted(
                 utt

@@ -1,4 +1,4 @@
-"""Pictures of an experiment: its training curves, and a contact sheet of clips with what was said and what was read.
+"""Draw an experiment: its training curves, and a contact sheet of clips with references and hypotheses.
 
     python -m espnet_vivit.bin.avsr_contact_sheet curves --exp exp/avsr_TAG --out curves.png [--names loss acc cer_ctc]
     python -m espnet_vivit.bin.avsr_contact_sheet clips --video_scp dump/raw/test/video.scp --ref dump/raw/test/text \\
@@ -42,7 +42,7 @@ CHARACTER_INCHES = 0.602 * TEXT_POINTS / 72  # that font's advance is 0.602 of i
 
 @dataclass(frozen=True)
 class Clip:
-    """One utterance of the contact sheet."""
+    """The frames and texts of one utterance of the contact sheet."""
 
     utt_id: str
     video: np.ndarray  # (T, H, W) uint8
@@ -53,7 +53,7 @@ class Clip:
 def plot_training(
     history: TrainingHistory, path: str | Path, *, names: Sequence[str] = CURVES, title: str = ""
 ) -> list[str]:
-    """One panel for each reported number, training and validation over epochs, as PNG. Returns the names drawn."""
+    """Draw a panel for each reported number, training and validation over epochs, as PNG. Returns the names drawn."""
     drawn = [name for name in names if any(_finite(history.curve(phase, name)) for phase in PHASE_COLORS)]
     if not drawn:
         reported = sorted({name for values in history.phases.values() for name in values})
@@ -82,12 +82,14 @@ def plot_training(
 
 
 def _finite(curve: dict[int, float]) -> dict[int, float]:
-    """Without the epochs in which ESPnet had nothing to report, which it stores as NaN."""
+    """Drop the epochs in which ESPnet had nothing to report, which it stores as NaN."""
     return {epoch: value for epoch, value in curve.items() if np.isfinite(value)}
 
 
 def plot_contact_sheet(clips: Sequence[Clip], path: str | Path, *, frames: int = 10) -> None:
-    """A row per clip: `frames` pictures at even distances in time; below it the reference and the hypothesis."""
+    """Draw a row per clip: `frames` pictures at equal distances in time, below them the reference and the
+    hypothesis.
+    """
     if not clips:
         raise InputError("a contact sheet needs at least one clip")
     pictures = [_filmstrip(clip, frames) for clip in clips]  # each (H, frames * (W + gap))
@@ -113,7 +115,7 @@ def plot_contact_sheet(clips: Sequence[Clip], path: str | Path, *, frames: int =
 
 
 def _filmstrip(clip: Clip, frames: int) -> np.ndarray:
-    """Frames at even distances beside each other, with white lines between: (H, frames * (W + gap)) uint8."""
+    """Put frames at equal distances side by side, with white lines between: (H, frames * (W + gap)) uint8."""
     if clip.video.ndim != 3 or clip.video.dtype != np.uint8 or 0 in clip.video.shape:
         found = f"{clip.video.dtype} {clip.video.shape}"
         raise InputError(f"video of {clip.utt_id}", found=found, expected="uint8 (T, H, W), none of them 0")
@@ -123,7 +125,9 @@ def _filmstrip(clip: Clip, frames: int) -> np.ndarray:
 
 
 def _caption(clip: Clip, *, characters: int) -> list[list[tuple[int, str, dict]]]:
-    """Lines of (column, text, style) in a monospaced grid: id and errors, then reference above hypothesis, wrapped."""
+    """Lay out lines of (column, text, style) in a monospaced grid: id and errors, then reference above hypothesis,
+    wrapped.
+    """
     aligned = jiwer.process_words(" ".join(clip.reference.split()), " ".join(clip.hypothesis.split()))
     columns = align_words(aligned.references[0], aligned.hypotheses[0], aligned.alignments[0])
     wrong = sum(bool(mark) for *_, mark in columns)
@@ -150,7 +154,7 @@ def _caption(clip: Clip, *, characters: int) -> list[list[tuple[int, str, dict]]
 
 
 def new_figure(width_inches: float, height_inches: float) -> "Figure":
-    """A figure outside pyplot: no window system, no global state that a caller's own plots would share."""
+    """Make a figure outside pyplot: it needs no window system and shares no global state with a caller's own plots."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,4 +1,5 @@
-"""How a number came about, as (name, value) lines: command, commit, seed, data hash, versions, hardware, training time.
+"""Record how a number came about, as (name, value) lines: command, commit, seed, data hash, versions, hardware,
+training time.
 
 What names this machine is left out: paths below the current folder are written relative to it, of others only the last
 part is kept.
@@ -26,7 +27,9 @@ HASHED_FILES = ("text", "utt2spk", "utt2num_frames", "utt2num_samples", "word_ti
 
 
 def data_hash(directories: Sequence[Path]) -> str:
-    """SHA-256 (hex) over the sorted lines of each data directory's files without paths, in the order of the names."""
+    """Compute the SHA-256 (hex) over the sorted lines of each data directory's files without paths, in the order of
+    the names.
+    """
     digest = hashlib.sha256()
     for directory in sorted(map(Path, directories), key=lambda path: path.name):
         for name in HASHED_FILES:
@@ -40,7 +43,9 @@ def data_hash(directories: Sequence[Path]) -> str:
 
 
 def commit() -> str:
-    """`git describe --always`, with -dirty if a tracked file other than a RESULTS.md differs from the commit."""
+    """Run `git describe --always`; -dirty is added if a tracked file other than a RESULTS.md differs from the
+    commit.
+    """
     for folder in (Path(__file__).resolve().parents[1], Path.cwd()):
         root = _git(folder, "rev-parse", "--show-toplevel")
         # the repository around may be one that merely contains an installed copy of this package
@@ -63,7 +68,7 @@ def without_machine_paths(text: str) -> str:
 
 
 def hardware() -> str:
-    """Processor, the cores this process may use, threads, and the GPU where torch would use one."""
+    """Name the processor, the cores that this process may use, the threads, and the GPU where torch would use one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = os.environ.get("OMP_NUM_THREADS", "not set")
     gpu = _run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"])

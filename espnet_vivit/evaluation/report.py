@@ -1,4 +1,5 @@
-"""An experiment in, one HTML page out that shows how it trained and where its errors are; every picture as PNG, too.
+"""Write one HTML page about an experiment: how it trained and where its errors are; every picture is saved as PNG,
+too.
 
     espnet-vivit plot exp/avsr_TAG --data dump/raw [--out exp/avsr_TAG/report] [--inference_tag TAG]
 

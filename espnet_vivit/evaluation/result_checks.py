@@ -1,4 +1,4 @@
-"""Scored results in; the recipe's claims out, each with what was found, what was wanted, and whether it holds.
+"""Check a recipe's claims against scored results: what was found, what was expected, and whether the claim holds.
 
 A claim that cannot be checked, because a row of it was not decoded, gives no check: what is absent from the table is
 absent here.
@@ -32,7 +32,7 @@ class Target:
 
     @classmethod
     def parse(cls, text: str) -> "Target":
-        """`test_seen:video:30`."""
+        """Parse `test_seen:video:30`."""
         fields = text.split(":")
         try:
             test_set, modality, percent = fields[0], fields[1], float(fields[2])
@@ -44,7 +44,7 @@ class Target:
 
 
 def check_targets(results: Sequence[Result], targets: Sequence[Target]) -> list[Check]:
-    """Each target against its clean row. Raises DataError if that row was not decoded: a target is asked for."""
+    """Check each target against its clean row. Raises DataError if that row was not decoded."""
     checks = []
     for target in targets:
         row = _row(results, target.test_set, target.modality, CLEAN)
@@ -61,7 +61,8 @@ def check_targets(results: Sequence[Result], targets: Sequence[Target]) -> list[
 
 
 def check_fusion(results: Sequence[Result], *, seed: int, resamples: int) -> list[Check]:
-    """At 0 dB: both streams against the better single one (sound in the same noise; lips, which noise does not touch).
+    """Check at 0 dB that both streams together beat the better single stream (sound in the same noise; video, which
+    noise does not affect).
 
     The ratio of the word error rates must be at most 0.7 and its paired bootstrap interval must exclude 1.
     """
@@ -89,7 +90,7 @@ def check_fusion(results: Sequence[Result], *, seed: int, resamples: int) -> lis
 
 
 def check_controls(results: Sequence[Result], chance: Mapping[str, float]) -> list[Check]:
-    """Spoiled videos must not do better than the test set's chance level.
+    """Check that spoiled videos do no better than the test set's chance level.
 
     A lower WER means that the model has its words from elsewhere; a higher one is no leak: it may babble on.
     """

@@ -1,4 +1,4 @@
-"""Scored decode folders in; the Markdown of a section of RESULTS.md out: tables, notes, and what a model costs."""
+"""Write the tables and notes of a section of RESULTS.md, and what a model costs, as Markdown."""
 
 import json
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ def table(results: Sequence[Result], chance: dict[str, float]) -> str:
 
 
 def align_table(rows: Sequence[Sequence[str]], *, right_from: int) -> str:
-    """A Markdown table that also reads well as plain text; columns from `right_from` on are flush right."""
+    """Format a Markdown table that is also readable as plain text; columns from `right_from` on are flush right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     justify = [str.rjust if column >= right_from else str.ljust for column in range(len(widths))]
     lines = [
@@ -45,7 +45,9 @@ def align_table(rows: Sequence[Sequence[str]], *, right_from: int) -> str:
 
 
 def class_table(results: Sequence[Result]) -> str | None:
-    """Wrong words of each class among those said, of the clean rows; None where all words are of one class."""
+    """Write the wrong words of each class among those spoken, of the clean rows; None where all words are of one
+    class.
+    """
     clean = [(result, by_class(result.score)) for result in results if result.condition == CLEAN]
     names = [name for name in CLASSES if any(name in rates for _, rates in clean)]
     if len(names) < 2:
@@ -58,7 +60,7 @@ def class_table(results: Sequence[Result]) -> str | None:
 
 
 def notes(results: Sequence[Result]) -> list[str]:
-    """What a reader of the table must know: counted deletions, empty references, collapsed hypotheses."""
+    """List what qualifies the table: counted deletions, empty references, collapsed hypotheses."""
     found = []
     for result in results:
         where = f"{result.test_set}, {result.modality}, {result.condition}"
@@ -73,7 +75,9 @@ def notes(results: Sequence[Result]) -> list[str]:
 
 
 def cost_lines(experiment: Path) -> list[str]:
-    """Parameters and work per frame, from the cost.json that bin/avsr_cost.py writes; nothing without one."""
+    """List parameters and operations per frame, from the cost.json that bin/avsr_cost.py writes; empty without that
+    file.
+    """
     path = Path(experiment) / "cost.json"
     if not path.is_file():
         return []

@@ -70,7 +70,9 @@ def replace_section(path: Path, key: str, text: str) -> None:
 
 
 def chance_levels(results: Sequence[Result], *, corpus: str | None, chance_wer: float | None) -> dict[str, float]:
-    """Chance WER (0..1) of each test set: what `corpus` computes from its references, or the stated percentage."""
+    """Compute the chance WER (0..1) of each test set: from the references if `corpus` can, else the stated
+    percentage.
+    """
     references = {result.test_set: list(result.score.references.values()) for result in results}
     if corpus is None:
         return {} if chance_wer is None else dict.fromkeys(references, chance_wer / 100)

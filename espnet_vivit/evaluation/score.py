@@ -1,4 +1,4 @@
-"""Transcript files in; a line with the word error rate, readable alignments and sclite files out.
+"""Score transcript files: a line with the word error rate, readable alignments, and files for sclite.
 
     espnet-vivit score --ref data/test/text --hyp 1best_recog/text --out DIR
                                  [--missing delete] [--compare OTHER/1best_recog/text] [--seed 0] [--resamples 10000]
@@ -25,7 +25,7 @@ from espnet_vivit.evaluation.error_rates import Counts, Score
 
 
 def write_report(scored: Score, folder: str | Path, *, interval: Interval, resamples: int, seed: int) -> None:
-    """result.txt, wer.json, ref.trn and hyp.trn in `folder`; each is replaced whole, wer.json last.
+    """Write result.txt, wer.json, ref.trn and hyp.trn to `folder`; each is replaced whole, wer.json last.
 
     Raises MediaError for what cannot be written.
     """
@@ -50,7 +50,7 @@ def write_report(scored: Score, folder: str | Path, *, interval: Interval, resam
 
 
 def render_alignments(scored: Score) -> str:
-    """Every utterance as three aligned lines: reference, hypothesis, and S, D or I under what went wrong."""
+    """Render every utterance as three aligned lines: reference, hypothesis, and S, D or I under each error."""
     blocks = []
     for utt, chunks, counts in zip(scored.utt_ids, scored.alignments, scored.word_counts.tolist(), strict=True):
         hits, subs, dels, ins = counts
@@ -86,7 +86,7 @@ def _with_rate(counts: Counts) -> dict[str, int | float]:
 
 
 def _width(text: str) -> int:
-    """Columns of a terminal: wide East Asian characters take two, combining marks none."""
+    """Count terminal columns: wide East Asian characters take two, combining marks none."""
     return sum(
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
     )

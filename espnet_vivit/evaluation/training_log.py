@@ -1,4 +1,4 @@
-"""An ESPnet experiment folder in; loss, accuracy and time of every epoch out.
+"""Read the loss, accuracy and time of every epoch from an ESPnet experiment folder.
 
 ESPnet's trainer keeps these numbers in `checkpoint.pth` (under "reporter", full precision, every epoch since the
 first start, resumed runs included). Where that file is gone, cut off or not loadable they are read from the lines
@@ -23,7 +23,7 @@ UNIT_S = {"week": 604_800, "day": 86_400, "hour": 3600, "minute": 60, "second": 
 
 @dataclass(frozen=True)
 class TrainingHistory:
-    """`phases[phase][name][epoch]`: for "train" and "valid", each reported number by epoch (from 1)."""
+    """The reported numbers as `phases[phase][name][epoch]`: phase is "train" or "valid", epochs count from 1."""
 
     phases: dict[str, dict[str, dict[int, float]]]
     seconds: float  # training and validation of all epochs, without start-up and saving
@@ -35,7 +35,7 @@ class TrainingHistory:
         return max(epoch for names in self.phases.values() for values in names.values() for epoch in values)
 
     def curve(self, phase: str, name: str) -> dict[int, float]:
-        """`epoch -> value`; empty if this was never reported."""
+        """Collect `epoch -> value`; empty if this number was never reported."""
         return self.phases.get(phase, {}).get(name, {})
 
 
@@ -104,5 +104,5 @@ def _values_of_log(text: str) -> dict[str, float | datetime.timedelta]:
 
 
 def _seconds(text: str) -> float:
-    """`1 hour, 2 minutes and 3.5 seconds` (humanfriendly's format) in seconds."""
+    """Convert `1 hour, 2 minutes and 3.5 seconds` (humanfriendly's format) to seconds."""
     return sum(float(number) * UNIT_S[unit] for number, unit in re.findall(r"([\d.]+) (\w+?)s?\b", text))
