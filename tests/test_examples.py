@@ -11,7 +11,7 @@ import torch
 from espnet_vivit.decode.model_files import open_model
 from espnet_vivit.media.faces.mouth_roi import middle, shrink
 from espnet_vivit.media.files.video_file import read_video
-from espnet_vivit.tasks.model_config import read_weights
+from espnet_vivit.base.torch_file import read_tensors
 from tests.experiments import write_experiment
 from tests.published import UNITS, small_state
 from tests.recordings import write_recording
@@ -82,7 +82,7 @@ def test_finetune_on_folder(run, videos, tmp_path):
         write_talking(tmp_path / f"talks/clip{index}.mkv", seed=index).with_suffix(".txt").write_text(text)
     options = ["--epochs", "1", "--detector", "centre", "--learning_rate", "0.01"]
     run("finetune_on_folder.py", tmp_path / "talks", videos / "exp", tmp_path / "out", *options)
-    before, after = (read_weights(path) for path in (videos / "exp/valid.acc.ave.pth", tmp_path / "out/exp/1epoch.pth"))
+    before, after = (read_tensors(path) for path in (videos / "exp/valid.acc.ave.pth", tmp_path / "out/exp/1epoch.pth"))
     learnt = [name for name, value in after.items() if not torch.equal(value, before[name])]
     assert learnt and not any(name.startswith("vision_encoder") and "num_batches" not in name for name in learnt)
     assert set(before) - set(after) == {"frame_head.weight", "frame_head.bias"}

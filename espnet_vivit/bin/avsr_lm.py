@@ -47,6 +47,7 @@ def shapes(argv: Sequence[str]) -> None:
 
 def train(argv: Sequence[str]) -> None:
     from espnet_vivit.base.option_types import check_option_types
+    from espnet_vivit.base.torch_file import data_only
     from espnet_vivit.espnet_compat import quiet_espnet_import
 
     with quiet_espnet_import():
@@ -59,15 +60,18 @@ def train(argv: Sequence[str]) -> None:
         if option not in known:
             raise unknown_name(f"option in lm_conf for lm: {args.lm}", option, known)
     check_option_types(f"lm_conf for lm: {args.lm}", args.lm_conf, model)
-    LMTask.main(cmd=list(argv))
+    with data_only():  # --resume and --init_param
+        LMTask.main(cmd=list(argv))
 
 
 def perplexity(argv: Sequence[str]) -> None:
+    from espnet_vivit.base.torch_file import data_only
     from espnet_vivit.espnet_compat import quiet_espnet_import
 
     with quiet_espnet_import():
         from espnet2.bin.lm_calc_perplexity import main as calculate
-    calculate(cmd=list(argv))
+    with data_only():
+        calculate(cmd=list(argv))
 
 
 COMMANDS = {"shapes": shapes, "train": train, "perplexity": perplexity}

@@ -7,12 +7,11 @@ somebody else made cannot run code here.
 """
 
 import datetime
-import pickle
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from espnet_vivit.errors import DataError
+from espnet_vivit.errors import DataError, WeightsError
 
 RESULTS = re.compile(r"(\d+)epoch results: (.*)")
 PHASE = re.compile(r"\[(\w+)\] ([^\[]*)")
@@ -50,7 +49,7 @@ def read_training_history(experiment: str | Path) -> TrainingHistory:
             continue
         try:
             stats = read(path)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:  # cut off, or another kind of file
+        except (WeightsError, KeyError, TypeError, IndexError, OSError) as error:  # cut off, or another kind of file
             reasons.append(f"{path.name} cannot be read ({str(error).splitlines()[0]})")
             continue
         if stats:
@@ -75,13 +74,9 @@ def _history(stats: dict[int, dict[str, dict]], source: Path) -> TrainingHistory
 
 
 def _stats_of_checkpoint(path: Path) -> dict[int, dict[str, dict]]:
-    import numpy as np
-    import torch
+    from espnet_vivit.base.torch_file import read_torch_file
 
-    unpickle_scalar = np.float64(0).__reduce__()[0]  # its module was renamed between NumPy 1 and 2
-    allowed = [datetime.timedelta, unpickle_scalar, np.dtype, type(np.dtype("f8")), type(np.dtype("f4"))]
-    with torch.serialization.safe_globals(allowed):
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)["reporter"]["stats"]
+    return read_torch_file(path, mmap=True)["reporter"]["stats"]
 
 
 def _stats_of_log(path: Path) -> dict[int, dict[str, dict]]:

@@ -19,12 +19,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from espnet_vivit.base.torch_file import check_numbers
 from espnet_vivit.errors import ConfigError, WeightsError, unknown_name
 from espnet_vivit.model.adapters.attach import base_of
 from espnet_vivit.model.adapters.report import count_parameters
 from espnet_vivit.model.adapters.stored import HASH_KEY
 from espnet_vivit.model.published.catalog import PROVENANCE, RECOGNIZERS, names_of_part
 from espnet_vivit.model.published.tensor_file import read_state_dict
+from espnet_vivit.model.stored_tokens import check_same_tokens
 
 _SHOWN = 5  # names of a list in an error
 _FILES = (".pth", ".pt", ".bin", ".safetensors")
@@ -63,6 +65,8 @@ def load_parts(model: nn.Module, sources: Mapping[str, str | Path]) -> list[Load
             state = _of_hugging_face(part, module, str(source))
             targets = {name: value for name, value in targets.items() if name in state}
         _check_fit(part, source, targets, state)
+        check_numbers(state, source, like=targets)
+        check_same_tokens(model, list(targets), source)
         with torch.no_grad():
             for name, value in targets.items():
                 value.copy_(state[name])
@@ -98,6 +102,7 @@ def weights_table(model: nn.Module, loaded: list[LoadedPart], by_name: Mapping[s
             has_adapters = any("lora_" in parameter for parameter, _ in base.named_parameters())
             count = count_parameters(base)[1] if has_adapters else sum(count_parameters(base))
             origin = by_name[name]
+        count = min(count, total)  # a part may be loaded twice, the second time on top
         rows.append((name, origin or "–", f"{count:,}", f"{total - count:,}"))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     return "\n".join(

@@ -207,12 +207,13 @@ def _write_model(folder: Path, files) -> dict:
     from safetensors.torch import save_file
 
     from espnet_vivit.base.config_file import read_config
-    from espnet_vivit.tasks.model_config import read_token_list, read_weights
+    from espnet_vivit.base.torch_file import read_tensors
+    from espnet_vivit.tasks.model_config import read_token_list
 
     config = packed_config(read_config(files.config))
     config["token_list"] = read_token_list(config["token_list"])
     config["bpemodel"] = None if files.bpemodel is None else package.BPE_MODEL
-    state = read_weights(files.weights)  # tensors that share memory are written apart
+    state = read_tensors(files.weights)  # tensors that share memory are written apart
     save_file({name: value.clone().contiguous() for name, value in state.items()}, folder / package.WEIGHTS)
     (folder / package.TOKENS).write_text("".join(f"{token}\n" for token in config["token_list"]), encoding="utf-8")
     text = yaml.safe_dump(config, allow_unicode=True, sort_keys=True)

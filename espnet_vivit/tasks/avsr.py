@@ -9,6 +9,7 @@ import argparse
 import dataclasses
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from espnet_vivit.base.config_file import read_config
+from espnet_vivit.base.torch_file import data_only
 from espnet_vivit.data.scp import read_scp
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.espnet_compat import (
@@ -137,7 +139,9 @@ class AVSRTask(ASRTask):
     def main_worker(cls, args: argparse.Namespace) -> None:
         if args.train_data_path_and_name_and_type:
             args.training_facts = noted_facts(vars(args))  # for transcribing, which may happen where no data are
-        with separate_averages(), atomic_saves(keep_previous={CHECKPOINT}):
+        # DeepSpeed's checkpoints hold objects of its own; it needs CUDA, see SECURITY.md
+        loading = nullcontext() if args.use_deepspeed else data_only()
+        with loading, separate_averages(), atomic_saves(keep_previous={CHECKPOINT}):
             task = with_planned_schedule(with_deepspeed(cls) if args.use_deepspeed else cls)
             super(AVSRTask, task).main_worker(args)
 

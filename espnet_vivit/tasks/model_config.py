@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import pickle
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -11,12 +10,14 @@ from types import ModuleType
 import torch
 
 from espnet_vivit.base.option_types import check_option_types
+from espnet_vivit.base.torch_file import check_numbers, read_tensors
 from espnet_vivit.data.token_list import BLANK, END, UNKNOWN
 from espnet_vivit.errors import ConfigError, DataError, WeightsError, unknown_name
 from espnet_vivit.espnet_compat import get_default_kwargs
 from espnet_vivit.model.adapters.config import read_tower_adapters
 from espnet_vivit.model.init_parts import load_parts, weights_table
 from espnet_vivit.model.options import check_loss_weights, modality_of, weight_sources
+from espnet_vivit.tasks.init_param import check_init_param
 from espnet_vivit.tasks.options import refused
 from espnet_vivit.tasks.training_facts import STARTED_FROM
 
@@ -76,7 +77,8 @@ def read_token_list(token_list: str | Path | list[str] | None) -> list[str]:
 
 def load_strictly(model: torch.nn.Module, model_file: str | Path) -> None:
     """Load a state dict that fits the model exactly; raise WeightsError, which names what does not fit."""
-    state = read_weights(model_file)
+    state = read_tensors(model_file)
+    check_numbers(state, model_file, like=model.state_dict())
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError as error:
@@ -90,46 +92,24 @@ def load_strictly(model: torch.nn.Module, model_file: str | Path) -> None:
         )
 
 
-def read_weights(model_file: str | Path) -> dict[str, torch.Tensor]:
-    """The state dict in a `.safetensors` file or one of ESPnet's `.pth`. Nothing but tensors is read, no code runs.
-
-    Raises WeightsError: no such file, damaged, or with more than tensors in it.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        if Path(model_file).suffix == ".safetensors":
-            return load_file(model_file)
-        return torch.load(model_file, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise WeightsError(f"the model file {model_file} does not exist", fix="Has the training ended?") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, SafetensorError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if isinstance(error, pickle.UnpicklingError):  # its own text advises to run the code in the file
-            reason = "it is damaged, or holds code, which is never run"
-        raise WeightsError(
-            f"cannot read the weights {model_file} ({reason})",
-            expected="a whole file with tensors and nothing else",
-        ) from error
-
-
 def start_from_parts(args: argparse.Namespace, model: torch.nn.Module) -> None:
     """Fill the parts that `init_parts` names, and log where every part starts from.
 
     A training that is resumed has its weights in its checkpoint: the files are not asked for again. `init_parts` None
-    says that all weights come from elsewhere. Raises ConfigError and WeightsError as `init_parts.load_parts` does.
+    says that all weights come from elsewhere. Raises ConfigError and WeightsError as `init_parts.load_parts` and
+    `init_param.check_init_param` do; ESPnet loads what the latter has looked through.
     """
     if getattr(args, "init_parts", None) is None:
         return
     sources = _flat(args.init_parts)
-    for entry in getattr(args, "init_param", None) or ():
-        read_weights(entry.partition(":")[0])  # refuses a pickle with code in it, which ESPnet's loader would run
-        logging.info("ESPnet loads on top, as init_param: %s", entry)
-    if sources and getattr(args, "resume", False) and (Path(args.output_dir) / "checkpoint.pth").exists():
-        logging.info("init_parts: not loaded, the training is resumed from its checkpoint")
-        return
+    on_top = getattr(args, "init_param", None) or ()
+    if getattr(args, "resume", False) and (Path(args.output_dir or ".") / "checkpoint.pth").exists():
+        if sources:
+            logging.info("init_parts: not loaded, the training is resumed from its checkpoint")
+            return
+        on_top = ()  # ESPnet's resuming replaces what it loads
     loaded = load_parts(model, sources)
+    loaded += check_init_param(model, on_top, ignore_mismatch=bool(getattr(args, "ignore_init_mismatch", False)))
     by_name = weight_sources(args.vision_encoder, args.vision_encoder_conf)
     setattr(args, STARTED_FROM, [dict(part.terms) for part in loaded if part.terms is not None])
     logging.info("parts start from:\n%s", weights_table(model, loaded, by_name))

@@ -17,6 +17,7 @@ from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, R
 from safetensors import SafetensorError
 from transformers import VivitModel
 
+from espnet_vivit.base.torch_file import check_numbers, data_only
 from espnet_vivit.errors import MissingDependencyError, WeightsError
 
 _HUB_TIMEOUT_S = 1.5
@@ -63,6 +64,7 @@ def read_checkpoint(
             found=f"missing {missing[:5]}, mismatched {list(report['mismatched_keys'])[:5]}",
             expected=f"every weight of {architecture.__name__}",
         )
+    check_numbers(tower.state_dict(), name)
     tower.config = copy.deepcopy(tower.config)  # a config shared with another model would change with ours
     return tower
 
@@ -92,7 +94,8 @@ def _download(name: str, **options) -> tuple[VivitModel, dict]:
 def _load(name: str, *, architecture: Any, **options) -> tuple[VivitModel, dict]:
     """The tower, and what was missing or did not fit."""
     # transformers annotates what it returns without output_loading_info
-    return architecture.from_pretrained(name, output_loading_info=True, **options)  # pyright: ignore[reportReturnType]
+    with data_only():
+        return architecture.from_pretrained(name, output_loading_info=True, **options)  # pyright: ignore[reportReturnType]
 
 
 def _ask_hub(name: str, revision: str | None, cache_dir: str | None) -> None:

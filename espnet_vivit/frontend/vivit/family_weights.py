@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 from transformers import ViTModel, VivitConfig, VivitModel
 
+from espnet_vivit.base.torch_file import check_numbers, read_safetensors
 from espnet_vivit.errors import ConfigError, WeightsError
 from espnet_vivit.frontend.vivit.checkpoint import read_checkpoint
 from espnet_vivit.frontend.vivit.factorised_dot_product import FactorisedDotProduct
@@ -95,6 +95,7 @@ def _filled(tower, state: Mapping[str, torch.Tensor], source: object, *, fresh: 
             f"{source} does not hold exactly the weights of its ViViT",
             found=f"missing {missing[:5]}, without a place or of another shape {wrong[:5]}",
         )
+    check_numbers(state, source, like=own)
     tower.load_state_dict(state, strict=False)
     return tower
 
@@ -164,10 +165,7 @@ def folder_config(name: str) -> dict | None:
 
 def read_folder(folder: str, config: Mapping) -> FamilyTower:
     """The tower of a folder that `save_tower` has written, under `config`: its own, or changed where no weight is."""
-    try:
-        state = load_file(Path(folder) / WEIGHTS)
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"the weights in {folder} cannot be read: {error}") from error
+    state = read_safetensors(Path(folder) / WEIGHTS)
     family = FamilyConfig.from_dict(config)
     return _filled(random_tower(family), state, folder, fresh=("pooling.",))
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
+from espnet_vivit.base.torch_file import check_numbers
 from espnet_vivit.errors import WeightsError
 
 _SHOWN = 8  # names of a kind in an error
@@ -138,7 +139,9 @@ class Layout:
             raise WeightsError(
                 f"the checkpoint is not a complete model of {self.title}", found=found, fix=_incomplete(self.title)
             )
-        model.load_state_dict({ours: state[name] for ours, (name, _) in places.items()}, strict=True)
+        found = {ours: state[name] for ours, (name, _) in places.items()}
+        check_numbers(found, f"the checkpoint of {self.title}", like=model.state_dict())
+        model.load_state_dict(found, strict=True)
 
 
 def recognize(state: Mapping[str, Tensor], layouts: Sequence[Layout]) -> Layout:

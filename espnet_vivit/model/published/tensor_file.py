@@ -6,6 +6,7 @@ the vocabulary where a fairseq checkpoint holds one.
 
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from espnet_vivit.base.torch_file import bare_names, damage_of, state_dict_in
 from espnet_vivit.errors import WeightsError
 from espnet_vivit.model.published.inert_pickle import Inert, load_inert
-
-_COMPILED = "_orig_mod."  # torch.compile's prefix
-_LIGHTNING = "Of a checkpoint of PyTorch Lightning, save ['state_dict'] with the prefix `model.` taken off its names"
 
 
 @dataclass(frozen=True)
@@ -33,30 +32,16 @@ def read_tensor_file(path: str | Path) -> TensorFile:
     if not Path(path).is_file():
         raise WeightsError(f"the checkpoint {path} does not exist")
     if _is_safetensors(Path(path)):
-        return TensorFile(_read_safetensors(path))
+        return TensorFile(bare_names(_read_safetensors(path)))
     content = _unpickled(path)
-    if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):  # fairseq's
-        return TensorFile(check_state_dict(content["model"]), _symbols(content))
-    return TensorFile(check_state_dict(content))
+    return TensorFile(state_dict_in(content, f"the checkpoint {path}"), _symbols(content))
 
 
 def read_state_dict(checkpoint: str | Path | Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """The tensors of a file, or the mapping itself. Raises WeightsError for all that is not tensors by name."""
     if isinstance(checkpoint, str | Path):
         return read_tensor_file(checkpoint).tensors
-    return check_state_dict(checkpoint)
-
-
-def check_state_dict(state: object) -> Mapping[str, Tensor]:
-    """`state` if it is tensors by name, without the prefix of a compiled model; else WeightsError."""
-    by_name = state if isinstance(state, Mapping) and all(isinstance(name, str) for name in state) else {}
-    strangers = [name for name, value in by_name.items() if not isinstance(value, Tensor)]
-    if strangers or not by_name:
-        found = f"entries that are none: {', '.join(strangers)}" if strangers else f"{type(state).__name__}"
-        raise WeightsError("the checkpoint is no state dict", found=found, expected="tensors by name", fix=_LIGHTNING)
-    if all(name.startswith(_COMPILED) for name in by_name):
-        return {name.removeprefix(_COMPILED): value for name, value in by_name.items()}
-    return by_name
+    return state_dict_in(checkpoint, "the checkpoint")
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -78,6 +63,8 @@ def _read_safetensors(path: str | Path) -> Mapping[str, Tensor]:
 
 
 def _unpickled(path: str | Path) -> object:
+    if zipfile.is_zipfile(path) and (reason := damage_of(path)):
+        raise WeightsError(f"the checkpoint {path} cannot be read: {reason}", fix="Download it again")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -95,9 +82,9 @@ def _unpickled(path: str | Path) -> object:
         ) from error
 
 
-def _symbols(checkpoint: Mapping) -> list[str] | None:
+def _symbols(checkpoint: object) -> list[str] | None:
     """The target dictionary's symbols, which a fine-tuned model of fairseq keeps in its task's state."""
-    state = checkpoint.get("task_state")
+    state = checkpoint.get("task_state") if isinstance(checkpoint, Mapping) else None
     dictionary = state.get("target_dictionary") if isinstance(state, Mapping) else None
     stored = dictionary.stored if isinstance(dictionary, Inert) else None
     symbols = stored.get("symbols") if isinstance(stored, Mapping) else None

@@ -19,6 +19,7 @@ import torch
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from espnet_vivit.base.torch_file import check_numbers, data_only, read_torch_file
 from espnet_vivit.base.whole_file import write_whole
 from espnet_vivit.errors import WeightsError
 from espnet_vivit.tasks.avsr import AVSRTask
@@ -41,7 +42,8 @@ def train(config: DictConfig) -> None:
     first = trainer.trainer.is_global_zero
     if first:
         write_config(args, experiment / "config.yaml")
-    trainer.fit(**_fit_options(config, experiment))
+    with data_only():
+        trainer.fit(**_fit_options(config, experiment))
     if first:
         write_averages(trainer.trainer, experiment)
 
@@ -91,7 +93,9 @@ def average(states: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Ten
 
 
 def _weights(path: str) -> dict[str, torch.Tensor]:
-    return torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    state = read_torch_file(path)["state_dict"]
+    check_numbers(state, path)
+    return state
 
 
 def _fit_options(config: DictConfig, experiment: Path) -> dict[str, Any]:

@@ -11,15 +11,20 @@ A process can be killed, a disk can be full, a file can lose a byte. What is fou
 
 import logging
 import os
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from espnet_vivit.errors import DataError
+from espnet_vivit.errors import DataError, WeightsError
 from espnet_vivit.tasks.training.atomic_save import PARTIAL, previous_of
 
+if TYPE_CHECKING:
+    import torch
+
 CHECKPOINT = "checkpoint.pth"
+_OF_EPOCH, _OF_TRAINING = ("model", "reporter"), ("optimizers", "schedulers")  # what ESPnet's trainer saves
+_SHOWN = 300  # characters of torch's list of what does not fit
 
 
 @dataclass(frozen=True)
@@ -31,26 +36,61 @@ class Found:
 
 
 def damage_of(path: Path) -> str | None:
-    """What is wrong with a file that `torch.save` has written; None if every byte is as it was."""
+    """`damage_of` of base/torch_file.py, which imports torch: a recipe asks this where there may be no checkpoint."""
+    from espnet_vivit.base.torch_file import damage_of
+
+    return damage_of(path)
+
+
+def problem_of(path: Path, model: "torch.nn.Module | None" = None) -> str | None:
+    """Why a training cannot go on from `path`: damaged, no checkpoint, weights that are NaN, or of another model.
+
+    model: is left with the checkpoint's weights where they fit. Raises what the model itself has to say of them.
+    """
+    from espnet_vivit.base.torch_file import check_numbers, read_torch_file, state_dict_in
+
+    if reason := damage_of(path):
+        return reason
     try:
-        with zipfile.ZipFile(path) as archive:
-            bad = archive.testzip()
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
-        return f"it was cut off, or is no file of torch ({error})"
-    return None if bad is None else f"bytes of {bad} in it have changed"
+        states = read_torch_file(path, mmap=True)
+        needed = _OF_EPOCH if model is None else _OF_EPOCH + _OF_TRAINING
+        if not isinstance(states, Mapping) or (lacking := [name for name in needed if name not in states]):
+            found = f"it lacks {', '.join(lacking)}" if isinstance(states, Mapping) else f"a {type(states).__name__}"
+            return f"it is no checkpoint of a training: {found}"
+        check_numbers(state_dict_in(states["model"], path), path)
+    except WeightsError as error:
+        return str(error)
+    if problem := _problem_of_reporter(states["reporter"]):
+        return problem
+    try:
+        if model is not None:
+            model.load_state_dict(states["model"])
+    except RuntimeError as error:
+        return f"it is of another model ({' '.join(str(error).split())[:_SHOWN]} …)"
+    return None
 
 
-def find_checkpoint(experiment: Path) -> Found:
-    """The newest whole checkpoint in `experiment`. Changes nothing.
+def _problem_of_reporter(reporter: Any) -> str | None:
+    epoch = reporter.get("epoch") if isinstance(reporter, Mapping) else None
+    if not isinstance(epoch, int) or epoch < 1:
+        return f"it is of no finished epoch (epoch: {epoch!r})"
+    stats = reporter.get("stats")
+    if not isinstance(stats, Mapping) or not all(isinstance(stats.get(n), Mapping) for n in range(1, epoch + 1)):
+        return f"it lacks the results of its {epoch} epochs"
+    return None
 
-    Raises DataError if there are checkpoints and each is damaged.
+
+def find_checkpoint(experiment: Path, problem_of: Callable[[Path], str | None] = damage_of) -> Found:
+    """The newest checkpoint in `experiment` that has no problem. Changes nothing.
+
+    Raises DataError if there are checkpoints and each has one.
     """
     newest = Path(experiment) / CHECKPOINT
     damaged = []
     for path in (newest, previous_of(newest)):
         if not path.is_file():
             continue
-        reason = damage_of(path)
+        reason = problem_of(path)
         if reason is None:
             return Found(path, tuple(damaged))
         damaged.append((path, reason))
@@ -64,16 +104,18 @@ def find_checkpoint(experiment: Path) -> Found:
     )
 
 
-def prepare_resume(experiment: Path, criteria: Sequence[Sequence[str]]) -> dict | None:
+def prepare_resume(
+    experiment: Path, criteria: Sequence[Sequence[str]], model: "torch.nn.Module | None" = None
+) -> dict | None:
     """Make the folder as if nothing had been killed; returns the reporter's state in the checkpoint, if there is one.
 
-    `criteria` are ESPnet's best_model_criterion, whose links `valid.acc.best.pth` are set again. Raises DataError as
-    `find_checkpoint` does.
+    `criteria` are ESPnet's best_model_criterion, whose links `valid.acc.best.pth` are set again. Of two checkpoints
+    the newest that fits `model` is taken. Raises DataError as `find_checkpoint` does.
     """
     experiment = Path(experiment)
     for partial in experiment.glob(f".*{PARTIAL}"):
         partial.unlink()
-    found = find_checkpoint(experiment)
+    found = find_checkpoint(experiment, lambda path: problem_of(path, model))
     if found.path is None:
         return None
     for path, reason in found.damaged:
@@ -89,7 +131,9 @@ def prepare_resume(experiment: Path, criteria: Sequence[Sequence[str]]) -> dict 
 def _mend_epoch(checkpoint: Path, criteria: Sequence[Sequence[str]]) -> dict:
     import torch
 
-    states = torch.load(checkpoint, map_location="cpu", weights_only=False, mmap=True)
+    from espnet_vivit.base.torch_file import read_torch_file
+
+    states = read_torch_file(checkpoint, mmap=True)
     reporter = states["reporter"]
     epoch = reporter["epoch"]
     weights = checkpoint.with_name(f"{epoch}epoch.pth")

@@ -71,7 +71,7 @@ class AVSRTrainer(Trainer):
     ) -> None:
         first = is_first(distributed_option)
         reporter = (
-            prepare_resume(trainer_options.output_dir, trainer_options.best_model_criterion)
+            prepare_resume(trainer_options.output_dir, trainer_options.best_model_criterion, model)
             if (first and trainer_options.resume)
             else None
         )
