@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from espnet_vivit.base.text_file import read_lines
 from espnet_vivit.base.whole_file import write_lines
 from espnet_vivit.bin.command_parser import CommandParser, exit_status
 from espnet_vivit.data.token_list import read_labels
@@ -22,7 +23,7 @@ from espnet_vivit.errors import ConfigError, unknown_name
 def write_text_shapes(text: Path, out: Path, *, token_list: Path, token_type: str, bpemodel: Path | None) -> None:
     """Write `utterance L,V` for every transcript of the Kaldi file `text`."""
     labels = read_labels(text, token_type=token_type, token_list=token_list, bpemodel=bpemodel)
-    size = len(Path(token_list).read_text(encoding="utf-8").splitlines())
+    size = sum(1 for _ in read_lines(token_list))
     write_lines(out, [f"{utt_id} {len(label)},{size}" for utt_id, label in labels.items()])
 
 

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from espnet_vivit.base.text_file import read_lines
 from espnet_vivit.base.whole_file import write_lines
 from espnet_vivit.bin.command_parser import CommandParser, exit_status
 from espnet_vivit.data.data_dir import SHAPE_FILES, read_scp
@@ -73,7 +74,7 @@ def shapes_of_set(
     print(f"{data.name}: {len(labels)} utterances, {len(tokens)} {token_type} tokens, {unknown} not in the token list")
     print(report.summary())
     report.require_share(max_infeasible)
-    size = len(Path(token_list).read_text(encoding="utf-8").splitlines())
+    size = sum(1 for _ in read_lines(token_list))
     write_shapes(data, out, labels, kept=report.kept_ids, label_file=f"text_shape.{token_type}", size=size)
 
 

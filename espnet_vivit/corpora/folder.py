@@ -17,19 +17,22 @@ from __future__ import annotations
 
 import math
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from espnet_vivit.base.text_file import read_text
 from espnet_vivit.corpora.folder_table import SPLITS, list_table
-from espnet_vivit.corpora.preparing.source_clip import SourceClip, choose, make_id, one_line
+from espnet_vivit.corpora.lrs import TimedText
+from espnet_vivit.corpora.preparing.source_clip import SourceClip, choose, make_id
+from espnet_vivit.corpora.transcript_file import read_transcript
 from espnet_vivit.errors import ConfigError, DataError
-from espnet_vivit.media.files.folder_files import VIDEO_SUFFIXES, files_below, is_video
+from espnet_vivit.media.files.folder_files import VIDEO_SUFFIXES, files_below, hint_at, is_video
 
 MANY_SPEAKERS = 10  # from here on whole speakers are held out
 HELD_OUT = 0.1
+_OTHER_TEXTS = (".srt", ".vtt", ".ass", ".csv", ".align", ".json", ".lab", ".trs", ".eaf", ".textgrid")
 _EXAMPLE = "clip.txt with what is said beside clip.mp4, or a table transcripts.tsv with the columns video and text"
 
 
@@ -100,14 +103,21 @@ def list_videos(
     if not videos:
         expected = "files such as " + " ".join(sorted(VIDEO_SUFFIXES))
         raise DataError(f"{root} has no video", found=_kinds(files) or "nothing", expected=expected)
-    texts = {path.with_suffix(""): path for path in files if path.suffix.lower() == ".txt"}
-    if not any(video.with_suffix("") in texts for video in videos):
-        raise DataError(f"{root} has {len(videos)} videos and no transcript", expected=_EXAMPLE)
+    texts = {_stem(path): path for path in files if path.suffix.lower() == ".txt"}
+    if not any(_stem(video) in texts for video in videos):
+        others = [path for path in files if path.suffix.lower() in _OTHER_TEXTS]
+        found = f"{_kinds(others)}, which {'is' if len(others) == 1 else 'are'} not read" if others else None
+        raise DataError(f"{root} has {len(videos)} videos and no transcript", found=found, expected=_EXAMPLE)
     if note is not None:
         for sentence in _left_over(files, videos, texts):
             note(sentence)
     for video in videos:
-        yield _video_clip(root, video, texts.get(video.with_suffix("")))
+        yield _video_clip(root, video, texts.get(_stem(video)))
+
+
+def _stem(path: Path) -> str:
+    """Its path without the suffix, composed: of one name, a Macintosh may have written a letter as two characters."""
+    return unicodedata.normalize("NFC", str(path.with_suffix("")))
 
 
 def _kinds(files: Collection[Path], shown: int = 5) -> str:
@@ -119,13 +129,13 @@ def _kinds(files: Collection[Path], shown: int = 5) -> str:
     return ", ".join(words)
 
 
-def _left_over(files: list[Path], videos: list[Path], texts: Mapping[Path, Path]) -> Iterator[str]:
+def _left_over(files: list[Path], videos: list[Path], texts: Mapping[str, Path]) -> Iterator[str]:
     """What somebody may miss among the clips: files of a kind that is not in the list, transcripts on their own."""
     if others := [path for path in files if not is_video(path) and path.suffix.lower() != ".txt"]:
         yield f"no videos by their names, and left out: {_kinds(others)}"
-    if lonely := sorted(texts[stem] for stem in texts.keys() - {video.with_suffix("") for video in videos}):
-        stems = {path.with_suffix("") for path in lonely}
-        beside = next((path for path in others if path.with_suffix("") in stems), None)
+    if lonely := sorted(texts[stem] for stem in texts.keys() - {_stem(video) for video in videos}):
+        stems = {_stem(path) for path in lonely}
+        beside = next((path for path in others if _stem(path) in stems), None)
         example = f"{lonely[0]}" if beside is None else f"that of {beside}; a table can name any file"
         yield f"transcripts without a video of that name beside them: {len(lonely)}, such as {example}"
 
@@ -134,19 +144,28 @@ def _video_clip(root: Path, video: Path, transcript: Path | None) -> SourceClip:
     *folders, _ = video.relative_to(root).parts
     split = SPLITS.get(folders[0].lower(), "") if folders else ""
     names = folders[1:] if split else folders
-    text, problem = "", ""
+    text, problem, said = "", "", TimedText("", ())
     if transcript is None:
-        problem = f"no transcript: there is no {video.with_suffix('.txt').name} beside it"
+        problem = f"no transcript: there is no {video.with_suffix('.txt').name} beside it{_instead(video)}"
     else:
         try:
-            text = one_line(read_text(transcript))
-            problem = "" if text else f"its transcript {transcript.name} is empty"
+            said = read_transcript(transcript)
+            text = said.text
         except DataError as error:
             problem = str(error)
     return SourceClip(
         utt_id=make_id(*names, video.stem), speaker=make_id(names[0] if names else video.stem), text=text,
         video=str(video.resolve()), split=split, recording=str(video.resolve()), problem=problem,
+        word_times=said.words if text and said.words and " ".join(time.word for time in said.words) == text else None,
     )  # fmt: skip
+
+
+def _instead(video: Path) -> str:
+    """What a person may have meant as the transcript: its name in another case, or a file of another kind."""
+    if near := hint_at(video.with_suffix(".txt")):
+        return near
+    other = next((video.with_suffix(kind).name for kind in _OTHER_TEXTS if video.with_suffix(kind).is_file()), None)
+    return f" (there is {other}, which is not read: save its words as .txt)" if other else ""
 
 
 def hold_out(clips: list[tuple[str, str, str]], *, dev: float, test: float, seed: int = 0) -> dict[str, str]:

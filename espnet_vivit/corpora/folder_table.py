@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TextIO
 
+from espnet_vivit.base.text_file import named, read_lines, visible
 from espnet_vivit.corpora.preparing.source_clip import SourceClip, make_id, one_line
+from espnet_vivit.corpora.quoted_rows import rows
 from espnet_vivit.errors import DataError, nearest_name
+from espnet_vivit.media.files.folder_files import find_file, hint_at
 
 COLUMNS = ("video", "text", "speaker", "split", "start_s", "end_s", "utt_id")
 SPLITS = {  # name of a folder, or in the column `split`, in any case -> set
@@ -22,17 +23,18 @@ _MISSPELT = 0.75  # likeness of a column's name, as of end and end_s: less, such
 
 def list_table(root: Path, table: Path) -> Iterator[SourceClip]:
     """The rows of a table, one at a time. Raises DataError for missing columns, and names the line of a bad value."""
-    text_file = open_table(table)
-    with text_file:
-        reader = csv.DictReader(text_file, delimiter="\t", quoting=csv.QUOTE_NONE, restkey="", restval="")
-        names = [name.strip().lower() for name in reader.fieldnames or ()]
-        reader.fieldnames = names
-        _check_columns(table, names)
-        try:
-            for row in reader:
-                yield _row_clip(root, table, reader.line_num, {name: row.get(name, "").strip() for name in COLUMNS})
-        except UnicodeDecodeError as error:
-            raise DataError(f"{table} is not UTF-8 ({error.reason})", fix="Save it as UTF-8.") from None
+    lines = rows(read_lines(table))
+    _, header = next(lines, (1, []))
+    names = [visible(name).strip().lower() for name in header]
+    _check_columns(table, names)
+    for number, fields in lines:
+        if superfluous := [field for field in fields[len(names) :] if field.strip()]:
+            raise DataError(
+                f"{table}, line {number}: more fields than columns", expected=f"{len(names)}: {', '.join(names)}",
+                found=f"{len(fields)}, {named(superfluous[0])!r} among them", fix="Is there a tab within a text?",
+            )  # fmt: skip
+        row = dict(zip(names, (field.strip() for field in fields), strict=False))
+        yield _row_clip(root, table, number, {name: row.get(name, "") for name in COLUMNS})
 
 
 def _check_columns(table: Path, names: list[str]) -> None:
@@ -40,6 +42,9 @@ def _check_columns(table: Path, names: list[str]) -> None:
 
     Further columns are the user's own.
     """
+    twice = next((name for name in names if name and names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"{table} has the column {twice} twice", found=", ".join(names), fix="Remove or rename one")
     missing = [name for name in COLUMNS if name not in names]
     meant = [(name, nearest_name(name, missing, likeness=_MISSPELT)) for name in names if name not in COLUMNS]
     hints = [f"Did you mean {column!r} where it says {name!r}?" for name, column in meant if column]
@@ -50,13 +55,6 @@ def _check_columns(table: Path, names: list[str]) -> None:
         )  # fmt: skip
 
 
-def open_table(path: Path) -> TextIO:
-    try:
-        return open(path, encoding="utf-8-sig", newline="")
-    except OSError as error:
-        raise DataError(f"cannot read {path} ({error.strerror})", fix="Check that it exists and may be read.") from None
-
-
 def _row_clip(root: Path, table: Path, line: int, row: Mapping[str, str]) -> SourceClip:
     where = f"{table}, line {line}"
     start_s, end_s = (_seconds(where, name, row[name]) for name in ("start_s", "end_s"))
@@ -64,7 +62,7 @@ def _row_clip(root: Path, table: Path, line: int, row: Mapping[str, str]) -> Sou
         raise DataError(
             where, found=f"start_s {row['start_s']}, end_s {row['end_s']}", expected="an end after the start"
         )
-    path = (root / row["video"]).resolve() if row["video"] else None
+    path = find_file(root / row["video"]).resolve() if row["video"] else None
     parts = Path(row["video"]).with_suffix("").parts if row["video"] else (f"line{line}",)
     speaker = make_id(row["speaker"] or parts[0])
     names = parts if parts[0] == row["speaker"] or not row["speaker"] else (row["speaker"], *parts)
@@ -73,7 +71,7 @@ def _row_clip(root: Path, table: Path, line: int, row: Mapping[str, str]) -> Sou
     if path is None:
         problem = f"{where} names no video"
     elif not path.is_file():
-        problem = f"{where}: there is no file {row['video']}"
+        problem = f"{where}: there is no file {named(row['video'])}{hint_at(root / row['video'])}"
     elif not row["text"]:
         problem = f"{where} has no text"
     return SourceClip(

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import zip_longest
 from pathlib import Path
 
-from espnet_vivit.corpora.folder_table import open_table
+from espnet_vivit.base.text_file import read_lines
 from espnet_vivit.corpora.preparing.source_clip import SourceClip, make_id, one_line
 from espnet_vivit.errors import DataError
 
@@ -42,12 +42,19 @@ def auto_avsr_clips(
     """The clips of set -> CSV. Raises DataError, which names the line."""
     root = Path(root).absolute()
     for split, manifest in manifests.items():
-        with open_table(Path(manifest)) as file:
-            for number, row in enumerate(csv.reader(file), 1):
-                if len(row) != 4:
-                    found = f"{len(row)} fields"
-                    raise DataError(f"{manifest}, line {number}", found=found, expected="dataset,path,frames,token ids")
-                yield _auto_avsr_clip(root, split, f"{manifest}, line {number}", row, units)
+        for number, line in enumerate(read_lines(manifest), 1):
+            if len(row := _fields(line)) != 4:
+                found = f"{len(row)} fields"
+                raise DataError(f"{manifest}, line {number}", found=found, expected="dataset,path,frames,token ids")
+            yield _auto_avsr_clip(root, split, f"{manifest}, line {number}", row, units)
+
+
+def _fields(line: str) -> list[str]:
+    """Of a line of its own: a quote that nothing closes cannot swallow the next."""
+    try:
+        return next(csv.reader([line], strict=True), [])
+    except csv.Error:  # a lone quote, which is a character; or a very long field
+        return line.split(",")
 
 
 def _auto_avsr_clip(root: Path, split: str, where: str, row: list[str], units: list[str]) -> SourceClip:
@@ -76,23 +83,23 @@ def av_hubert_clips(
     """
     for split, manifest in manifests.items():
         words = Path(manifest).with_suffix(".wrd")
-        with open_table(Path(manifest)) as table, open_table(words) as texts:
-            first_line = table.readline().rstrip("\n")
-            base = Path(first_line) if root is None else Path(root).absolute()
-            for number, (line, text) in enumerate(zip_longest(table, texts), 2):
-                if line is None or text is None:
-                    raise DataError(
-                        f"{manifest} and {words} have different numbers of lines", found=f"one ends at {number}"
-                    )
-                fields = line.rstrip("\n").split("\t")
-                if len(fields) != 5:
-                    found, expected = f"{len(fields)} fields", "id, video, audio, frames, samples, tab-separated"
-                    raise DataError(f"{manifest}, line {number}", found=found, expected=expected)
-                name, video, audio, *_ = fields
-                parts = name.split("/")
-                video = str(base / video)
-                yield SourceClip(
-                    utt_id=make_id(*parts), speaker=make_id(*(parts[:-1] or parts)), text=one_line(text), video=video,
-                    audio=str(base / audio), split=split, recording=video,
-                    problem="" if text.strip() else f"{words}, line {number - 1} is empty",
-                )  # fmt: skip
+        table = read_lines(manifest)
+        first_line = next(table, "")
+        base = Path(first_line) if root is None else Path(root).absolute()
+        for number, (line, text) in enumerate(zip_longest(table, read_lines(words)), 2):
+            if line is None or text is None:
+                raise DataError(
+                    f"{manifest} and {words} have different numbers of lines", found=f"one ends at {number}"
+                )
+            fields = line.split("\t")
+            if len(fields) != 5:
+                found, expected = f"{len(fields)} fields", "id, video, audio, frames, samples, tab-separated"
+                raise DataError(f"{manifest}, line {number}", found=found, expected=expected)
+            name, video, audio, *_ = fields
+            parts = name.split("/")
+            video = str(base / video)
+            yield SourceClip(
+                utt_id=make_id(*parts), speaker=make_id(*(parts[:-1] or parts)), text=one_line(text), video=video,
+                audio=str(base / audio), split=split, recording=video,
+                problem="" if one_line(text) else f"{words}, line {number - 1} is empty",
+            )  # fmt: skip

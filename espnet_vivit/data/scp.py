@@ -5,23 +5,23 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from espnet_vivit.base.text_file import has_mark, named, read_lines
 from espnet_vivit.errors import DataError
 
 
 def read_scp(path: str | os.PathLike) -> dict[str, str]:
     """Read lines of `key value…` in file order. Raises DataError, naming file and line, for malformed lines."""
     path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist", fix="Has data preparation (stage 1) been run?") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path} ({error})") from error
+    if not path.exists():
+        raise DataError(f"{path} does not exist", fix="Has data preparation (stage 1) been run?")
+    if has_mark(path):
+        what = f"{path} begins with a byte order mark (U+FEFF)"
+        raise DataError(f"{what}: ESPnet would take it for a part of the first id", fix="Save it as UTF-8 without one.")
     table: dict[str, str] = {}
-    for number, line in enumerate(lines, 1):
-        key, _, value = line.strip().partition(" ")
+    for number, line in enumerate(read_lines(path), 1):
+        key, value = [*line.split(maxsplit=1), "", ""][:2]
         if not key or not value.strip():
-            raise DataError(f"{path}, line {number}", found=repr(line), expected="an id, a space and a value")
+            raise DataError(f"{path}, line {number}", found=repr(named(line)), expected="an id, a space and a value")
         if key in table:
             raise DataError(f"{path}, line {number}: the id {key!r} occurs twice", fix="Every utterance needs its own.")
         table[key] = value.strip()

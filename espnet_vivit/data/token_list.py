@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from espnet_vivit.base.text_file import read_text
+from espnet_vivit.base.text_file import read_lines, read_text
 from espnet_vivit.base.whole_file import write_lines
 from espnet_vivit.data.transcripts import read_spoken_transcripts, read_transcripts
 from espnet_vivit.errors import ConfigError, DataError, unknown_name
@@ -142,7 +142,7 @@ def read_labels(text: Path, *, token_type: str, token_list: Path, bpemodel: Path
     split = tokenizer(token_type, bpemodel)
     if not Path(token_list).is_file():
         raise DataError("no token list", found=f"no file {token_list}", fix="Make it first (stage 5).")
-    known = set(Path(token_list).read_text(encoding="utf-8").splitlines())
+    known = set(read_lines(token_list))
     return {
         utt: [token if token in known else UNKNOWN for token in split(transcript)]
         for utt, transcript in read_transcripts(text).items()

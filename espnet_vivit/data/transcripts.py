@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from espnet_vivit.base.text_file import read_lines
 from espnet_vivit.errors import DataError
 
 
@@ -10,12 +11,8 @@ def read_transcripts(path: str | Path) -> dict[str, str]:
     path = Path(path)
     if not path.is_file():
         raise DataError("no transcript file", found=str(path), fix="Check the path, or run the decoding stage first.")
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 ({error})", fix="Convert the file, for example with iconv.") from error
     transcripts: dict[str, str] = {}
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         fields = line.split()
         if not fields:
             continue

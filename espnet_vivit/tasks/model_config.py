@@ -10,6 +10,7 @@ from types import ModuleType
 import torch
 
 from espnet_vivit.base.option_types import check_option_types
+from espnet_vivit.base.text_file import read_lines
 from espnet_vivit.base.torch_file import check_numbers, read_tensors
 from espnet_vivit.data.token_list import BLANK, END, UNKNOWN
 from espnet_vivit.errors import ConfigError, DataError, WeightsError, unknown_name
@@ -60,7 +61,7 @@ def read_token_list(token_list: str | Path | list[str] | None) -> list[str]:
         path = Path(token_list)
         if not path.is_file():
             raise DataError(f"the token list {path} does not exist", fix="Make it with espnet_vivit.bin.avsr_tokens")
-        token_list = [line.rstrip("\n") for line in path.read_text(encoding="utf-8").splitlines()]
+        token_list = list(read_lines(path))
     tokens = list(token_list or ())
     if len(tokens) < 3 or tokens[0] != BLANK or tokens[-1] != END or UNKNOWN not in tokens:
         raise DataError(

@@ -152,7 +152,7 @@ def test_many_speakers_are_held_out_whole(tmp_path):
 
 def test_a_clip_without_transcript_is_listed_with_its_problem(tmp_path):
     root = write_videos(tmp_path, {"a": "hello", "b": None, "c": " \n", "d": "x"})
-    (root / "d.txt").write_bytes(b"\xff\xfe\x00")
+    (root / "d.txt").write_bytes(b"caf\xe9")
     problems = {name: clip.problem for name, clip in listed(root, **UNDIVIDED).items()}
     assert problems["a"] == ""
     assert "no b.txt" in problems["b"] and "is empty" in problems["c"] and "not UTF-8" in problems["d"]

@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
+from espnet_vivit.base.text_file import visible
 from espnet_vivit.data.word_times import WordTime
 
 MAX_ID_BYTES = 150  # an id becomes a file name, which may have 255
@@ -62,8 +63,8 @@ def _id_char(char: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """A transcript as it stands in `text`: NFC, words separated by one space."""
-    return " ".join(unicodedata.normalize("NFC", text).split())
+    """A transcript as it stands in `text`: NFC, words separated by one space, nothing that is not seen."""
+    return " ".join(visible(text).split())
 
 
 def hash_rank(key: str, *, seed: int = 0) -> str:

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import os
+import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 # FFmpeg opens many more kinds of files; these are videos and, by their names, nothing else.
@@ -18,6 +20,35 @@ VIDEO_SUFFIXES = frozenset(
 def is_video(path: Path) -> bool:
     """Whether its name says so; nothing is opened."""
     return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def find_file(path: Path) -> Path:
+    """`path`, or the file beside it whose name has the same letters, composed or decomposed (NFC, NFD).
+
+    Tables come from other machines: a Macintosh writes é as two characters, most others as one.
+    """
+    if path.exists():
+        return path
+    forms = (Path(unicodedata.normalize(form, str(path))) for form in ("NFC", "NFD"))
+    return next((form for form in forms if form.exists()), _like(path, _composed) or path)
+
+
+def hint_at(path: Path) -> str:
+    """ " (there is Clip.mp4)" where a file beside `path` differs from it only in case; else ""."""
+    near = _like(path, lambda name: _composed(name).casefold())
+    return f" (there is {near.name})" if near else ""
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _like(path: Path, form: Callable[[str], str]) -> Path | None:
+    try:
+        names = sorted(os.listdir(path.parent))
+    except OSError:  # no such folder, or one that may not be read
+        return None
+    return next((path.parent / name for name in names if form(name) == form(path.name)), None)
 
 
 def files_below(root: str | os.PathLike) -> list[Path]:
