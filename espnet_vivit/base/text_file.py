@@ -85,9 +85,9 @@ def _lines_of(content: bytes, path: str | os.PathLike, number: int, encoding: st
     except UnicodeDecodeError as error:
         kind = "UTF-8" if encoding == "utf-8" else f"the {encoding.upper()} that its byte order mark says"
         where = "" if encoding != "utf-8" else f", line {number}"
-        found = content[error.start : error.start + 1].hex()
+        found = content[error.start : error.start + 1].hex() + (_perhaps(content, error.start) if where else "")
         raise DataError(
-            f"{path} is not {kind}{where} ({error.reason})", found=f"byte 0x{found}{_perhaps(content, error.start) if encoding == 'utf-8' else ''}",
+            f"{path} is not {kind}{where} ({error.reason})", found=f"byte 0x{found}",
             fix="Save it as UTF-8.",
         ) from None  # fmt: skip
     if encoding == "utf-8" and "\r" not in text:

@@ -84,5 +84,26 @@ def is_disk_error(error: BaseException | None) -> bool:
     while error is not None:
         if getattr(error, "errno", None) in _CODES:
             return True
-        error = error.__cause__
+        error = error.__cause__ or error.__context__
     return False
+
+
+_ORDINARY = _CODES | {
+    *(errno.EACCES, errno.EPERM, errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG),
+    *(errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENOMEM, errno.EEXIST, errno.ENOTEMPTY, errno.EBUSY),
+}
+
+
+def ordinary_trouble(error: OSError) -> str | None:
+    """A sentence for what files, disks and permissions do to every program; None for what may be a defect of ours."""
+    if error.errno not in _ORDINARY or (error.errno == errno.ENOENT and error.filename is None):
+        return None
+    where = "" if error.filename is None else f": {os.fsdecode(error.filename)}"
+    advice = {
+        errno.ENOSPC: "Make room on the disk",
+        errno.EDQUOT: "Your share of the disk is used up",
+        errno.EROFS: "It may only be read: name another folder",
+        errno.EACCES: "Give yourself the permission, or name another one",
+        errno.EMFILE: "More files are open than the system allows: ulimit -n, or fewer workers",
+    }.get(error.errno or 0, "Check that path")
+    return f"{error.strerror}{where}. {advice}"

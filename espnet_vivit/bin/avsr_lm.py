@@ -11,6 +11,7 @@ The model and its training are ESPnet's; its `--collect_stats` is replaced by co
 import inspect
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from espnet_vivit.base.text_file import read_lines
@@ -48,6 +49,7 @@ def shapes(argv: Sequence[str]) -> None:
 
 def train(argv: Sequence[str]) -> None:
     from espnet_vivit.base.option_types import check_option_types
+    from espnet_vivit.base.sole_run import sole_run
     from espnet_vivit.base.torch_file import data_only
     from espnet_vivit.espnet_compat import quiet_espnet_import
 
@@ -61,7 +63,8 @@ def train(argv: Sequence[str]) -> None:
         if option not in known:
             raise unknown_name(f"option in lm_conf for lm: {args.lm}", option, known)
     check_option_types(f"lm_conf for lm: {args.lm}", args.lm_conf, model)
-    with data_only():  # --resume and --init_param
+    alone = nullcontext() if args.output_dir is None else sole_run(args.output_dir)
+    with alone, data_only():  # of --resume and --init_param
         LMTask.main(cmd=list(argv))
 
 

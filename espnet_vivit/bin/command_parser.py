@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
+from espnet_vivit.base.whole_file import ordinary_trouble
 from espnet_vivit.errors import EspnetVivitError, nearest_name, unknown_name
 
 EXTRAS = {  # a package that not every installation has -> the extra that brings it
@@ -55,12 +56,18 @@ class CommandParser(argparse.ArgumentParser):
 def exit_status(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None = None) -> int:
     """What `main(argv)` returns (None: 0); 1 after one of our errors, printed on stderr as `error: <sentence>`.
 
-    A package of an extra that is not installed is such an error, too.
+    A package of an extra that is not installed is such an error, too, and so is a disk that is full or a file that may
+    not be read.
     """
     try:
         return main(argv) or 0
     except EspnetVivitError as error:
         print(f"error: {error}", file=sys.stderr)
+    except OSError as error:
+        sentence = ordinary_trouble(error)
+        if sentence is None:
+            raise
+        print(f"error: {sentence}", file=sys.stderr)
     except ModuleNotFoundError as error:
         extra = EXTRAS.get((error.name or "").split(".")[0])
         if extra is None:

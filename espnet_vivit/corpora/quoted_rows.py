@@ -50,7 +50,7 @@ def _joined(
         first, *others = waiting[ahead][1].split("\t")
         text += "\n" + first
         row = [*fields[:-1], text, *others]
-        if _QUOTED.fullmatch(text) and len(row) <= columns and len(others) + 1 < columns:
+        if _QUOTED.fullmatch(text) and len(row) <= columns and (len(others) + 1 < columns or len(fields) == 1):
             del waiting[: ahead + 1]
             return row
         if others or not _OPEN.fullmatch(text):  # a row of its own: the quote was a character

@@ -44,7 +44,19 @@ def _processor(**source: Any) -> Any:
     """Make a SentencePieceProcessor; the methods of its class exist only once the library is imported."""
     from sentencepiece import SentencePieceProcessor
 
-    return SentencePieceProcessor(**source)
+    try:
+        return SentencePieceProcessor(**source)
+    except (OSError, RuntimeError, TypeError, ValueError) as error:  # the library's ways of saying that it is none
+        found = source.get("model_file", "bytes")
+        fix = "Name the .model file that the tokens came from"
+        raise ConfigError(f"no sentencepiece model: {found}", found=str(error).split("\n")[0], fix=fix) from error
+
+
+def check_bpe_model(path: str | os.PathLike) -> None:
+    """Raise ConfigError for a file that is no sentencepiece model."""
+    if not Path(path).is_file():
+        raise ConfigError("the sentencepiece model does not exist", found=path, fix="Run stage 5 first.")
+    _processor(model_file=str(path))
 
 
 def in_espnet_order(symbols: Sequence[str]) -> list[str]:

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from espnet_vivit.base.config_file import read_config
 from espnet_vivit.decode.options import SearchOptions
 from espnet_vivit.decode.package import CONFIG, RELIABILITY, WEIGHTS, Package, is_package, read_decoding, read_json
@@ -135,10 +133,11 @@ def _espnet_archive(archive: Path, folder: Path, extracted: tempfile.TemporaryDi
     """What `python -m espnet2.bin.pack asr` writes: meta.yaml, and files under the paths that they had."""
     if not (folder / _ESPNET_META).is_file():
         raise DataError(f"{archive} holds no model", found="neither package.json nor meta.yaml")
-    meta = yaml.safe_load((folder / _ESPNET_META).read_text(encoding="utf-8"))
+    meta = read_config(folder / _ESPNET_META)
     named = {}
     for kind, key in (("yaml_files", "asr_train_config"), ("files", "asr_model_file")):
-        name = str(((meta or {}).get(kind) or {}).get(key, ""))
+        listed = meta.get(kind)
+        name = str(listed.get(key, "")) if isinstance(listed, dict) else ""
         named[key] = folder / name.lstrip("/")  # ESPnet writes absolute paths, and its archivers drop the slash
         if not name or ".." in Path(name).parts or not named[key].is_file():
             raise DataError(f"{archive} holds no speech recognition model", found=f"no {key} in it")

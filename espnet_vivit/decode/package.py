@@ -84,7 +84,7 @@ class Package:
         if info.get("format") != FORMAT or info.get("version") != FORMAT_VERSION:
             found = f"{info.get('format')!r}, version {info.get('version')}"
             raise DataError(f"{folder} is no package that this version reads", found=found, expected=FORMAT_VERSION)
-        files = info.get("files") or {}
+        files = _listed(info, folder)
         for name in (*NEEDED, *files):
             if name not in files:
                 raise DataError(f"{folder / INFO} does not list {name}", fix="Pack the experiment again")
@@ -97,6 +97,7 @@ class Package:
                 expected = files[name]["sha256"]
                 raise DataError(f"{folder / name} was altered or damaged", found=f"SHA-256 {found}", expected=expected)
         _check_config(folder)
+        _check_tokens(folder)
         package = cls(folder, info, read_json(folder / PREPROCESSOR), extracted)
         _ = package.decoding  # refuses half a language model
         return package
@@ -116,6 +117,9 @@ class Package:
     def facts(self) -> TrainingFacts:
         """What it says of the clips that its model was trained on."""
         known = self.preprocessor.get("training") or {}
+        if not isinstance(known, dict):
+            found, expected = f"training: {known!r}"[:80], "fields, as `espnet-vivit pack` writes them"
+            raise DataError(f"{self.folder / PREPROCESSOR}", found=found, expected=expected)
         return TrainingFacts(known.get("mouth_size"), known.get("longest_clip_s"), known.get("mouth_view"))
 
     @property
@@ -196,6 +200,31 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def _listed(info: Mapping, folder: Path) -> dict[str, dict]:
+    """The files that a package.json lists, by their names. Raises DataError for a list of another form."""
+    files = info.get("files")
+    good = isinstance(files, dict) and all(
+        isinstance(entry, dict) and isinstance(entry.get("sha256"), str) for entry in files.values()
+    )
+    if not good or not isinstance(info.get("provenance") or {}, dict):
+        expected = "files: name, sha256 and bytes of each; provenance: fields"
+        raise DataError(
+            f"{folder / INFO} is not as `espnet-vivit pack` writes it", expected=expected, fix="Get it again"
+        )
+    return files
+
+
+def _check_tokens(folder: Path) -> None:
+    """Raise DataError if tokens.txt and the configuration differ: one of them is of another model."""
+    from espnet_vivit.base.config_file import read_config
+    from espnet_vivit.base.text_file import read_lines
+
+    there, here = list(read_lines(folder / TOKENS)), read_config(folder / CONFIG).get("token_list")
+    if there != here:
+        found = f"{len(there)} tokens, {len(here) if isinstance(here, list) else 'none'} in {CONFIG}"
+        raise DataError(f"{folder / TOKENS} holds other tokens than {CONFIG}", found=found, fix="Pack the model again")
+
+
 def _check_config(folder: Path) -> None:
     """Raise unless the model can be built from the package alone, and as this version normalises its input."""
     from espnet_vivit.base.config_file import read_config
@@ -222,7 +251,7 @@ def read_json(path: Path) -> dict:
     """The fields of a JSON file. Raises DataError for anything else."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"cannot read {path} ({error})", fix="Is this a package from `espnet-vivit pack`?") from error
     if not isinstance(value, dict):
         raise DataError(f"{path} holds no fields", found=type(value).__name__)

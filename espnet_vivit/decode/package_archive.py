@@ -7,16 +7,18 @@ written outside that folder, or is anything but a plain file, is an error: neith
 import shutil
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from espnet_vivit.base.whole_file import replacing
-from espnet_vivit.errors import DataError
+from espnet_vivit.base.whole_file import is_disk_error, replacing
+from espnet_vivit.errors import DataError, EspnetVivitError, MediaError
 
 SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz")
+
+
+MOST_TIMES, SPARE, MOST_FILES = 10, 16 << 20, 1000  # an archive unpacks to; bytes that small ones may have beside
 
 
 def is_archive(path: Path) -> bool:
@@ -39,17 +41,46 @@ def write_zip(path: Path, folder: Path) -> None:
 def extract(path: Path, folder: Path) -> None:
     """Write every file of the archive under `folder`, without a leading `/`.
 
-    Raises DataError: not an archive, damaged, or with a member that is not a plain file inside.
+    Raises DataError: not an archive, damaged, with a member that is not a plain file inside, or larger than an archive
+    of weights can be; MediaError for a full disk.
     """
+    room = MOST_TIMES * path.stat().st_size + SPARE
     try:
         with _members(path) as members:
-            for name, source in members:
+            for count, (name, source) in enumerate(members, 1):
+                if count > MOST_FILES:
+                    raise DataError(f"{path} holds more than {MOST_FILES} files", fix="Is it the archive of a model?")
                 target = folder / _inside(name, path)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with source, open(target, "wb") as file:
-                    shutil.copyfileobj(source, file, 1 << 20)
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError) as error:
-        raise DataError(f"cannot read the archive {path} ({error})", fix="Get it again; is it complete?") from error
+                with source:
+                    room = _write(target, source, room, path)
+    except EspnetVivitError:
+        raise
+    except OSError as error:
+        if is_disk_error(error):
+            fix = "Make room, or set TMPDIR to a folder that has it"
+            raise MediaError(f"cannot unpack {path} into {folder} ({error.strerror})", fix=fix) from error
+        raise _unreadable(path, error) from error
+    except Exception as error:  # a damaged archive fails in as many ways as there are; its words say which
+        raise _unreadable(path, error) from error
+
+
+def _write(target: Path, source: IO[bytes], room: int, archive: Path) -> int:
+    """Copy one file of at most `room` bytes; returns what room is left. Raises DataError for a larger one."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with open(target, "xb") as file:
+        while block := source.read(1 << 20):
+            room -= len(block)
+            if room < 0:
+                found = f"more than {MOST_TIMES} times its size"
+                fix = "The archive of a model does not get smaller by so much. Do not use it"
+                raise DataError(f"{archive} unpacks to what no model is", found=found, fix=fix)
+            file.write(block)
+    return room
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    reason = str(error).split("\n")[0] or type(error).__name__
+    return DataError(f"cannot read the archive {path} ({reason})", fix="Get it again; is it complete?")
 
 
 def _inside(name: str, archive: Path) -> PurePosixPath:

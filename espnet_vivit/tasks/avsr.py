@@ -18,6 +18,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from espnet_vivit.base.config_file import read_config
+from espnet_vivit.base.sole_run import sole_run
 from espnet_vivit.base.torch_file import data_only
 from espnet_vivit.data.scp import read_scp
 from espnet_vivit.errors import ConfigError
@@ -31,7 +32,7 @@ from espnet_vivit.model import parts
 from espnet_vivit.model.adapters.report import tower_table
 from espnet_vivit.model.options import STARTS, decoder_sizes
 from espnet_vivit.model.precision import precision_for_inference
-from espnet_vivit.tasks.launch import with_deepspeed
+from espnet_vivit.tasks.launch import is_writer, with_deepspeed
 from espnet_vivit.tasks.loading.augmentation import Augmentation, check_preprocessor_conf
 from espnet_vivit.tasks.loading.batches import frame_batches, log_padding
 from espnet_vivit.tasks.loading.curriculum import EpochIterFactory, read_curriculum
@@ -39,7 +40,9 @@ from espnet_vivit.tasks.loading.dataset import AVSRDataset, AVSRIterableDataset
 from espnet_vivit.tasks.loading.preprocess import AVSRPreprocessor
 from espnet_vivit.tasks.model_config import (
     check_adapters,
+    check_built_from,
     check_model_options,
+    check_resumed_tokens,
     load_strictly,
     model_conf_defaults,
     model_module,
@@ -141,7 +144,9 @@ class AVSRTask(ASRTask):
             args.training_facts = noted_facts(vars(args))  # for transcribing, which may happen where no data are
         # DeepSpeed's checkpoints hold objects of its own; it needs CUDA, see SECURITY.md
         loading = nullcontext() if args.use_deepspeed else data_only()
-        with loading, separate_averages(), atomic_saves(keep_previous={CHECKPOINT}):
+        alone = sole_run(args.output_dir) if is_writer(args) else nullcontext()
+        with alone, loading, separate_averages(), atomic_saves(keep_previous={CHECKPOINT}):
+            check_resumed_tokens(args)
             task = with_planned_schedule(with_deepspeed(cls) if args.use_deepspeed else cls)
             super(AVSRTask, task).main_worker(args)
 
@@ -307,7 +312,7 @@ class AVSRTask(ASRTask):
             if model_file is None:
                 raise ConfigError("nothing to load", found="neither a configuration nor a model file")
             config_file = Path(model_file).parent / "config.yaml"
-        args = argparse.Namespace(**read_config(config_file))
+        args = argparse.Namespace(**check_built_from(read_config(config_file), config_file))
         conf = args.vision_encoder_conf
         tower = getattr(args, "vision_tower", None)
         base_elsewhere = "vision_encoder" in (getattr(args, "tower_adapters", None) or {})

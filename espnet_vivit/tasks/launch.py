@@ -77,6 +77,13 @@ def local_rank(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return int(environ.get("LOCAL_RANK", 0) if given is None else given)
 
 
+def is_writer(args: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether this process is the one of a training that writes its files, as far as is known before it begins."""
+    by_slurm = environ.get("SLURM_PROCID") if getattr(args, "dist_launcher", None) == "slurm" else None
+    rank = args.dist_rank if args.dist_rank is not None else by_slurm or environ.get("RANK", 0)
+    return int(rank) == 0
+
+
 def check_devices(ngpu: int, first: int = 0) -> None:
     """Raise ConfigError if there are not `ngpu` GPUs from number `first` on; PyTorch would say so much later."""
     have = cuda_devices()

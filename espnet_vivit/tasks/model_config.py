@@ -9,6 +9,7 @@ from types import ModuleType
 
 import torch
 
+from espnet_vivit.base.config_file import read_config
 from espnet_vivit.base.option_types import check_option_types
 from espnet_vivit.base.text_file import read_lines
 from espnet_vivit.base.torch_file import check_numbers, read_tensors
@@ -18,6 +19,7 @@ from espnet_vivit.espnet_compat import get_default_kwargs
 from espnet_vivit.model.adapters.config import read_tower_adapters
 from espnet_vivit.model.init_parts import load_parts, weights_table
 from espnet_vivit.model.options import check_loss_weights, modality_of, weight_sources
+from espnet_vivit.model.stored_tokens import differing
 from espnet_vivit.tasks.init_param import check_init_param
 from espnet_vivit.tasks.options import refused
 from espnet_vivit.tasks.training_facts import STARTED_FROM
@@ -74,6 +76,42 @@ def read_token_list(token_list: str | Path | list[str] | None) -> list[str]:
         twice = next(token for token in tokens if tokens.count(token) > 1)
         raise DataError(f"the token {twice!r} stands twice in the token list")
     return tokens
+
+
+def check_resumed_tokens(args: argparse.Namespace) -> None:
+    """Raise ConfigError if a training would go on with other tokens than those that its folder says it has learnt."""
+    folder = Path(args.output_dir)
+    if (
+        args.collect_stats
+        or not args.resume
+        or not all((folder / n).is_file() for n in ("checkpoint.pth", "config.yaml"))
+    ):
+        return
+    there, here = read_config(folder / "config.yaml").get("token_list"), read_token_list(args.token_list)
+    if isinstance(there, list) and (different := differing(there, here)):
+        fix = "Go on with its token list, or name a new --output_dir"
+        raise ConfigError(f"{folder} was trained with other tokens", found=different, expected="the same list", fix=fix)
+
+
+def check_built_from(config: dict, path: str | Path) -> dict:
+    """An experiment's configuration, if it says all that its model is built from; ConfigError otherwise.
+
+    Part options that are null count as none.
+    """
+    confs = ("vision_encoder_conf", "audio_encoder_conf", "encoder_conf", "decoder_conf", "ctc_conf", "model_conf")
+    names = ("vision_encoder", "audio_encoder", "fusion", "feature_rate", "modality_dropout", "encoder", "decoder")
+    names += ("init", "modality", "token_list", "token_type", "preprocessor_conf")
+    lacking = [name for name in (*names, *confs) if name not in config]
+    if lacking:
+        fix = "Is it the config.yaml of a training, complete?"
+        raise ConfigError(
+            f"{path} does not say what the model is built from", found=f"no {', '.join(lacking)}", fix=fix
+        )
+    for name in confs:
+        if config[name] is not None and not isinstance(config[name], dict):
+            found = f"{name}: {config[name]!r}"[:100]
+            raise ConfigError(f"{path}", found=found, expected="options, one a line, or null")
+    return {**config, **{name: config[name] or {} for name in confs}}
 
 
 def load_strictly(model: torch.nn.Module, model_file: str | Path) -> None:

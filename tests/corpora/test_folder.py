@@ -1,5 +1,7 @@
 """Videos of one's own: transcripts beside them or in a table, sets chosen or given, and what a newcomer does wrong."""
 
+import unicodedata
+
 import pytest
 
 from espnet_vivit.corpora.folder import folder_clips, hold_out
@@ -247,3 +249,78 @@ def test_what_a_newcomer_does_wrong_is_said(tmp_path):
     assert sorted(listed(tmp_path, table=tmp_path / "two.tsv", **UNDIVIDED)) == ["a"]
     with pytest.raises(ConfigError, match="sum below 1"):
         list(folder_clips(tmp_path, dev=0.5, test=0.5))
+
+
+def write_table(root, content):
+    (root / "transcripts.tsv").write_bytes(content)
+    return listed(root)
+
+
+def test_a_table_of_a_spreadsheet_is_read_as_it_is_meant(tmp_path):
+    root = write_videos(tmp_path, dict.fromkeys("abc"))
+    table = 'video\ttext\tsplit\r\na.mp4\t"say ""so"""\ttrain\r\nb.mp4\t"two\nlines"\tdev\r\nc.mp4\t"lone\ttest\r\n'
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        found = write_table(root, table.encode(encoding))
+        assert {name: clip.text for name, clip in found.items()} == {"a": 'say "so"', "b": "two lines", "c": '"lone'}
+        assert not any(clip.problem for clip in found.values())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "video\ttext\na.mp4\tcaf\u00e9\n".encode("cp1252"),
+            r"transcripts\.tsv is not UTF-8, line 2.*Save it as UTF-8",
+        ),
+        ("vid\u00e9o\ttext\na.mp4\tx\n".encode("cp1252"), "not UTF-8, line 1"),
+        (b"video\ttext\na.mp4\tx\x1fy\n", r"line 2 has a character that no text has: found U\+001F"),
+        (b"video\ttext\tText\na.mp4\tx\ty\n", "has the column text twice"),
+        (b"video\ttext\na.mp4\tx\ty\n", "line 2: more fields than columns: found 3, 'y' among them; expected 2"),
+    ],
+    ids=["cp1252", "header", "control", "column twice", "tab in a text"],
+)
+def test_a_table_that_cannot_be_what_it_says_is_named(content, message, tmp_path):
+    with pytest.raises(DataError, match=message):
+        write_table(write_videos(tmp_path, {"a": None}), content)
+
+
+def test_a_very_long_text_is_a_text(tmp_path):
+    root = write_videos(tmp_path, dict.fromkeys("abc"))
+    sets = zip("abc", ("train", "dev", "test"), strict=True)
+    rows = "".join(f"{name}.mp4\t{'word ' * 40_000}\t{split}\n" for name, split in sets)
+    assert len(write_table(root, f"video\ttext\tsplit\n{rows}".encode())["a"].text.split()) == 40_000
+
+
+def test_empty_fields_behind_the_last_column_are_nothing(tmp_path):
+    found = write_table(write_videos(tmp_path, {"a": None}), b"video\ttext\tsplit\na.mp4\tx\ttrain\t\t\n")
+    assert found["a"].text == "x"
+
+
+@pytest.mark.parametrize("here", ["NFC", "NFD"])
+@pytest.mark.parametrize("there", ["NFC", "NFD"])
+def test_a_composed_name_finds_a_decomposed_file_and_the_reverse(here, there, tmp_path):
+    stored, written = (unicodedata.normalize(form, "café") for form in (here, there))
+    root = write_videos(tmp_path, {stored: None})
+    found = write_table(root, f"video\ttext\tsplit\n{written}.mp4\tx\ttrain\n".encode())
+    assert [clip.problem for clip in found.values()] == [""]
+    (root / "transcripts.tsv").unlink()
+    (root / f"{written}.txt").write_text("hello")
+    assert [clip.text for clip in listed(root, **UNDIVIDED).values()] == ["hello"]
+
+
+def test_names_that_differ_in_case_are_hinted_at(tmp_path):
+    root = write_videos(tmp_path, {"Clip": None, "b": "x", "c": "x"})
+    (root / "clip.txt").write_text("hello")
+    assert listed(root, **UNDIVIDED)["Clip"].problem.endswith("there is no Clip.txt beside it (there is clip.txt)")
+    found = write_table(root, b"video\ttext\tsplit\nclip.mp4\tx\ttrain\n")
+    assert [clip.problem.endswith("no file clip.mp4 (there is Clip.mp4)") for clip in found.values()] == [True]
+
+
+@pytest.mark.parametrize("kind", [".srt", ".vtt", ".csv", ".align", ".json"])
+def test_texts_that_are_not_read_are_named(kind, tmp_path):
+    root = write_videos(tmp_path, {"a": None, "b": None})
+    (root / f"a{kind}").write_text("x")
+    with pytest.raises(DataError, match=rf"2 videos and no transcript: found 1 file \{kind}, which is not read"):
+        listed(root)
+    (root / "b.txt").write_text("x")
+    assert f"(there is a{kind}, which is not read" in listed(root, **UNDIVIDED)["a"].problem

@@ -14,7 +14,7 @@ import numpy as np
 from torch.utils.data import get_worker_info
 
 from espnet_vivit.data.data_dir import read_scp
-from espnet_vivit.errors import ConfigError, DataError
+from espnet_vivit.errors import ConfigError, DataError, EspnetVivitError
 from espnet_vivit.espnet_compat import ESPnetDataset, IterableESPnetDataset, add_data_type
 from espnet_vivit.media.files.video_file import read_video
 from espnet_vivit.units import AUDIO_RATE_HZ
@@ -48,6 +48,17 @@ add_data_type(
 )
 
 
+def check_no_commands(path_name_type_list: Sequence[tuple[str, str, str]]) -> None:
+    """Raise DataError for a Kaldi list that would have a command run: `utterance sox x.wav -t wav - |`."""
+    for path, name, kind in path_name_type_list:
+        if not kind.startswith("kaldi"):
+            continue
+        for uid, value in read_scp(path).items():
+            if value.endswith("|") or value.startswith("|"):
+                fix = "Run it once, and list the files that it makes"
+                raise DataError(f"{name} of utterance {uid!r} in {path} is a command", found=value[:80], fix=fix)
+
+
 class AVSRDataset(ESPnetDataset):
     """The map-style dataset: `dataset["utterance"]` is `("utterance", {name: array})`."""
 
@@ -60,6 +71,7 @@ class AVSRDataset(ESPnetDataset):
                 found=f"max_cache_size={max_cache_size}",
                 fix="Leave it out; keep the data on a fast disk, or videos as .npy, instead.",
             )
+        check_no_commands(path_name_type_list)
         super().__init__(path_name_type_list, **options)
 
     def __getitem__(self, uid: str | int) -> tuple[str, dict[str, np.ndarray]]:
@@ -82,6 +94,12 @@ class AVSRDataset(ESPnetDataset):
             raise DataError(
                 f"utterance {uid!r} has no {name}: it is not in {path}", fix="Validate the data directory."
             ) from None
+        except EspnetVivitError:
+            raise
+        except (OSError, RuntimeError, ValueError, AssertionError) as error:  # libsndfile's is a RuntimeError
+            reason = str(error).strip().split("\n")[0] or type(error).__name__
+            fix = "Check that file, or leave the utterance out of all lists"
+            raise DataError(f"{name} of utterance {uid!r} in {path} cannot be read ({reason})", fix=fix) from error
         rate_hz = getattr(loader, "rate", None)  # ESPnet's sound loader remembers the rate of what it has read
         if rate_hz not in (None, AUDIO_RATE_HZ):
             raise DataError(
@@ -90,6 +108,9 @@ class AVSRDataset(ESPnetDataset):
                 expected=f"{AUDIO_RATE_HZ} Hz",
                 fix="Resample it at data preparation.",
             )
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and not np.isfinite(value).all():
+            fix = "Make that file again, or leave the utterance out of all lists"
+            raise DataError(f"{name} of utterance {uid!r} in {path} has values that are NaN or infinite", fix=fix)
         return np.atleast_1d(np.asarray(value)) if isinstance(value, list | numbers.Number) else value
 
     def _in_precision(self, name: str, uid: str, value) -> np.ndarray:
@@ -119,6 +140,7 @@ class AVSRIterableDataset(IterableESPnetDataset):
         preprocess: Callable | None = None,
         key_file: str | None = None,
     ):
+        check_no_commands(path_name_type_list)
         super().__init__(path_name_type_list, preprocess=preprocess, float_dtype=float_dtype, key_file=key_file)
         self.by_utterance = AVSRDataset(path_name_type_list, preprocess=preprocess, float_dtype=float_dtype)
 

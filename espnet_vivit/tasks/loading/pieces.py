@@ -7,6 +7,7 @@ transcripts the same way.
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from espnet_vivit.data.token_list import check_bpe_model
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.espnet_compat import build_tokenizer
 
@@ -27,11 +28,16 @@ class JoinedPieces:
 
 
 def tokenizer_for(token_type: str, bpemodel: str | None, *, train: bool) -> "JoinedPieces | AbsTokenizer":
-    """ESPnet's tokenizer; for token_type bpe without a model `JoinedPieces`, in training a ConfigError."""
+    """ESPnet's tokenizer; for token_type bpe without a model `JoinedPieces`, in training a ConfigError.
+
+    Also for a file that is no sentencepiece model.
+    """
     if token_type == "bpe" and bpemodel is None:
         if train:
             raise _no_model("training with token_type bpe")
         return JoinedPieces()
+    if token_type == "bpe":
+        check_bpe_model(str(bpemodel))
     return build_tokenizer(token_type=token_type, bpemodel=bpemodel)
 
 

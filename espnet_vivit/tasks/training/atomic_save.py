@@ -13,6 +13,9 @@ from pathlib import Path
 
 import torch
 
+from espnet_vivit.base.whole_file import is_disk_error
+from espnet_vivit.errors import MediaError
+
 PARTIAL = ".partial"  # ending of what is being written
 
 
@@ -39,6 +42,15 @@ def atomic_saves(*, keep_previous: Collection[str] = ()) -> Iterator[None]:
                 _keep(path)
             os.replace(partial, path)
             sync_folder(path.parent)
+        except (OSError, RuntimeError) as error:  # torch's writer turns the system's error into a RuntimeError
+            if isinstance(error, RuntimeError) and not is_disk_error(error) and "PytorchStreamWriter" not in str(error):
+                raise
+            reason = getattr(error, "strerror", None) or str(error.__context__ or error).split("\n")[0]
+            raise MediaError(
+                f"cannot write {path} ({reason})",
+                fix="Check that the disk has room and the folder may be written to; then resume: "
+                "the last finished epoch is whole",
+            ) from error
         finally:
             partial.unlink(missing_ok=True)  # is gone already unless the writing failed
 
