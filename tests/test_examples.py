@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from espnet_vivit.base.torch_file import read_tensors
 from espnet_vivit.decode.model_files import open_model
 from espnet_vivit.media.faces.mouth_roi import middle, shrink
 from espnet_vivit.media.files.video_file import read_video
-from espnet_vivit.base.torch_file import read_tensors
 from tests.experiments import write_experiment
 from tests.published import UNITS, small_state
 from tests.recordings import write_recording

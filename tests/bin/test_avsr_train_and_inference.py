@@ -6,10 +6,11 @@ import pytest
 import torch
 import yaml
 
+from espnet_vivit.base.sole_run import sole_run
 from espnet_vivit.bin import avsr_confidence, avsr_inference, avsr_train
 from espnet_vivit.bin.avsr_align import read_word_times
 from espnet_vivit.bin.command_parser import exit_status
-from espnet_vivit.errors import ConfigError, DataError
+from espnet_vivit.errors import ConfigError, DataError, WeightsError
 from espnet_vivit.evaluation.calibration import read_confidences
 from espnet_vivit.evaluation.decode_timing import TIMING, read_timing
 from espnet_vivit.tasks import launch
@@ -200,3 +201,31 @@ def test_the_commands_end_with_one_sentence_and_status_one(tmp_path, capsys):
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert re.search("Did you mean --vision_encoder", errors[0])
     assert errors[1] == "error: options are missing: --asr_model_file, --data_path_and_name_and_type"
+
+
+def test_a_second_training_in_the_folder_is_refused_and_changes_nothing(trained, tmp_path):
+    corpus, exp = trained
+    before = {path.name: path.read_bytes() for path in exp.iterdir() if path.is_file()}
+    with sole_run(exp), pytest.raises(ConfigError, match="another run is writing into"):
+        train(corpus, tmp_path, exp, *shape_options(corpus), max_epoch=9)
+    assert {path.name: path.read_bytes() for path in exp.iterdir() if path.is_file()} == before
+
+
+def test_a_training_does_not_go_on_with_other_tokens_of_the_same_number(trained, tmp_path):
+    corpus, exp = trained
+    before = (exp / "config.yaml").read_bytes()
+    other = tmp_path / "tokens.txt"
+    other.write_text("\n".join([*TOKENS[:2], *reversed(TOKENS[2:-1]), TOKENS[-1]]) + "\n")
+    config = write_config(tmp_path / "train.yaml", max_epoch=3)
+    common = ["--config", config, "--token_list", other, "--output_dir", exp, "--resume", "true"]
+    with pytest.raises(ConfigError, match="trained with other tokens: found token 2 is 'bin' there and 'now' here"):
+        avsr_train.main([*map(str, common), *data_options(corpus), *shape_options(corpus)])
+    assert (exp / "config.yaml").read_bytes() == before
+
+
+def test_init_param_that_fills_nothing_ends_before_training(trained, tmp_path):
+    corpus, exp = trained
+    options = ["--init_param", f"{exp}/2epoch.pth:vision_towre:vision_encoder"]
+    with pytest.raises(WeightsError, match="begins with vision_towre: found audio_encoder, ctc"):
+        train(corpus, tmp_path, tmp_path / "exp", *shape_options(corpus), *options)
+    assert not list((tmp_path / "exp").glob("*.pth"))

@@ -1,8 +1,11 @@
 """A misspelt option is named, with what it may have been meant to be, before anything else is said."""
 
+import errno
+import os
+
 import pytest
 
-from espnet_vivit.bin.command_parser import CommandParser
+from espnet_vivit.bin.command_parser import CommandParser, exit_status
 from espnet_vivit.bin.commands.prepare import build_parser
 
 
@@ -61,3 +64,35 @@ def test_options_of_a_commands_commands_are_known(capsys):
 def test_a_misspelt_command_of_a_command_is_corrected(capsys):
     message = refusal(build_parser(), ["foldr", "videos", "out"], capsys)
     assert "unknown command: found 'foldr'; expected one of" in message and message.endswith("Did you mean 'folder'?")
+
+
+@pytest.mark.parametrize(
+    ("number", "path", "said"),
+    [
+        (errno.ENOSPC, None, "No space left on device. Make room on the disk"),
+        (errno.EROFS, "/a/b", "Read-only file system: /a/b. It may only be read"),
+        (errno.EACCES, "/a/b", "Permission denied: /a/b. Give yourself the permission"),
+        (errno.ENOENT, "/a/b", "No such file or directory: /a/b. Check that path"),
+        (errno.ELOOP, "/a/b", "symbolic links: /a/b"),
+        (errno.EISDIR, "/a/b", "Is a directory: /a/b"),
+        (errno.EMFILE, None, "Too many open files. More files are open"),
+    ],
+)
+def test_what_disks_and_permissions_do_is_a_sentence(number, path, said, capsys):
+    def main(argv):
+        raise OSError(number, os.strerror(number), path)
+
+    assert exit_status(main) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ") and said in printed and printed.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "error", [OSError("x"), OSError(errno.EPIPE, "x"), OSError(errno.ENOENT, "x"), ValueError("x")]
+)
+def test_what_may_be_a_defect_of_ours_keeps_its_traceback(error):
+    def main(argv):
+        raise error
+
+    with pytest.raises(type(error)):
+        exit_status(main)

@@ -3,6 +3,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from espnet2.fileio.read_text import read_2columns_text
 
 from espnet_vivit.data.data_dir import (
     Utterance,
@@ -210,3 +211,25 @@ def test_word_times_survive_their_line_to_the_millisecond():
 
 def test_a_word_may_hold_a_colon():
     assert parse_word_times("0.000:1.000:a:b") == (WordTime(0.0, 1.0, "a:b"),)
+
+
+def test_a_tab_separates_as_a_blank_does_for_espnet_too(tmp_path):
+    (tmp_path / "wav.scp").write_text("u1\ta.wav\nu2 \t b c.wav\n")
+    assert (
+        read_scp(tmp_path / "wav.scp") == {"u1": "a.wav", "u2": "b c.wav"} == read_2columns_text(tmp_path / "wav.scp")
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xef\xbb\xbfu1 a.wav\n", r"begins with a byte order mark \(U\+FEFF\)"),
+        ("u1 a.wav\nu2\u200b\n".encode(), r"line 2: found 'u2<U\+200B ZERO WIDTH SPACE>'"),
+        (b"u1 a.wav\nu2\x00 b\n", r"line 2 has a character that no text has: found U\+0000"),
+        ("u1 caf\u00e9\n".encode("cp1252"), "not UTF-8, line 1"),
+    ],
+)
+def test_what_is_not_seen_in_a_list_is_named(tmp_path, content, message):
+    (tmp_path / "wav.scp").write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        read_scp(tmp_path / "wav.scp")

@@ -67,6 +67,11 @@ def rewrite(folder, name, change):
     (folder / "package.json").write_text(json.dumps(info))
 
 
+def described(folder, **changes):
+    info = json.loads((folder / "package.json").read_text())
+    (folder / "package.json").write_text(json.dumps(info | changes))
+
+
 def test_a_package_answers_as_the_experiment_does(experiment, package):
     model, _ = AVSRTask.build_model_from_file(experiment / "config.yaml", experiment / "valid.acc.ave.pth")
     loaded = Package.from_pretrained(package).load_model()
@@ -180,6 +185,14 @@ def test_a_sentencepiece_model_travels_along(tmp_path, monkeypatch):
             "trained on other video input",
         ),
         (lambda folder: rewrite(folder, "config.yaml", lambda text: text + "encoder: os.system\n"), "occurs twice"),
+        (
+            lambda folder: rewrite(folder, "tokens.txt", lambda text: text.replace("bin\nlay", "lay\nbin")),
+            r"tokens\.txt holds other tokens than config\.yaml",
+        ),
+        (lambda folder: described(folder, files=[1]), "is not as `espnet-vivit pack` writes it"),
+        (lambda folder: described(folder, files={"config.yaml": "x"}), "is not as `espnet-vivit pack` writes it"),
+        (lambda folder: described(folder, provenance=[1]), "is not as `espnet-vivit pack` writes it"),
+        (lambda folder: (folder / "package.json").write_text("[" * 100_000), r"cannot read .*package\.json"),
     ],
 )
 def test_what_is_wrong_with_a_package_is_said(copy, break_it, message):
@@ -321,3 +334,24 @@ def test_asking_for_help_imports_no_espnet():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.endswith("[]\n")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_not_packed(experiment, tmp_path, value):
+    folder = shutil.copytree(experiment, tmp_path / "exp")
+    state = torch.load(folder / "valid.acc.ave.pth", weights_only=True)
+    next(iter(state.values())).view(-1)[0] = value
+    torch.save(state, folder / "valid.acc.ave.pth")
+    with pytest.raises(WeightsError, match="NaN or infinite"):
+        pack(folder, tmp_path / "package", licence="MIT")
+    assert not (tmp_path / "package").exists()
+
+
+@pytest.mark.parametrize(
+    "meta", ["a: [", "[1, 2]", "yaml_files: [1]", "yaml_files: {asr_train_config: ../../etc/passwd}"]
+)
+def test_an_archive_of_espnet_with_a_broken_list_is_named(tmp_path, meta):
+    with zipfile.ZipFile(tmp_path / "bad.zip", "w") as archive:
+        archive.writestr("meta.yaml", meta)
+    with pytest.raises((DataError, ConfigError), match=r"meta\.yaml|bad\.zip"):
+        open_model(tmp_path / "bad.zip")

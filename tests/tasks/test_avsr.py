@@ -11,6 +11,7 @@ from espnet_vivit.tasks.loading.dataset import AVSRDataset
 from espnet_vivit.tasks.model_config import read_token_list
 from espnet_vivit.tasks.model_options import INITS
 from tests import tiny
+from tests.experiments import write_experiment
 from tests.tiny_corpus import CONFIG, TOKENS, data_options, shape_options, write_config, write_tiny_corpus
 
 
@@ -234,3 +235,39 @@ def test_each_epoch_draws_its_augmentation_anew_and_resuming_repeats_it(corpus, 
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert sum(torch.equal(first[key], second[key]) for key in first) <= 1
     assert next(iter(first.values())).dtype == torch.uint8
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda config: config.pop("vision_encoder_conf"),
+            "does not say what the model is built from: found no vision_",
+        ),
+        (lambda config: config.pop("token_type"), "found no token_type"),
+        (lambda config: config.update(model_conf=[1]), r"model_conf: \[1\]; expected options"),
+        (lambda config: config.update(encoder_conf="x"), "encoder_conf: 'x'; expected options"),
+    ],
+)
+def test_a_configuration_that_builds_no_model_is_named(tmp_path, change, message):
+    exp = write_experiment(tmp_path / "exp")
+    config = yaml.safe_load((exp / "config.yaml").read_text())
+    change(config)
+    (exp / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(ConfigError, match=message):
+        AVSRTask.build_model_from_file(exp / "config.yaml", exp / "valid.acc.ave.pth")
+
+
+def test_part_options_that_are_null_are_none(tmp_path):
+    exp = write_experiment(tmp_path / "exp", model_conf={})
+    config = yaml.safe_load((exp / "config.yaml").read_text())
+    (exp / "config.yaml").write_text(yaml.safe_dump(config | {"model_conf": None}))
+    AVSRTask.build_model_from_file(exp / "config.yaml", exp / "valid.acc.ave.pth")
+
+
+def test_whole_numbers_are_no_weights(tmp_path):
+    exp = write_experiment(tmp_path / "exp")
+    state = torch.load(exp / "valid.acc.ave.pth", weights_only=True)
+    torch.save({name: value.long() for name, value in state.items()}, exp / "valid.acc.ave.pth")
+    with pytest.raises(WeightsError, match="another kind of number than the model"):
+        AVSRTask.build_model_from_file(exp / "config.yaml", exp / "valid.acc.ave.pth")

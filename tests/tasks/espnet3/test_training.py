@@ -1,6 +1,7 @@
 """A training by ESPnet3 leaves an experiment that is decoded, packed and gone on with like one by ESPnet2."""
 
 import logging
+from pathlib import Path
 
 import pytest
 import torch
@@ -106,6 +107,24 @@ def test_a_training_without_validation_says_so(corpus):
     trainer = build_trainer(config, training_arguments(config))
     with pytest.raises(WeightsError, match=r"kept no epoch by valid/acc.*check_val_every_n_epoch"):
         write_averages(trainer.trainer, corpus[0])
+
+
+class Planted:
+    """Leaves a file where it is unpickled."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return Path.touch, (self.mark,)
+
+
+def test_code_in_the_checkpoint_that_a_training_goes_on_from_is_not_run(corpus, experiment, tmp_path):
+    states = torch.load(experiment / "last.ckpt", weights_only=True)
+    torch.save(states | {"x": Planted(tmp_path / "mark")}, tmp_path / "last.ckpt")
+    with pytest.raises(WeightsError, match=r"last\.ckpt .*holds code, which is never run"):
+        train(training_config(*corpus, exp_dir=str(tmp_path)))
+    assert not (tmp_path / "mark").exists()
 
 
 def test_a_training_that_was_stopped_goes_on_from_its_last_epoch(corpus, experiment):

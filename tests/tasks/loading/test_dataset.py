@@ -96,3 +96,26 @@ def test_sound_at_another_rate_is_refused(lists):
 def test_values_that_cannot_be_batched_are_named(lists):
     with pytest.raises(DataError, match="text of utterance 'a' cannot go into a batch: found str"):
         AVSRDataset(lists[2], preprocess=lambda uid, data: {"text": "words"})["a"]
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "text", "URL"])
+@pytest.mark.parametrize("dataset", [AVSRDataset, AVSRIterableDataset])
+def test_sound_that_cannot_be_read_is_named_with_its_utterance(tmp_path, dataset, kind):
+    (tmp_path / "folder.wav").mkdir()
+    (tmp_path / "text.wav").write_text("no sound")
+    value = "https://example.org/a.wav" if kind == "URL" else f"{tmp_path}/{kind}.wav"
+    (tmp_path / "bad.scp").write_text(f"u1 {value}\n")
+    with pytest.raises(DataError, match=r"speech of utterance 'u1' in .*bad\.scp cannot be read"):
+        list_all(dataset([(f"{tmp_path}/bad.scp", "speech", "sound")]))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_sound_that_is_no_number_is_named_with_its_utterance(tmp_path, value):
+    soundfile.write(tmp_path / "nan.wav", np.full(800, value), 16000, subtype="FLOAT")
+    (tmp_path / "bad.scp").write_text(f"u1 {tmp_path}/nan.wav\n")
+    with pytest.raises(DataError, match=r"speech of utterance 'u1' in .*bad\.scp has values that are NaN or infinite"):
+        AVSRDataset([(f"{tmp_path}/bad.scp", "speech", "sound")])["u1"]
+
+
+def list_all(dataset):
+    return list(dataset) if isinstance(dataset, AVSRIterableDataset) else [dataset["u1"]]

@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 
+from espnet_vivit.errors import MediaError
 from espnet_vivit.tasks.training.atomic_save import atomic_saves
 
 
@@ -62,3 +63,24 @@ def test_a_process_killed_in_the_middle_damages_nothing(tmp_path, way):
     else:  # what is guarded against does happen
         with pytest.raises((EOFError, RuntimeError, pickle.UnpicklingError)):
             torch.load(path)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+@pytest.mark.parametrize("numbers", [1, 10**6])
+def test_a_full_disk_is_named_with_the_file(tmp_path, numbers, monkeypatch):
+    """/dev/full has no room: what is opened for writing in this folder leads there."""
+    real_open = open
+    monkeypatch.setattr(
+        "builtins.open", lambda path, *args: real_open("/dev/full" if str(path).endswith(".partial") else path, *args)
+    )
+    with (
+        atomic_saves(),
+        pytest.raises(MediaError, match=rf"cannot write {tmp_path}/w\.pth \(.*No space left on device"),
+    ):
+        torch.save({"x": torch.zeros(numbers)}, tmp_path / "w.pth")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_none_is_named(tmp_path):
+    with atomic_saves(), pytest.raises(MediaError, match=r"cannot write .*w\.pth"):
+        torch.save({}, tmp_path / "absent/w.pth")

@@ -1,6 +1,7 @@
 """What a killed training, a full disk or a lost byte leave behind, and what is made of it."""
 
 import os
+import re
 
 import pytest
 import torch
@@ -117,3 +118,44 @@ def test_the_best_epoch_is_espnets():
     for mode in ("min", "max"):
         assert best_epoch(reporter.stats, "valid", "acc", mode) == reporter.get_best_epoch("valid", "acc", mode)
     assert best_epoch(reporter.stats, "valid", "wer", "min") is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda states: [1, 2], "it is no checkpoint of a training: a list"),
+        (lambda states: {"model": states["model"]}, "it lacks reporter"),
+        (lambda states: states | {"reporter": {"epoch": -1, "stats": {}}}, r"no finished epoch \(epoch: -1\)"),
+        (lambda states: states | {"reporter": {"epoch": 0, "stats": {}}}, "no finished epoch"),
+        (lambda states: states | {"reporter": {"epoch": "3", "stats": {}}}, "no finished epoch"),
+        (lambda states: states | {"reporter": {"epoch": 3, "stats": {}}}, "lacks the results of its 3 epochs"),
+        (lambda states: states | {"reporter": None}, "no finished epoch"),
+        (lambda states: states | {"model": {"weight": torch.tensor([float("nan")])}}, "NaN or infinite"),
+        (lambda states: states | {"model": {}}, "no state dict"),
+    ],
+)
+def test_a_whole_file_that_is_no_checkpoint_gives_way_to_the_one_before(experiment, change, message, caplog):
+    path = experiment / "checkpoint.pth"
+    torch.save(change(torch.load(path, weights_only=True)), path)
+    assert prepare_resume(experiment, CRITERIA)["epoch"] == 2
+    assert re.search(message, caplog.text) and (experiment / "checkpoint.pth.damaged").is_file()
+
+
+def test_a_checkpoint_of_another_model_gives_way_and_two_of_them_are_an_error(experiment, caplog):
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1000))
+
+    for path in (experiment / "checkpoint.pth", previous_of(experiment / "checkpoint.pth")):
+        states = torch.load(path, weights_only=True)
+        torch.save(states | {"optimizers": [], "schedulers": []}, path)
+    model = Model()
+    assert prepare_resume(experiment, CRITERIA, model)["epoch"] == 3
+    states = torch.load(experiment / "checkpoint.pth", weights_only=True)
+    torch.save(states | {"model": {"weight": torch.zeros(7)}}, experiment / "checkpoint.pth")
+    assert prepare_resume(experiment, CRITERIA, model)["epoch"] == 2
+    assert "it is of another model" in caplog.text and torch.equal(model.weight, torch.full((1000,), 2.0))
+    torch.save(states | {"model": {"other": torch.zeros(7)}}, experiment / "checkpoint.pth")
+    with pytest.raises(DataError, match=r"no checkpoint to continue from.*of another model"):
+        prepare_resume(experiment, CRITERIA, model)
