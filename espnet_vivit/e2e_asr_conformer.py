@@ -25,6 +25,7 @@ from espnet_vivit.model.adapters.config import TOWERS, AdapterConfig, read_tower
 from espnet_vivit.model.fusion import ModalityDropout, align_audio
 from espnet_vivit.model.hybrid_loss import HybridLoss
 from espnet_vivit.model.joint_fusion import build_fusion, check_place
+from espnet_vivit.model.labels import check_labels, drop_attention_maps
 from espnet_vivit.model.nonfinite import NonFiniteLosses
 from espnet_vivit.model.options import (
     ENCODER_SIZES,
@@ -269,11 +270,13 @@ class E2E(HybridLoss):
         text (B, L) int64 padded with -1; speech (B, N) float32 at 16 kHz; video (B, T, H, W) uint8 or normalised float;
         frame_labels (B, T') int64, -1 where there is none; utt_id names clips in errors.
         """
+        check_labels(text, text_lengths, size=self.vocab_size, utt_id=utt_id)
         text = text[:, : text_lengths.max()]
         streams = {"speech": speech, "speech_lengths": speech_lengths, "video": video, "video_lengths": video_lengths}
         states, lengths = self.encode(**streams, utt_id=utt_id)
         with self.precision.exact(text.device):
             loss, stats = self._losses(states, lengths, text, text_lengths, frame_labels)
+        drop_attention_maps(self)
         stats["loss"] = loss.detach()
         if (cache := getattr(self.vision_encoder, "feature_cache", None)) is not None and video is not None:
             stats["cache_hits"] = cache.last_hits

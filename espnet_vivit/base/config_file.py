@@ -30,7 +30,7 @@ def read_config(path: str | Path) -> dict:
         raise ConfigError(f"the configuration {path} is not UTF-8 text ({error.reason})") from error
     try:
         config = yaml.load(text, Loader=_StrictLoader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:  # such as a 31st of February
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(config, dict):
         raise ConfigError(f"{path} holds no options", found=type(config).__name__, expected="lines like `key: value`")

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from espnet_vivit.base.text_file import read_lines
 from espnet_vivit.base.whole_file import write_lines
 from espnet_vivit.bin.command_parser import CommandParser, exit_status
 from espnet_vivit.data.token_list import read_labels
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise ConfigError("avsr_ngram writes plain text", found=args.out, fix="Name it .arpa; gzip it afterwards.")
     tokens = {"token_type": args.token_type, "token_list": args.token_list, "bpemodel": args.bpemodel}
     sentences = read_labels(args.train, **tokens).values()
-    vocabulary = args.token_list.read_text(encoding="utf-8").splitlines()[1:-1]  # without <blank> and <sos/eos>
+    vocabulary = list(read_lines(args.token_list))[1:-1]  # without <blank> and <sos/eos>
     model = train_witten_bell(sentences, vocabulary, order=args.order)
     counts = [sum(len(ngram) == size for ngram in model.log_probs) for size in range(1, args.order + 1)]
     print(f"{args.out}: " + ", ".join(f"{count} {size}-grams" for size, count in enumerate(counts, 1)))

@@ -11,7 +11,16 @@ from typing import Any
 
 from espnet_vivit.base.config_file import read_config
 from espnet_vivit.decode.options import SearchOptions
-from espnet_vivit.decode.package import CONFIG, RELIABILITY, WEIGHTS, Package, is_package, read_decoding, read_json
+from espnet_vivit.decode.package import (
+    CONFIG,
+    RELIABILITY,
+    WEIGHTS,
+    Package,
+    is_package,
+    read_decoding,
+    read_json,
+    read_reliability,
+)
 from espnet_vivit.decode.package_archive import extract, is_archive
 from espnet_vivit.decode.package_decoding import Decoding
 from espnet_vivit.errors import ConfigError, DataError, WeightsError, no_model
@@ -110,9 +119,8 @@ def _experiment(folder: Path, weights: str | None) -> ModelFiles:
         raise DataError(
             f"the sentencepiece model {named} of {folder} is not there", fix="Run this where it was trained"
         )
-    measured, provenance = (
-        read_json(folder / name) if (folder / name).is_file() else None for name in (RELIABILITY, PROVENANCE)
-    )
+    measured = read_reliability(folder / RELIABILITY) if (folder / RELIABILITY).is_file() else None
+    provenance = read_json(folder / PROVENANCE) if (folder / PROVENANCE).is_file() else None
     known = (training_facts(config, folder), measured)
     decoding = read_decoding(folder, {file.name for file in folder.iterdir()})
     return ModelFiles(folder / "config.yaml", path, bpemodel, *known, decoding=decoding, provenance=provenance)

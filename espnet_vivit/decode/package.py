@@ -125,7 +125,7 @@ class Package:
     @property
     def reliability(self) -> dict | None:
         """What `espnet-vivit calibrate` measured; None if nobody has."""
-        return read_json(self.folder / RELIABILITY) if RELIABILITY in self.info["files"] else None
+        return read_reliability(self.folder / RELIABILITY) if RELIABILITY in self.info["files"] else None
 
     @property
     def decoding(self) -> Decoding:
@@ -245,6 +245,17 @@ def read_decoding(folder: Path, files: Collection[str]) -> Decoding:
     path = folder / DECODING
     said = read_json(path) if DECODING in files else {}
     return Decoding(read_language(folder, files, said), search_options(said, source=path))
+
+
+def read_reliability(path: Path) -> dict:
+    """What `espnet-vivit calibrate` wrote: modality -> fields. Raises DataError for a file without thresholds."""
+    measured = read_json(path)
+    for modality, fields in measured.items():
+        threshold = fields.get("min_confidence") if isinstance(fields, dict) else None
+        if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
+            found, expected = f"min_confidence of {modality}: {threshold!r}", "a number from 0 to 1"
+            raise DataError(f"{path}", found=found, expected=expected, fix="Calibrate again: espnet-vivit calibrate")
+    return measured
 
 
 def read_json(path: Path) -> dict:

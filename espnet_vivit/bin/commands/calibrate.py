@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
 
     from espnet_vivit.data.transcripts import read_transcripts
-    from espnet_vivit.decode.package import RELIABILITY
+    from espnet_vivit.decode.package import RELIABILITY, read_reliability
     from espnet_vivit.evaluation.calibration import read_confidences  # late: --help shall not wait for torch
 
     if not (options.experiment / "config.yaml").is_file():
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     references = {key: text for key, text in read_transcripts(options.ref).items() if key in hypotheses}
     found = calibrate(references, hypotheses, read_confidences(options.hyp), accuracy=options.accuracy)
     path = options.experiment / RELIABILITY
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    known = read_reliability(path) if path.is_file() else {}
     text = json.dumps({**known, options.modality: found}, indent=1)
     write_whole(path, text + "\n")
     print(report(found))

@@ -48,3 +48,14 @@ def check_words(uid: str, times: Sequence[WordTime], text: str) -> None:
             expected=repr(" ".join(text.split())),
             fix="Write both from the same source at data preparation.",
         )
+
+
+def check_within(uid: str, times: Sequence[WordTime], seconds: float) -> None:
+    """Raise DataError for words beyond the end of a clip of so many seconds, to a frame: they are another clip's."""
+    if times and times[-1].end_s > seconds + 1 / VIDEO_RATE_HZ:
+        raise DataError(
+            f"word_times of utterance {uid!r} go beyond its end",
+            found=f"{times[-1].word!r} until {times[-1].end_s:.3f} s",
+            expected=f"at most {seconds:.3f} s",
+            fix="Are they of this clip? Write both from the same source at data preparation.",
+        )

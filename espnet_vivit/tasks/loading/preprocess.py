@@ -22,7 +22,7 @@ from espnet_vivit.frontend.presets import VisualPreset
 from espnet_vivit.model.fusion import check_durations
 from espnet_vivit.tasks.loading.augment import Streams, change_speed, crop, crop_to_words, flip, join, mask_time
 from espnet_vivit.tasks.loading.augmentation import Augmentation
-from espnet_vivit.tasks.loading.frame_labels import check_words, frame_labels
+from espnet_vivit.tasks.loading.frame_labels import check_within, check_words, frame_labels
 from espnet_vivit.tasks.loading.pieces import tokenizer_for
 from espnet_vivit.units import VIDEO_RATE_HZ
 
@@ -121,8 +121,12 @@ class AVSRPreprocessor(AbsPreprocessor):
             speech = _mono(speech)
         if video is not None and speech is not None:
             check_durations(len(speech), len(video), clip=uid)
-        if rng is not None:
-            video, speech, times, text = self._cut_and_speed(uid, video, speech, times, text, rng)
+        streams = Streams(video, speech, times)
+        if times and (video is not None or speech is not None):
+            check_within(uid, times, streams.frames / VIDEO_RATE_HZ)
+        if rng is None:
+            return streams, text
+        video, speech, times, text = self._cut_and_speed(uid, video, speech, times, text, rng)
         return Streams(video, speech, times), text
 
     def _next_utterance(self, uid: str, rng: np.random.Generator) -> str:

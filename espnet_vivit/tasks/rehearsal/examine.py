@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from espnet_vivit.base.finding import FAIL, OK, Finding
+from espnet_vivit.base.text_file import read_lines
 from espnet_vivit.errors import EspnetVivitError
 from espnet_vivit.tasks.rehearsal.configuration import (
     check_keys,
@@ -130,7 +131,7 @@ class Rehearsal:
         self.token_list, self.labels, made_here = write_token_list(
             self.config, options.data, self.folder, given=options.token_list, **self.text
         )
-        tokens = self.token_list.read_text(encoding="utf-8").splitlines()
+        tokens = list(read_lines(self.token_list))
         return check_tokens(self.labels, tokens, kind, made_here=made_here)
 
     def align(self) -> Finding:

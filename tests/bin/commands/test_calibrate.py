@@ -6,7 +6,7 @@ import pytest
 
 from espnet_vivit.bin import cli
 from espnet_vivit.bin.commands.calibrate import report
-from espnet_vivit.decode.package import Package
+from espnet_vivit.decode.package import Package, read_reliability
 from espnet_vivit.errors import DataError
 from espnet_vivit.evaluation.calibration import MIN_CONFIDENCE, calibrate
 from tests.experiments import write_experiment
@@ -77,3 +77,21 @@ def test_what_is_missing_is_said(decoded, tmp_path, capsys):
     assert "--word_times true" in capsys.readouterr().err
     with pytest.raises(DataError, match="no confidences, as b"):
         calibrate(REFERENCES, HYPOTHESES, {key: CONFIDENCES[key] for key in "acd"})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[1]",
+        '{"video": 3}',
+        '{"video": {}}',
+        '{"video": {"min_confidence": "x"}}',
+        '{"video": {"min_confidence": NaN}}',
+        '{"a": ' * 9999,
+    ],
+)
+def test_a_broken_reliability_is_named(tmp_path, content):
+    (tmp_path / "reliability.json").write_text(content)
+    with pytest.raises(DataError, match=r"reliability\.json"):
+        read_reliability(tmp_path / "reliability.json")

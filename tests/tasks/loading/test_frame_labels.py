@@ -5,7 +5,7 @@ import pytest
 
 from espnet_vivit.data.data_dir import WordTime
 from espnet_vivit.errors import ConfigError, DataError
-from espnet_vivit.tasks.loading.frame_labels import check_words, feature_steps, frame_labels
+from espnet_vivit.tasks.loading.frame_labels import check_within, check_words, feature_steps, frame_labels
 
 
 def letters(word):
@@ -55,3 +55,11 @@ def test_times_of_other_words_are_an_error_that_names_the_utterance():
     check_words("u1", [WordTime(0, 1, "bin"), WordTime(1, 2, "blue")], "bin  blue")
     with pytest.raises(DataError, match=r"'u1' do not spell its text: found 'bin'; expected 'bin blue'"):
         check_words("u1", [WordTime(0, 1, "bin")], "bin blue")
+
+
+def test_words_beyond_the_end_of_their_clip_are_named():
+    times = [WordTime(0.0, 0.4, "bin"), WordTime(0.4, 1.0, "now")]
+    check_within("a", times, 0.97)  # a frame
+    check_within("a", [], 0.1)
+    with pytest.raises(DataError, match=r"word_times of utterance 'a' go beyond its end: found 'now' until 1\.000 s"):
+        check_within("a", times, 0.9)
