@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from espnet_vivit.errors import EspnetVivitError, WeightsError
+from espnet_vivit.base.whole_file import replacing
+from espnet_vivit.errors import EspnetVivitError, MediaError, WeightsError
 
 _torch_load = torch.load  # the one that runs code unless it is told not to
 _NUMPY_SCALAR = np.float64(0).__reduce__()[0]  # its module was renamed between NumPy 1 and 2
@@ -94,6 +95,20 @@ def read_safetensors(path: str | os.PathLike) -> dict[str, Tensor]:
         raise WeightsError(f"the model file {path} does not exist", fix="Has the training ended?") from None
     except (SafetensorError, OSError, ValueError) as error:
         raise _unreadable(path, str(error).split("\n")[0]) from error
+
+
+def write_safetensors(state: Mapping[str, Tensor], path: str | os.PathLike) -> None:
+    """Write the tensors, all or nothing; those that share memory are written apart. Raises MediaError."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    with replacing(path) as temporary:
+        try:
+            save_file({name: value.detach().clone().contiguous() for name, value in state.items()}, temporary)
+        except SafetensorError as error:  # which the system's error has become
+            raise MediaError(
+                f"cannot write {path} ({error})", fix="Check that its folder exists and has room."
+            ) from error
 
 
 @contextmanager

@@ -76,7 +76,7 @@ def check_writable(folder: str | os.PathLike) -> None:
         raise MediaError(f"cannot write into {folder} ({error.strerror})", fix="Choose another folder.") from error
 
 
-_CODES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+_CODES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 
 
 def is_disk_error(error: BaseException | None) -> bool:
@@ -102,6 +102,7 @@ def ordinary_trouble(error: OSError) -> str | None:
     advice = {
         errno.ENOSPC: "Make room on the disk",
         errno.EDQUOT: "Your share of the disk is used up",
+        errno.EFBIG: "Files may not be so large here: ulimit -f",
         errno.EROFS: "It may only be read: name another folder",
         errno.EACCES: "Give yourself the permission, or name another one",
         errno.EMFILE: "More files are open than the system allows: ulimit -n, or fewer workers",

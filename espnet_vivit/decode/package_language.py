@@ -39,13 +39,12 @@ class LanguageModels:
 def write_language(folder: Path, models: LanguageModels, token_list: Sequence[str]) -> None:
     """Write the files of those that are there. Raises ConfigError, DataError or WeightsError if one does not fit."""
     if models.lm_file is not None:
-        from safetensors.torch import save_file
-
         from espnet_vivit.base.config_file import read_config
+        from espnet_vivit.base.torch_file import write_safetensors
         from espnet_vivit.decode.language_model import BUILT_FROM, load_language_model
 
         state = load_language_model(models.lm_config, models.lm_file, token_list).state_dict()
-        save_file({name: value.clone().contiguous() for name, value in state.items()}, folder / LM_WEIGHTS)
+        write_safetensors(state, folder / LM_WEIGHTS)
         assert models.lm_config is not None  # it comes with lm_file
         config = read_config(models.lm_config)
         config = {key: config[key] for key in BUILT_FROM if key in config}

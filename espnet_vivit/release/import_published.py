@@ -22,6 +22,7 @@ from pathlib import Path
 import torch
 import yaml
 
+from espnet_vivit.base.torch_file import write_safetensors
 from espnet_vivit.base.whole_file import make_folder
 from espnet_vivit.decode.language_model import load_language_model
 from espnet_vivit.decode.options import SearchOptions
@@ -192,9 +193,7 @@ def _listed_tokens(path: Path) -> list[str] | None:
 
 
 def _write_language(out: Path, model: torch.nn.Module, options: Mapping, tokens: list[str]) -> None:
-    from safetensors.torch import save_file
-
-    save_file({name: value.clone().contiguous() for name, value in model.state_dict().items()}, out / LM_WEIGHTS)
+    write_safetensors(model.state_dict(), out / LM_WEIGHTS)
     config = {"lm": "transformer", "lm_conf": dict(options["lm_conf"]), "model": "lm", "model_conf": {}}
     text = yaml.safe_dump({**config, "token_list": tokens}, allow_unicode=True)
     (out / LM_CONFIG).write_text(text, encoding="utf-8")

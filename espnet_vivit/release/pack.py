@@ -204,17 +204,14 @@ def packed_config(config: Mapping) -> dict:
 
 def _write_model(folder: Path, files) -> dict:
     """Weights, configuration, tokens and sentencepiece model; returns the configuration."""
-    from safetensors.torch import save_file
-
     from espnet_vivit.base.config_file import read_config
-    from espnet_vivit.base.torch_file import read_tensors
+    from espnet_vivit.base.torch_file import read_tensors, write_safetensors
     from espnet_vivit.tasks.model_config import read_token_list
 
     config = packed_config(read_config(files.config))
     config["token_list"] = read_token_list(config["token_list"])
     config["bpemodel"] = None if files.bpemodel is None else package.BPE_MODEL
-    state = read_tensors(files.weights)  # tensors that share memory are written apart
-    save_file({name: value.clone().contiguous() for name, value in state.items()}, folder / package.WEIGHTS)
+    write_safetensors(read_tensors(files.weights), folder / package.WEIGHTS)
     (folder / package.TOKENS).write_text("".join(f"{token}\n" for token in config["token_list"]), encoding="utf-8")
     text = yaml.safe_dump(config, allow_unicode=True, sort_keys=True)
     (folder / package.CONFIG).write_text(text, encoding="utf-8")

@@ -1,6 +1,8 @@
 """Files of tensors: what is damaged, runs code, is no number or stands in a wrapper, by whoever calls torch.load."""
 
 import pickle
+import resource
+import signal
 import zipfile
 from pathlib import Path
 
@@ -8,8 +10,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from espnet_vivit.base.torch_file import check_numbers, damage_of, data_only, read_tensors, state_dict_in
-from espnet_vivit.errors import WeightsError
+from espnet_vivit.base.torch_file import (
+    check_numbers,
+    damage_of,
+    data_only,
+    read_tensors,
+    state_dict_in,
+    write_safetensors,
+)
+from espnet_vivit.errors import MediaError, WeightsError
 
 STATE = {"encoder.weight": torch.arange(6.0).reshape(2, 3), "encoder.steps": torch.tensor(3)}
 
@@ -158,3 +167,18 @@ def test_inside_the_block_torch_load_gives_weights_that_are_checked_and_unwrappe
         assert equal(torch.load(wrapped), STATE)
         with pytest.raises(WeightsError, match=r"checkpoint\.pth holds weights that are NaN"):
             torch.load(broken)
+
+
+def test_safetensors_that_find_no_room_are_named_and_leave_nothing(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    former = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(MediaError, match=r"cannot write .*w\.safetensors .*File too large"):
+            write_safetensors({"x": torch.zeros(1000)}, tmp_path / "w.safetensors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, former)
+    assert not list(tmp_path.iterdir())
+    write_safetensors({"x": torch.zeros(3), "y": torch.ones(2, 2).T}, tmp_path / "w.safetensors")
+    assert equal(read_tensors(tmp_path / "w.safetensors"), {"x": torch.zeros(3), "y": torch.ones(2, 2)})

@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 from transformers import ViTModel, VivitConfig, VivitModel
 
-from espnet_vivit.base.torch_file import check_numbers, read_safetensors
+from espnet_vivit.base.torch_file import check_numbers, read_safetensors, write_safetensors
 from espnet_vivit.errors import ConfigError, WeightsError
 from espnet_vivit.frontend.vivit.checkpoint import read_checkpoint
 from espnet_vivit.frontend.vivit.factorised_dot_product import FactorisedDotProduct
@@ -145,7 +144,7 @@ def save_tower(tower: FamilyTower | VivitModel, folder: str | Path) -> Path:
         tower.save_pretrained(folder)
         return folder
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.contiguous() for name, value in tower.state_dict().items()}, folder / WEIGHTS)
+    write_safetensors(tower.state_dict(), folder / WEIGHTS)
     text = json.dumps(tower.config.to_dict(), indent=2)
     (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
     return folder

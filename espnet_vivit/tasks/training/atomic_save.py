@@ -7,6 +7,7 @@ written here).
 """
 
 import os
+import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from espnet_vivit.base.whole_file import is_disk_error
 from espnet_vivit.errors import MediaError
 
+_WRITER = re.compile("PytorchStreamWriter|inline_container|iostream error")  # torch's, when writing has failed
 PARTIAL = ".partial"  # ending of what is being written
 
 
@@ -43,7 +45,7 @@ def atomic_saves(*, keep_previous: Collection[str] = ()) -> Iterator[None]:
             os.replace(partial, path)
             sync_folder(path.parent)
         except (OSError, RuntimeError) as error:  # torch's writer turns the system's error into a RuntimeError
-            if isinstance(error, RuntimeError) and not is_disk_error(error) and "PytorchStreamWriter" not in str(error):
+            if isinstance(error, RuntimeError) and not is_disk_error(error) and not _WRITER.search(str(error)):
                 raise
             reason = getattr(error, "strerror", None) or str(error.__context__ or error).split("\n")[0]
             raise MediaError(
