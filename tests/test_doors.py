@@ -99,7 +99,7 @@ def averaged(path, folder, trained):
     """The epoch that a resumed training averages with its own."""
     corpus, exp = trained
     copy = shutil.copytree(exp, folder / "exp", symlinks=True)
-    checkpoint = torch.load(copy / "checkpoint.pth", weights_only=True)
+    checkpoint = torch.load(copy / "checkpoint.pth", weights_only=False)  # our own; older releases keep NumPy scalars
     torch.save(checkpoint["model"], copy / "2epoch.pth")
     checkpoint["reporter"]["stats"][2] = checkpoint["reporter"]["stats"][1]
     checkpoint["reporter"]["epoch"] = 2
