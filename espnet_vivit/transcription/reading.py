@@ -111,7 +111,7 @@ def read_sound_stretches(
     tracks: Tracks = AS_PLAYERS,
     remarks: dict[str, None] | None = None,
 ) -> Iterator[Stretch]:
-    """The sound alone; `seconds["audio"]` and `remarks` are added to. Raises MediaError: unreadable, or without sound."""
+    """The sound alone; `seconds` and `remarks` are added to. Raises MediaError: unreadable, or without sound."""
     stretches = _Sound(path, seconds, tracks, {} if remarks is None else remarks).stretches(0.0, None)
     first = next(stretches, None)
     if first is None:

@@ -49,8 +49,8 @@ def burn_subtitles(
 ) -> None:
     """Write `out` (.mp4 or .mkv, H.264), complete or not at all.
 
-    Times of the subtitles count from the file's beginning, as in a player. `font`: a font file; None: one that has the letters. Sound that
-    FFmpeg cannot decode is left out, with a warning.
+    Times of the subtitles count from the file's beginning, as in a player. `font`: a font file; None: one that has the
+    letters. Sound that FFmpeg cannot decode is left out, with a warning.
     Raises ConfigError for another kind of file, or where no font has the letters; MediaError.
     """
     import av  # late: loading FFmpeg's libraries takes a tenth of a second
