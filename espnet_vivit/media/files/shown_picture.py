@@ -105,10 +105,12 @@ class PictureMaker:
         return np.ascontiguousarray(self.orientation.upright(picture))
 
     def _rgb(self, frame: Any, size: tuple[int, int]) -> np.ndarray:
-        scaled = {} if size == (frame.height, frame.width) else {"height": size[0], "width": size[1]}
+        scaled: dict[str, Any] = {}
+        if size != (frame.height, frame.width):
+            scaled = {"height": size[0], "width": size[1], "interpolation": "BICUBIC"}
         if self.transfer:
             deep = self._converter.reformat(frame, format="rgb48le", threads=1, **scaled).to_ndarray()
-            return _to_sdr(self.transfer)[deep]
+            return to_sdr(deep, self.transfer)
         return self._converter.reformat(frame, format="rgb24", threads=1, **scaled).to_ndarray()
 
     def _inside(self, height: int, width: int) -> tuple[int, int]:
@@ -123,23 +125,38 @@ class PictureMaker:
         return whole
 
 
+# linear light, BT.2020 to BT.709 primaries: Rec. ITU-R BT.2407, annex 1
+_TO_BT709 = np.array([[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]])
+_LUMINANCE = np.array([0.2627, 0.6780, 0.0593])  # of BT.2020
+_BITS = 7  # of each color: the result differs by at most two gray levels from that with all bits
+
+
+def to_sdr(picture: np.ndarray, transfer: str) -> np.ndarray:
+    """(H, W, 3) uint16 RGB in HLG or PQ with BT.2020 primaries -> uint8 in BT.709; brighter than white is white."""
+    colors = (picture >> (16 - _BITS)).astype(np.int32)
+    return _colors(transfer).take((colors[..., 0] << 2 * _BITS) + (colors[..., 1] << _BITS) + colors[..., 2], axis=0)
+
+
 @lru_cache
-def _to_sdr(transfer: str) -> np.ndarray:
-    """(65536,) uint8: the gray level in BT.709 of a 16-bit signal; what is brighter than reference white is white."""
-    signal = np.arange(65536) / 65535
-    nits = _pq_nits(signal) if transfer == "pq" else _hlg_nits(signal)
-    return np.rint(255 * np.clip(nits / _WHITE_NITS, 0, 1) ** (1 / _GAMMA)).astype(np.uint8)
+def _colors(transfer: str) -> np.ndarray:
+    """(2 ** 21, 3) uint8: every color of 3 x 7 bits in BT.709. Made once, in half a second."""
+    signal = (np.arange(1 << _BITS) + 0.5) / (1 << _BITS)
+    curve = _light(transfer, signal)
+    table = []
+    for red in curve:  # a slice at a time
+        light = np.stack([np.broadcast_to(red, (len(curve),) * 2), *np.meshgrid(curve, curve, indexing="ij")], axis=-1)
+        if transfer == "hlg":  # the display's light: the scene's times its luminance to the system gamma - 1
+            light *= (light @ _LUMINANCE)[..., None] ** 0.2 * (_HLG_PEAK_NITS / _WHITE_NITS)
+        table.append(np.rint(255 * np.clip(light @ _TO_BT709.T, 0, 1) ** (1 / _GAMMA)).astype(np.uint8))
+    return np.concatenate([part.reshape(-1, 3) for part in table])
 
 
-def _pq_nits(signal: np.ndarray) -> np.ndarray:
-    m1, m2, c1, c2, c3 = 2610 / 16384, 2523 / 4096 * 128, 3424 / 4096, 2413 / 4096 * 32, 2392 / 4096 * 32
-    root = signal ** (1 / m2)
-    return _PQ_PEAK_NITS * (np.maximum(root - c1, 0) / (c2 - c3 * root)) ** (1 / m1)
-
-
-def _hlg_nits(signal: np.ndarray) -> np.ndarray:
-    """The scene's light, then the system gamma of 1.2 for a display of 1000 cd/m2, as for gray."""
+def _light(transfer: str, signal: np.ndarray) -> np.ndarray:
+    """Of a signal in 0..1: in PQ the display's light against reference white, in HLG the scene's in 0..1."""
+    if transfer == "pq":
+        m1, m2, c1, c2, c3 = 2610 / 16384, 2523 / 4096 * 128, 3424 / 4096, 2413 / 4096 * 32, 2392 / 4096 * 32
+        root = signal ** (1 / m2)
+        return _PQ_PEAK_NITS / _WHITE_NITS * (np.maximum(root - c1, 0) / (c2 - c3 * root)) ** (1 / m1)
     a = 0.17883277
     b, c = 1 - 4 * a, 0.5 - a * np.log(4 * a)
-    scene = np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - c) / a) + b) / 12)
-    return _HLG_PEAK_NITS * scene**1.2
+    return np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - c) / a) + b) / 12)
