@@ -8,6 +8,8 @@ from espnet_vivit.errors import DataError
 
 def read_text(path: str | os.PathLike) -> str:
     """The text of a file, UTF-8 with or without byte order mark. Raises DataError, which names the file."""
+    if Path(path).is_fifo():  # nobody may ever write into it
+        raise DataError(f"{path} is a pipe", expected="a text file")
     try:
         return Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

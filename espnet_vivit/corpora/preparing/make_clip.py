@@ -24,11 +24,12 @@ from espnet_vivit.media.files.audio_file import write_wav
 from espnet_vivit.media.files.tracks import Tracks
 from espnet_vivit.media.files.video_file import write_gray_video
 from espnet_vivit.media.quality.verdict import Quality, assess_clip, refused_clip, with_remarks
-from espnet_vivit.units import MOUTH_SIZE, SAMPLES_PER_FRAME, VIDEO_RATE_HZ
+from espnet_vivit.units import MOUTH_SIZE, SAMPLES_PER_FRAME, VIDEO_RATE_HZ, seconds_of_frames
 
 if TYPE_CHECKING:
     from espnet_vivit.media.mouth_clip import MouthClip
 
+_FASTEST_LETTERS_HZ = 30  # 6 words a second, which is twice as fast as people usually speak
 CODECS = {"h264": ".mp4", "ffv1": ".mkv"}
 
 
@@ -97,7 +98,8 @@ def _make(clip: SourceClip, options: ClipOptions, started: float) -> Outcome:
     from espnet_vivit.media.quality.contact_sheet import draw_strip
 
     mouth = read_clip(clip, options)
-    quality = with_remarks(assess_clip(mouth, modality=options.modality), mouth.source.remarks)
+    remarks = (*mouth.source.remarks, *_too_many_words(clip.text, len(mouth.frames)))
+    quality = with_remarks(assess_clip(mouth, modality=options.modality), remarks)
     word_times = _from_first_picture(clip, mouth.start_s - clip.start_s)
     strip = io.BytesIO()
     draw_strip(mouth).save(strip, format="JPEG", quality=80)
@@ -152,6 +154,16 @@ def read_clip(clip: SourceClip, options: ClipOptions) -> MouthClip:
     if not clip.audio or options.modality == "video":
         return mouth
     return replace(mouth, speech=read_speech(clip.audio, start_s=mouth.start_s, end_s=clip.end_s))
+
+
+def _too_many_words(text: str, num_frames: int) -> list[str]:
+    """A remark on a transcript that nobody says so fast: of a file that broke off, formats such as .ts say nothing."""
+    letters_hz = sum(char.isalnum() for char in text) / seconds_of_frames(num_frames)
+    if letters_hz <= _FASTEST_LETTERS_HZ:
+        return []
+    return [
+        f"its transcript has {letters_hz:.0f} letters for each second: is the file whole, and is it its transcript?"
+    ]
 
 
 def _from_first_picture(clip: SourceClip, lead_s: float) -> tuple[WordTime, ...] | None:

@@ -19,6 +19,7 @@ from espnet_vivit.media.files.joined_recordings import packets_on_one_clock
 from espnet_vivit.media.files.tracks import AS_PLAYERS, Tracks, choose_pictures, choose_sound
 from espnet_vivit.media.files.whole_recording import (
     formats_of,
+    is_torn,
     missing_bytes,
     stated_file_s,
     stated_stream_s,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 _OTHER_PROGRAM_S = 60.0  # a stream that begins so much earlier has another clock than what is read
 _MISSING_S = 0.5  # a file that ends earlier than its header says is truncated
-_TS_PACKET_BYTES = (188, 192, 204)
+_LAST_PACKETS = 4  # one that is incomplete among them is the file's last; parsers give others of its data after it
 
 
 def open_file(path: Path) -> InputContainer:
@@ -77,7 +78,7 @@ class MediaFile:
         self.path, self.container, self._tracks = path, container, tracks
         self.remarks: dict[str, None] = {}  # in the order in which they came
         self._reached_s: dict[int, float] = {}  # the end of what was read of each stream
-        self._cut_packet = False  # the last packet that was read is incomplete
+        self._whole_packets = _LAST_PACKETS  # that were read since the last incomplete one
 
     @cached_property
     def video(self) -> VideoStream | None:
@@ -141,7 +142,7 @@ class MediaFile:
                 end_s = (ticks + (packet.duration or 0)) * ticks_s[index]
                 if end_s > self._reached_s.get(index, 0.0):
                     self._reached_s[index] = end_s
-                self._cut_packet = packet.is_corrupt
+                self._whole_packets = 0 if packet.is_corrupt else self._whole_packets + 1
             yield packet
 
     def check_whole(self) -> None:
@@ -168,9 +169,9 @@ class MediaFile:
                 expected=f"{expected} bytes, as its header says",
                 fix="Copy it again, or name the part to read (end_s).",
             )
-        torn = "mpegts" in formats_of(self.container) and all(self.path.stat().st_size % n for n in _TS_PACKET_BYTES)
-        if (self._cut_packet or torn) and all(seconds is None for seconds, _ in stated):
-            self.remarks["its last packet is incomplete: is the file whole?"] = None
+        torn = self._whole_packets < _LAST_PACKETS or is_torn(self.path, formats_of(self.container))
+        if torn and all(seconds is None for seconds, _ in stated):
+            self.remarks["the file ends in the middle of its data: is it whole?"] = None
 
 
 def tick_s(stream: VideoStream | AudioStream) -> float:

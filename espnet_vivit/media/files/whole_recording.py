@@ -6,6 +6,7 @@ stated. So those are looked up here. Formats without a stated length (.mpg, .ts,
 
 from __future__ import annotations
 
+import re
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -21,6 +22,10 @@ _STREAMS_STATE = frozenset(
 )
 _FILE_STATES = frozenset({"matroska", "webm", "flv"})  # the header has one length for all streams
 _UNKNOWN_BYTES = 0x7FFF0000  # sizes from here on are written by programs that do not know them
+_TS_PACKET_BYTES = (188, 192, 204)
+_TAIL_BYTES, _OGG_END = 1 << 17, 4  # more than the longest page or pack; the flag of a stream's last page
+_PROGRAM_END, _PACK = 0xB9, 0xBA  # start codes of MPEG's program streams; those above them state a length
+_CHAIN = 3
 _ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _W64_DATA = b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0O\x8e\xdb\x8a"
@@ -73,6 +78,49 @@ def missing_bytes(path: Path, formats: set[str]) -> tuple[int, int] | None:
         else:
             stated = None
     return None if stated is None or stated <= size else (size, stated)
+
+
+def is_torn(path: Path, formats: set[str]) -> bool:
+    """Whether a file of a format without stated length ends in the middle of a packet, or without its end mark."""
+    size = path.stat().st_size
+    if "mpegts" in formats:
+        return all(size % length for length in _TS_PACKET_BYTES)
+    if not formats & {"ogg", "mpeg"}:
+        return False
+    with open(path, "rb") as file:
+        file.seek(max(0, size - _TAIL_BYTES))
+        tail = file.read()
+    if "mpeg" in formats:
+        return _ends_in_mpeg_packet(tail)
+    last = tail.rpartition(b"OggS")[2]  # version, flags, ...
+    return len(last) > 1 and not last[1] & _OGG_END
+
+
+def _ends_in_mpeg_packet(tail: bytes) -> bool:
+    """Whether the last packet of a program stream goes on behind the file's end.
+
+    Payload may look like a packet's beginning, so a chain of packets is looked for, each beginning where one ends.
+    """
+    for begin in re.finditer(rb"\x00\x00\x01[\xba-\xef]", tail):
+        at, count = begin.start(), 0
+        while at < len(tail) and (length := _mpeg_bytes(tail[at : at + 14])) is not None:
+            at, count = at + length, count + 1
+        if count >= _CHAIN:
+            return at > len(tail)
+    return False
+
+
+def _mpeg_bytes(head: bytes) -> int | None:
+    """How long the packet or header is that begins so; None of anything else. What is cut short is longer than it."""
+    if head[:3] != b"\0\0\1"[: len(head)]:
+        return None
+    if len(head) < 14 and (len(head) < 6 or head[3] == _PACK):
+        return 14
+    if head[3] == _PACK:  # MPEG-1's, or MPEG-2's with stuffing
+        return 12 if head[4] >> 4 == 2 else 14 + (head[13] & 7)
+    if head[3] == _PROGRAM_END:
+        return 4
+    return 6 + int.from_bytes(head[4:6], "big") if head[3] > _PACK else None
 
 
 def _wav_bytes(file: BinaryIO, size: int) -> int | None:

@@ -8,14 +8,16 @@ ESPnet's own datasets refuse uint8; its iterable one needs every list in the sam
 
 import numbers
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch.utils.data import get_worker_info
 
 from espnet_vivit.data.data_dir import read_scp
-from espnet_vivit.errors import ConfigError, DataError
+from espnet_vivit.errors import ConfigError, DataError, EspnetVivitError, MediaError
 from espnet_vivit.espnet_compat import ESPnetDataset, IterableESPnetDataset, add_data_type
+from espnet_vivit.media.files.containers import check_is_file
 from espnet_vivit.media.files.video_file import read_video
 from espnet_vivit.units import AUDIO_RATE_HZ
 
@@ -77,11 +79,26 @@ class AVSRDataset(ESPnetDataset):
         loader = self.loader_dict[name]
         path, _ = self.debug_info[name]
         try:
+            _check_is_file(loader, uid)
             value = loader[uid]
         except KeyError:
             raise DataError(
                 f"utterance {uid!r} has no {name}: it is not in {path}", fix="Validate the data directory."
             ) from None
+        except MediaError as error:  # names the file
+            raise MediaError(f"{name} of utterance {uid!r}: {error}") from error
+        except (OSError, RuntimeError, ValueError) as error:  # libsndfile's and NumPy's
+            if isinstance(error, EspnetVivitError):
+                raise
+            raise DataError(
+                f"{name} of utterance {uid!r}, listed in {path}, cannot be read ({error})",
+                fix="Check that the file is there, may be read and plays; or take the utterance out of the data.",
+            ) from error
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise DataError(
+                f"{name} of utterance {uid!r}, listed in {path}, has values that are not numbers (NaN or infinite)",
+                fix="Write the file again, or take the utterance out of the data.",
+            )
         rate_hz = getattr(loader, "rate", None)  # ESPnet's sound loader remembers the rate of what it has read
         if rate_hz not in (None, AUDIO_RATE_HZ):
             raise DataError(
@@ -106,6 +123,14 @@ class AVSRDataset(ESPnetDataset):
             expected="a float, integer or uint8 array",
             fix="Is its type in --*_data_path_and_name_and_type right, and is use_preprocessor on?",
         )
+
+
+def _check_is_file(loader: Any, uid: str) -> None:
+    """Of a list of sound files, as ESPnet reads it: a pipe would be waited for. Raises KeyError, MediaError."""
+    path_of = getattr(getattr(loader, "loader", None), "get_path", None)
+    path = None if path_of is None else path_of(uid)
+    if isinstance(path, str) and path != "None":  # ESPnet's word for a missing one
+        check_is_file(Path(path))
 
 
 class AVSRIterableDataset(IterableESPnetDataset):
