@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from espnet_vivit.errors import MediaError
-from espnet_vivit.media.files import timed_frames
 from espnet_vivit.media.files import joined_recordings as one_clock
+from espnet_vivit.media.files import timed_frames
 from espnet_vivit.media.files.joined_recordings import packets_on_one_clock
 from espnet_vivit.media.files.source import open_source, read_speech
 from tests.media.videos import number_of, numbered, write_sound, write_video
