@@ -145,6 +145,10 @@ class MediaFile:
                 self._whole_packets = 0 if packet.is_corrupt else self._whole_packets + 1
             yield packet
 
+    def stated_end_s(self, stream: VideoStream | AudioStream) -> float | None:
+        """When the stream ends, in seconds, as the file's header says; None where it says nothing."""
+        return stated_stream_s(self.container, stream)
+
     def check_whole(self) -> None:
         """To be called when all packets have been read. Raises MediaError if the file is shorter than its header says.
 
@@ -152,9 +156,7 @@ class MediaFile:
         """
         reached_s = max(self._reached_s.values(), default=0.0)
         streams = [stream for stream in (self.video, self.sound) if stream is not None]
-        stated = [
-            (stated_stream_s(self.container, stream), self._reached_s.get(stream.index, 0.0)) for stream in streams
-        ]
+        stated = [(self.stated_end_s(stream), self._reached_s.get(stream.index, 0.0)) for stream in streams]
         if len(streams) == len(self.container.streams):
             stated.append((stated_file_s(self.container), reached_s))
         for expected_s, end_s in stated:

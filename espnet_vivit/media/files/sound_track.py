@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from espnet_vivit.errors import MediaError
-from espnet_vivit.media.files.containers import open_container
+from espnet_vivit.media.files.containers import breaks_off, is_short, open_container
 from espnet_vivit.media.files.mono import CANCELLING, ChannelChoice, alone
 from espnet_vivit.media.files.timed_frames import can_seek, decode_timed
 from espnet_vivit.media.files.tracks import AS_PLAYERS, Tracks
@@ -123,7 +123,8 @@ def _speech_blocks(
             assert stream.time_base is not None  # streams that are read have one
             container.seek(int(from_s / stream.time_base), stream=stream)
             from_s = None
-        timed = choice.settle(decode_timed(media, stream, {"frames": 0, "broken": 0}, from_s))
+        end = _End(media.stated_end_s(stream))
+        timed = choice.settle(end.passed(decode_timed(media, stream, {"frames": 0, "broken": 0}, from_s)))
         at = round(start_s * AUDIO_RATE_HZ)  # the sample that comes next
         for first, samples in _resampled(timed, choice, zero_s):
             if choice.channel is not None:
@@ -135,8 +136,25 @@ def _speech_blocks(
             if len(samples):
                 at += len(samples)
                 yield samples
+        end.check(path)
         media.check_whole()
         remarks.update(media.remarks)
+
+
+class _End:
+    """How far the sound could be decoded, against what the header says of it."""
+
+    def __init__(self, stated_s: float | None):
+        self._stated_s, self._reached_s = stated_s, 0.0
+
+    def passed(self, timed: Timed) -> Timed:
+        for time_s, length_s, frame in timed:
+            self._reached_s = time_s + length_s
+            yield time_s, length_s, frame
+
+    def check(self, path: Path) -> None:
+        if self._stated_s is not None and is_short(self._reached_s, self._stated_s):
+            raise breaks_off(path, self._reached_s, self._stated_s, " of sound")
 
 
 def _listen_from_the_start(path: Path, tracks: Tracks, choice: ChannelChoice) -> None:

@@ -31,7 +31,6 @@ from espnet_vivit.media.files.sound_track import read_speech
 from espnet_vivit.media.files.timed_frames import can_seek, decode_timed
 from espnet_vivit.media.files.tracks import AS_PLAYERS, Tracks
 from espnet_vivit.media.files.video_file import open_npy
-from espnet_vivit.media.files.whole_recording import stated_stream_s
 from espnet_vivit.units import VIDEO_RATE_HZ, seconds_of_frames
 
 if TYPE_CHECKING:
@@ -178,7 +177,7 @@ class Source:
 
     def _probe(self) -> SourceInfo:
         stream, audio, maker = self._stream, self._media.sound, self._maker
-        stated_s = stated_stream_s(self._media.container, stream)
+        stated_s = self._media.stated_end_s(stream)
         return SourceInfo(
             path=str(self._path),
             height=maker.height,
