@@ -1,5 +1,7 @@
 """Videos of one's own: transcripts beside them or in a table, sets chosen or given, and what a newcomer does wrong."""
 
+import os
+
 import pytest
 
 from espnet_vivit.corpora.folder import folder_clips, hold_out
@@ -247,3 +249,25 @@ def test_what_a_newcomer_does_wrong_is_said(tmp_path):
     assert sorted(listed(tmp_path, table=tmp_path / "two.tsv", **UNDIVIDED)) == ["a"]
     with pytest.raises(ConfigError, match="sum below 1"):
         list(folder_clips(tmp_path, dev=0.5, test=0.5))
+
+
+@pytest.mark.timeout(20)
+def test_links_to_themselves_and_pipes_are_clips_that_cannot_be_used_and_end_nothing(tmp_path):
+    write_videos(tmp_path, {"good": "hello there", "other": "hello"})
+    for name in ("loop.mp4", "silent.txt"):
+        (tmp_path / name).symlink_to(name)
+    os.mkfifo(tmp_path / "waits.txt")
+    for name in ("loop.txt", "silent.mp4", "waits.mp4"):
+        (tmp_path / name).write_text("hello")
+    clips = listed(tmp_path, leave_out=tmp_path / "out", **UNDIVIDED)
+    assert sorted(clips) == ["good", "loop", "other", "silent", "waits"]
+    assert not clips["good"].problem and "silent.txt" in clips["silent"].problem
+    assert "is a pipe" in clips["waits"].problem
+
+
+def test_a_table_may_name_a_link_to_itself(tmp_path):
+    write_videos(tmp_path, {"good": None})
+    (tmp_path / "loop.mp4").symlink_to("loop.mp4")
+    (tmp_path / "table.tsv").write_text("video\ttext\ngood.mp4\thello\nloop.mp4\thello\n")
+    clips = listed(tmp_path, **UNDIVIDED)
+    assert not clips["good"].problem and "there is no file loop.mp4" in clips["loop"].problem

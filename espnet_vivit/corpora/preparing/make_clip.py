@@ -65,6 +65,7 @@ class Outcome:
     num_frames: int = 0
     num_samples: int = 0
     shape: tuple[int, int] = (0, 0)  # (H, W)
+    lead_s: float = 0.0  # from the clip's beginning to its first picture
     strip: bytes = b""  # JPEG of some pictures, for the report
     seconds: float = 0.0
 
@@ -100,7 +101,8 @@ def _make(clip: SourceClip, options: ClipOptions, started: float) -> Outcome:
     mouth = read_clip(clip, options)
     remarks = (*mouth.source.remarks, *_too_many_words(clip.text, len(mouth.frames)))
     quality = with_remarks(assess_clip(mouth, modality=options.modality), remarks)
-    word_times = _from_first_picture(clip, mouth.start_s - clip.start_s)
+    lead_s = max(0.0, mouth.start_s - clip.start_s)
+    word_times = seen_word_times(clip, lead_s)
     strip = io.BytesIO()
     draw_strip(mouth).save(strip, format="JPEG", quality=80)
     common = {"facts": facts_of(mouth), "strip": strip.getvalue()}
@@ -131,7 +133,8 @@ def _make(clip: SourceClip, options: ClipOptions, started: float) -> Outcome:
         write_wav(paths["wav"], speech)
     return Outcome.of(
         clip.utt_id, quality, **common, **written, num_frames=len(frames), num_samples=samples, shape=frames.shape[1:],
-        files={path: Path(path).stat().st_size for path in written.values()}, seconds=time.perf_counter() - started,
+        files={path: Path(path).stat().st_size for path in written.values()}, lead_s=lead_s,
+        seconds=time.perf_counter() - started,
     )  # fmt: skip
 
 
@@ -166,7 +169,7 @@ def _too_many_words(text: str, num_frames: int) -> list[str]:
     ]
 
 
-def _from_first_picture(clip: SourceClip, lead_s: float) -> tuple[WordTime, ...] | None:
+def seen_word_times(clip: SourceClip, lead_s: float) -> tuple[WordTime, ...] | None:
     """The clip's word times, which count from its beginning, counted from its first picture.
 
     Raises MediaError if a word ends before that picture.

@@ -1,5 +1,7 @@
 """uint8 video goes through both of ESPnet's kinds of datasets, media files and .npy alike, preprocessed once."""
 
+import os
+
 import numpy as np
 import pytest
 import soundfile
@@ -96,3 +98,38 @@ def test_sound_at_another_rate_is_refused(lists):
 def test_values_that_cannot_be_batched_are_named(lists):
     with pytest.raises(DataError, match="text of utterance 'a' cannot go into a batch: found str"):
         AVSRDataset(lists[2], preprocess=lambda uid, data: {"text": "words"})["a"]
+
+
+def write_text(path):
+    path.write_text("no sound")
+
+
+def write_nan(path):
+    samples = np.zeros(800, np.float32)
+    samples[99] = np.nan
+    soundfile.write(path, samples, 16_000, subtype="FLOAT", format="WAV")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", [AVSRDataset, AVSRIterableDataset])
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: None, "there is no file"),
+        (lambda path: path.mkdir(), "is a folder"),
+        (lambda path: path.symlink_to(path.name), "leads to itself"),
+        (os.mkfifo, "is a pipe"),
+        (write_text, "cannot be read"),
+        (write_nan, "NaN or infinite"),
+    ],
+    ids=["missing", "folder", "loop", "pipe", "text", "NaN"],
+)
+def test_sound_that_cannot_be_used_is_named_with_its_utterance(tmp_path, kind, make, words):
+    make(tmp_path / "a.wav")
+    (tmp_path / "wav.scp").write_text(f"utt7 {tmp_path}/a.wav\n")
+    dataset = kind([(str(tmp_path / "wav.scp"), "speech", "sound")])
+    with pytest.raises((DataError, MediaError), match=words) as error:
+        dict(dataset) if kind is AVSRIterableDataset else dataset["utt7"]
+    assert "speech of utterance 'utt7'" in str(error.value)
+    if make is not write_nan:
+        assert "a.wav" in str(error.value)
