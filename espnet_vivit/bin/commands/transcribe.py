@@ -12,7 +12,7 @@ from espnet_vivit.bin.command_parser import CommandParser, add_track_options
 from espnet_vivit.decode.options import SEARCHES
 from espnet_vivit.errors import ConfigError, EspnetVivitError, MediaError, unknown_name
 from espnet_vivit.media.files.containers import check_is_file, stated_duration_s
-from espnet_vivit.media.files.tracks import Tracks
+from espnet_vivit.media.files.tracks import AS_PLAYERS, Tracks
 from espnet_vivit.transcription.transcriber import MODALITY_CHOICES, Transcriber, _shown_name
 
 VISION_DTYPES = ("float32", "bfloat16")
@@ -28,11 +28,12 @@ def transcribe_files(
     output_dir: Path | None = None,
     burn: bool = False,
     font: Path | None = None,
+    tracks: Tracks = AS_PLAYERS,
 ) -> int:
     """Transcribe each file, write what is asked for beside it or into `output_dir`; returns how many failed.
 
-    What is not written to a file is printed: `path: text`. Errors of any kind go to standard error, and the next file
-    is begun.
+    tracks: those that the transcriber reads, for the burnt video. What is not written to a file is printed:
+    `path: text`. Remarks and errors of any kind go to standard error, and the next file is begun.
     """
     failed = 0
     for number, video in enumerate(videos, 1):
@@ -40,7 +41,7 @@ def transcribe_files(
             try:
                 result = transcriber.transcribe(video, on_progress=lambda done_s: bar.update(done_s - bar.n))
                 folder = output_dir or video.parent
-                lines = _handed_out(result, video, formats, folder, burn, font, transcriber.tracks)
+                lines = _handed_out(result, video, formats, folder, burn, font, tracks)
             except Exception as error:  # whatever else a file does to a decoder or a model is that file's failure, too
                 failed += 1
                 what = error if isinstance(error, EspnetVivitError) else f"{type(error).__name__}: {error}"
@@ -145,7 +146,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     failed = len(videos) - len(there)
     if there:
         transcriber = Transcriber(model, **options)
-        failed += transcribe_files(transcriber, there, formats=formats, output_dir=output_dir, burn=burn, font=font)
+        tracks = Tracks(options["video_track"], options["audio_track"])
+        failed += transcribe_files(
+            transcriber, there, formats=formats, output_dir=output_dir, burn=burn, font=font, tracks=tracks
+        )
     if failed:
         print(f"{len(videos) - failed} of {len(videos)} files transcribed", file=sys.stderr)
     return 1 if failed else 0
