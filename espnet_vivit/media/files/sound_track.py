@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from espnet_vivit.media.files.timed_frames import Timed
 
 _HOLE_S = 0.05  # times of frames are rounded, in some formats to several milliseconds: less is no hole
+_LONGEST_HOLE_S = 2 * 3600.0
 _SEEK_FROM_S = 20.0
 _PRIMING_FRAMES = 2  # what a track of sound alone begins late by is its encoder's delay
 _SILENCE = 1 << 16  # samples of silence made at a time
@@ -130,10 +131,22 @@ def _speech_blocks(
             if choice.channel is not None:
                 remarks[CANCELLING] = None
             if first > at:
+                if first - at > _LONGEST_HOLE_S * AUDIO_RATE_HZ:
+                    raise MediaError(
+                        f"{path}: its sound pauses", found=f"{(first - at) / AUDIO_RATE_HZ / 3600:.1f} hours",
+                        expected=f"at most {_LONGEST_HOLE_S / 3600:g}; the clock of the file may be broken",
+                        fix="Read the parts before and behind it (start_s, end_s), or encode the file again.",
+                    )  # fmt: skip
                 yield from _silence(first - at)
                 at = first
             samples = samples[max(0, at - first) :]
             if len(samples):
+                if not np.isfinite(samples).all():
+                    raise MediaError(
+                        f"{path}: its sound has samples that are not numbers (NaN or infinite)",
+                        found=f"the first near {at / AUDIO_RATE_HZ:.2f} s",
+                        fix="Write the file again, as integers or as finite floats.",
+                    )
                 at += len(samples)
                 yield samples
         end.check(path)

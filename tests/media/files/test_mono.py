@@ -5,6 +5,7 @@ import logging
 import numpy as np
 import pytest
 
+from espnet_vivit.errors import MediaError
 from espnet_vivit.media.files.mono import CANCELLING
 from espnet_vivit.media.files.sound_track import SpeechReader
 from espnet_vivit.media.files.source import read_speech
@@ -74,3 +75,15 @@ def test_the_voice_in_the_middle_of_five_channels_is_mixed_by_ffmpeg(tmp_path, c
 def test_field_case_antiphase(shared_dir):
     speech = read_speech(shared_dir / "cases/field/antiphase/antiphase.mkv")
     assert speech.std() > 0.05
+
+
+@pytest.mark.parametrize("spoilt", [np.nan, np.inf])
+@pytest.mark.parametrize("layout", ["mono", "stereo"])
+def test_sound_that_is_no_numbers_is_an_error_that_names_its_file_and_time(tmp_path, spoilt, layout):
+    voice = VOICE.copy()
+    voice[3 * RATE_HZ] = spoilt
+    channels = [voice] if layout == "mono" else [voice, voice]
+    path = write_sound(tmp_path / "a.wav", np.stack(channels), rate_hz=RATE_HZ, layout=layout, codec="pcm_f32le")
+    with pytest.raises(MediaError, match=r"a\.wav: its sound has samples that are not numbers .* near [23]\.\d+ s"):
+        read_speech(path)
+    assert len(read_speech(path, end_s=2.0)) == 2 * RATE_HZ
