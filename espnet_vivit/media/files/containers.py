@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from espnet_vivit.errors import MediaError
 from espnet_vivit.media.files.clock_glitches import without_glitches
 from espnet_vivit.media.files.joined_recordings import packets_on_one_clock
-from espnet_vivit.media.files.tracks import AS_PLAYERS, Tracks, choose_pictures, choose_sound
+from espnet_vivit.media.files.tracks import AS_PLAYERS, Tracks, choose_pictures, choose_sound, packets_of
 from espnet_vivit.media.files.whole_recording import (
     formats_of,
     is_torn,
@@ -136,7 +136,7 @@ class MediaFile:
         """
         streams = [stream for stream in (self.video, self.sound) if stream is not None]
         ticks_s = {stream.index: tick_s(stream) for stream in streams}
-        mended = without_glitches(self.container.demux(streams), ticks_s)
+        mended = without_glitches(packets_of(self.container, streams), ticks_s)
         for packet in packets_on_one_clock(mended, ticks_s):
             ticks = packet.dts if packet.pts is None else packet.pts
             if ticks is not None:

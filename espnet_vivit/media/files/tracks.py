@@ -8,7 +8,7 @@ silent and another is not, the other one.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +21,7 @@ from espnet_vivit.errors import ConfigError, MediaError
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.container import InputContainer
+    from av.packet import Packet
     from av.video.stream import VideoStream
 
     Stream = TypeVar("Stream", AudioStream, VideoStream)
@@ -109,6 +110,23 @@ def _flags(stream: AudioStream | VideoStream, names: Sequence[str]) -> bool:
     return any(stream.disposition & getattr(Disposition, name, 0) for name in names)
 
 
+def packets_of(container: InputContainer, streams: Sequence[AudioStream | VideoStream]) -> Iterator[Packet]:
+    """The packets of the streams, to the file's end.
+
+    PyAV before 19 stops with an IndexError at a packet of a stream that appears in the midst of a file, or when it ends
+    the streams with an empty packet for each: what belongs to that stream, which nobody asked for, is passed over.
+    """
+    ended = False
+    while not ended:
+        try:
+            for packet in container.demux(list(streams)):
+                ended = ended or not packet.size
+                yield packet
+            return
+        except IndexError:
+            continue
+
+
 def _moving(path: str) -> set[int]:
     """The video streams, by index, that have a second picture not far behind the first."""
     import av
@@ -117,7 +135,7 @@ def _moving(path: str) -> set[int]:
     read = 0
     with av.open(f"file:{path}") as container:
         wanted = {stream.index for stream in container.streams.video}
-        for packet in container.demux(list(container.streams.video)):
+        for packet in packets_of(container, container.streams.video):
             read += packet.size
             if packet.size:
                 seen[packet.stream.index] += 1
@@ -134,7 +152,7 @@ def _peaks(path: str, size: int, changed_ns: int, usual: int) -> dict[int, float
     peaks: dict[int, float] = {}
     with av.open(f"file:{path}") as container:
         streams = [stream for stream in container.streams.audio if stream.codec_context is not None]
-        for packet in container.demux(streams):
+        for packet in packets_of(container, streams):
             try:
                 frames = packet.decode()
             except av.InvalidDataError:

@@ -1,5 +1,7 @@
 """Which tracks are read: those that players take, unless that one is silent or a still; or those that are named."""
 
+from types import SimpleNamespace
+
 import av
 import numpy as np
 import pytest
@@ -104,3 +106,23 @@ def test_one_track_is_decoded_no_earlier_than_it_is_read(tmp_path, monkeypatch):
 def test_field_case_silent_first_track(shared_dir):
     speech = read_speech(shared_dir / "cases/field/silent_first_track/silent_first_track.mkv")
     assert np.abs(speech).max() > 0.1
+
+
+def test_a_stream_that_appears_on_the_way_is_passed_over(tmp_path):
+    """As in FLV and transport streams: PyAV 18 knows of no such stream, and stopped there with an IndexError."""
+    from espnet_vivit.media.files.tracks import packets_of
+
+    class Container:
+        """Reads on where it stopped, as FFmpeg's own context does."""
+
+        left = [SimpleNamespace(size=size) if size is not None else None for size in (5, 6, None, 7, 0, None, 8)]
+
+        def demux(self, streams):
+            assert streams == ["video"]
+            while self.left:
+                packet = self.left.pop(0)
+                if packet is None:
+                    raise IndexError("list index out of range")
+                yield packet
+
+    assert [packet.size for packet in packets_of(Container(), ["video"])] == [5, 6, 7, 0]  # the last ends the stream
