@@ -20,11 +20,10 @@ def read_wav(path: str | os.PathLike) -> np.ndarray:
     """(N,) float32 in -1..1 from a mono file at 16 kHz. Raises MediaError, which names the file."""
     check_is_file(Path(path))
     try:
-        with soundfile.SoundFile(path) as file:
-            samples, rate_hz, stated = file.read(dtype="float32", always_2d=True), file.samplerate, file.frames
+        samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
     except (OSError, soundfile.LibsndfileError) as error:
         raise MediaError(f"cannot read {path} ({error})", fix="Check that the file exists and plays.") from error
-    if len(samples) < stated or missing_bytes(Path(path), {Path(path).suffix[1:].lower()}) is not None:
+    if missing_bytes(Path(path), {Path(path).suffix[1:].lower()}) is not None:
         raise MediaError(
             f"{path} breaks off", found=f"{len(samples) / rate_hz:.2f} s", expected="more, as its header says",
             fix="Copy it again.",
