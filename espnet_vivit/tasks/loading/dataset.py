@@ -19,6 +19,7 @@ from espnet_vivit.errors import ConfigError, DataError, EspnetVivitError, MediaE
 from espnet_vivit.espnet_compat import ESPnetDataset, IterableESPnetDataset, add_data_type
 from espnet_vivit.media.files.containers import check_is_file
 from espnet_vivit.media.files.video_file import read_video
+from espnet_vivit.media.files.whole_recording import missing_bytes
 from espnet_vivit.units import AUDIO_RATE_HZ
 
 
@@ -79,7 +80,7 @@ class AVSRDataset(ESPnetDataset):
         loader = self.loader_dict[name]
         path, _ = self.debug_info[name]
         try:
-            _check_is_file(loader, uid)
+            _check_sound_file(loader, uid)
             value = loader[uid]
         except KeyError:
             raise DataError(
@@ -125,12 +126,17 @@ class AVSRDataset(ESPnetDataset):
         )
 
 
-def _check_is_file(loader: Any, uid: str) -> None:
-    """Of a list of sound files, as ESPnet reads it: a pipe would be waited for. Raises KeyError, MediaError."""
+def _check_sound_file(loader: Any, uid: str) -> None:
+    """Of a list of sound files, as ESPnet reads it: it would wait for a pipe, and take half a WAV for a whole one.
+
+    Raises KeyError, MediaError.
+    """
     path_of = getattr(getattr(loader, "loader", None), "get_path", None)
     path = None if path_of is None else path_of(uid)
     if isinstance(path, str) and path != "None":  # ESPnet's word for a missing one
         check_is_file(Path(path))
+        if path.lower().endswith(".wav") and missing_bytes(Path(path), {"wav"}) is not None:
+            raise MediaError(f"{path} breaks off: it is shorter than its header says", fix="Copy it again.")
 
 
 class AVSRIterableDataset(IterableESPnetDataset):

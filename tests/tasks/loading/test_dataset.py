@@ -104,6 +104,11 @@ def write_text(path):
     path.write_text("no sound")
 
 
+def write_half(path):
+    soundfile.write(path, np.zeros(800), 16_000)
+    path.write_bytes(path.read_bytes()[:700])
+
+
 def write_nan(path):
     samples = np.zeros(800, np.float32)
     samples[99] = np.nan
@@ -121,8 +126,9 @@ def write_nan(path):
         (os.mkfifo, "is a pipe"),
         (write_text, "cannot be read"),
         (write_nan, "NaN or infinite"),
+        (write_half, "breaks off"),
     ],
-    ids=["missing", "folder", "loop", "pipe", "text", "NaN"],
+    ids=["missing", "folder", "loop", "pipe", "text", "NaN", "half"],
 )
 def test_sound_that_cannot_be_used_is_named_with_its_utterance(tmp_path, kind, make, words):
     make(tmp_path / "a.wav")
