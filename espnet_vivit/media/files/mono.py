@@ -72,7 +72,8 @@ class ChannelChoice:
             self.settled = True
             return False
         samples = samples_of(frame)
-        power = np.square(np.vstack([samples, samples.mean(axis=0)])).mean(axis=1)
+        mean = samples.mean(axis=0)
+        power = np.array([*np.einsum("cn,cn->c", samples, samples), mean @ mean]) / max(1, frame.samples)
         if power.max() < _SILENT_POWER:
             return False
         if self._power is None or len(self._power) != len(power):  # joined recordings may change it

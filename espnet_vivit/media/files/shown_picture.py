@@ -69,6 +69,9 @@ class Orientation:
         return picture[:: -1 if self.upside_down else 1, :: -1 if self.mirrored else 1]
 
 
+_AS_STORED = Orientation()
+
+
 def shown_size(stream: VideoStream, height: int, width: int) -> tuple[int, int]:
     """(height, width) of a stored picture with square pixels: the shorter side is stretched, so nothing is lost."""
     aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
@@ -102,6 +105,8 @@ class PictureMaker:
         picture = self._rgb(frame, size)
         if picture.shape[:2] != self._size:
             picture = self._with_bars(picture)
+        if self.orientation == _AS_STORED:
+            return picture
         return np.ascontiguousarray(self.orientation.upright(picture))
 
     def _rgb(self, frame: Any, size: tuple[int, int]) -> np.ndarray:
