@@ -10,6 +10,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterator
+from pathlib import Path
 
 from espnet_vivit.errors import DataError
 
@@ -33,6 +34,8 @@ def read_text(path: str | os.PathLike) -> str:
 
 def read_lines(path: str | os.PathLike) -> Iterator[str]:
     """The lines of a file without their ends, one at a time. Raises DataError as `read_text` does."""
+    if Path(path).is_fifo():  # nobody may ever write into it
+        raise DataError(f"{path} is a pipe", expected="a text file")
     try:
         with open(path, "rb") as file:
             head = file.read(4)

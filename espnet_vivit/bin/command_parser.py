@@ -53,6 +53,14 @@ class CommandParser(argparse.ArgumentParser):
                     yield from (option for inner in parser._actions for option in inner.option_strings)
 
 
+def add_track_options(parser: argparse.ArgumentParser) -> None:
+    """`--audio_track` and `--video_track`, of commands that read media files."""
+    for kind in ("audio", "video"):
+        parser.add_argument(
+            f"--{kind}_track", type=int, help=f"{kind} track of the files, from 1 on; default: as players choose"
+        )
+
+
 def exit_status(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None = None) -> int:
     """What `main(argv)` returns (None: 0); 1 after one of our errors, printed on stderr as `error: <sentence>`.
 

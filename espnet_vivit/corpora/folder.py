@@ -97,7 +97,7 @@ def list_videos(
         )
     files = [
         path for path in files_below(root)
-        if not (outside and path.resolve().is_relative_to(outside)) and not path.name.startswith(".")
+        if not (outside and Path(os.path.realpath(path)).is_relative_to(outside)) and not path.name.startswith(".")
     ]  # fmt: skip
     videos = [path for path in files if is_video(path)]
     if not videos:
@@ -153,9 +153,10 @@ def _video_clip(root: Path, video: Path, transcript: Path | None) -> SourceClip:
             text = said.text
         except DataError as error:
             problem = str(error)
+    real = os.path.realpath(video)  # a link to itself stays what it is: opening it says so
     return SourceClip(
         utt_id=make_id(*names, video.stem), speaker=make_id(names[0] if names else video.stem), text=text,
-        video=str(video.resolve()), split=split, recording=str(video.resolve()), problem=problem,
+        video=real, split=split, recording=real, problem=problem,
         word_times=said.words if text and said.words and " ".join(time.word for time in said.words) == text else None,
     )  # fmt: skip
 

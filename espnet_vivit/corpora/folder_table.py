@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -62,7 +63,7 @@ def _row_clip(root: Path, table: Path, line: int, row: Mapping[str, str]) -> Sou
         raise DataError(
             where, found=f"start_s {row['start_s']}, end_s {row['end_s']}", expected="an end after the start"
         )
-    path = find_file(root / row["video"]).resolve() if row["video"] else None
+    path = Path(os.path.realpath(find_file(root / row["video"]))) if row["video"] else None
     parts = Path(row["video"]).with_suffix("").parts if row["video"] else (f"line{line}",)
     speaker = make_id(row["speaker"] or parts[0])
     names = parts if parts[0] == row["speaker"] or not row["speaker"] else (row["speaker"], *parts)

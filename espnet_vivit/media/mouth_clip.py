@@ -12,26 +12,41 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from espnet_vivit.errors import ConfigError
+from espnet_vivit.errors import ConfigError, MediaError
 from espnet_vivit.media.faces.face_stream import FaceStream, Sighting, open_faces
 from espnet_vivit.media.faces.landmarks import LANDMARKS, LandmarkStream, NoFaceError
 from espnet_vivit.media.faces.mouth_roi import center_points, check_color, crop_center, crop_mouth
 from espnet_vivit.media.faces.source_change import Shots, change_around
+from espnet_vivit.media.files.frame_clock import PauseError, SpanError
 from espnet_vivit.media.files.sound_track import SpeechReader
 from espnet_vivit.media.files.source import Source, SourceInfo, open_source
-from espnet_vivit.units import AUDIO_RATE_HZ, MOUTH_SIZE, SAMPLES_PER_FRAME, VIDEO_RATE_HZ
+from espnet_vivit.media.files.tracks import AS_PLAYERS, Tracks
+from espnet_vivit.units import AUDIO_RATE_HZ, MOUTH_SIZE, SAMPLES_PER_FRAME, VIDEO_RATE_HZ, seconds_of_frames
 
 __all__ = ["LANDMARKS", "MouthClip", "NoFaceError", "SourceInfo", "read_mouth_clip", "stream_mouth_clips"]
 
 MAX_GAP_S = 1.0
 CHUNK_S = 20.0
 _SOUND_BEYOND_S = 10.0  # sound that goes on after the last picture is read no further than that
+
+
+class NoPictureError(MediaError):
+    """The file has no picture in the span that is asked for."""
+
+    def __init__(self, info: SourceInfo, start_s: float, end_s: float | None):
+        length = f", its pictures end at {info.duration_s:.2f} s" if np.isfinite(info.duration_s) else ""
+        last = "" if end_s is None else f" to {end_s:g} s"
+        what = f"{info.path} has no picture from {start_s:g} s on{last}: the first comes at "
+        super().__init__(f"{what}{seconds_of_frames(info.lead_frames):.2f} s{length}")
+
+    def __reduce__(self):  # so that workers can pickle it
+        return (MediaError, self.args)
 
 
 @dataclass(frozen=True)
@@ -43,10 +58,11 @@ class MouthClip:
     mouth_opening: np.ndarray  # (T,) float32 lip opening / eye distance; NaN where the detector does not measure it
     num_faces: np.ndarray  # (T,) int16 faces seen in each picture
     source_change: np.ndarray  # (T,) float32 of the source since the picture before (source_change.py); NaN: unknown
-    speech: np.ndarray | None  # (N,) float32 -1..1, 16 kHz mono, from the first picture on; None without sound
+    speech: np.ndarray | None  # (N,) float32 -1..1, 16 kHz mono, from the clip's first picture on; None without sound
     source: SourceInfo
     detector: str  # "mediapipe", "haar", "precomputed" or "centre"
     seconds: dict[str, float] = field(default_factory=dict)  # spent by stage: decode, detect, crop, audio
+    start_s: float = 0.0  # when the first picture is shown, in seconds of the file
 
 
 def read_mouth_clip(
@@ -61,6 +77,7 @@ def read_mouth_clip(
     face: str = "auto",
     start_s: float = 0.0,
     end_s: float | None = None,
+    tracks: Tracks = AS_PLAYERS,
 ) -> MouthClip:
     """The mouth clip of a file, whole or from `start_s` to `end_s`.
 
@@ -69,6 +86,8 @@ def read_mouth_clip(
     detect_every: k > 1 looks for faces in each k-th picture and follows the points between them by optical flow.
     max_gap_s: a face may be missing that long; `inf` refuses nothing, and crops where the face was last.
     face: which of several, see FACES in media/tracking.py.
+    start_s, end_s: seconds of the file as a player shows them, which may begin before the first picture.
+    tracks: which tracks of the file; as they are: those that a player takes (media/files/tracks.py).
 
     Raises MediaError (unreadable), NoFaceError (with the span), ConfigError and InputError (options, landmarks),
     MissingDependencyError (the detector cannot be had here).
@@ -86,6 +105,7 @@ def read_mouth_clip(
             face=face,
             start_s=start_s,
             end_s=end_s,
+            tracks=tracks,
         )
     )
     (clip,) = pieces
@@ -105,6 +125,7 @@ def stream_mouth_clips(
     face: str = "auto",
     start_s: float = 0.0,
     end_s: float | None = None,
+    tracks: Tracks = AS_PLAYERS,
 ) -> Iterator[MouthClip]:
     """Consecutive pieces of `chunk_s` seconds, the last one shorter; joined, they are what `read_mouth_clip` gives.
 
@@ -112,7 +133,7 @@ def stream_mouth_clips(
     given out, then NoFaceError is raised with the whole span. Options and errors: see `read_mouth_clip`.
     """
     _check_options(chunk_s, size, detect_every, max_gap_s, start_s, end_s)
-    with open_source(Path(path)) as source:
+    with open_source(Path(path), tracks=tracks) as source:
         faces = open_faces(
             source.info, detector=detector, landmarks=landmarks, detect_every=detect_every, face=face, start_s=start_s
         )
@@ -134,6 +155,14 @@ def _check_options(chunk_s, size, detect_every, max_gap_s, start_s, end_s) -> No
             raise ConfigError(f"bad {name}", found=value, expected=f">= {least:g}")
 
 
+def _next_or_pause(pictures: Iterator[np.ndarray]) -> np.ndarray | PauseError | None:
+    """The next picture, the pause that begins instead of it, or None at the end."""
+    try:
+        return next(pictures, None)
+    except PauseError as pause:
+        return pause
+
+
 class _Reading:
     """One pass over a file: keeps the time by stage, and gathers pictures and sound into pieces."""
 
@@ -143,19 +172,18 @@ class _Reading:
         self._seconds: dict[str, float] = dict.fromkeys(("decode", "detect", "crop", "audio"), 0.0)
         self._kept: list[tuple[np.ndarray, Sighting, float]] = []
         self._before: np.ndarray | None = None  # the last picture
-        self._first = 0
+        self._first = self._given = 0  # index in the file of the first picture, and of the next piece's first
 
     def pieces(self, chunk_s: float, start_s: float, end_s: float | None) -> Iterator[MouthClip]:
         chunk = chunk_s * VIDEO_RATE_HZ if chunk_s == float("inf") else round(chunk_s * VIDEO_RATE_HZ)
-        self._first = round(start_s * VIDEO_RATE_HZ)
-        has_sound = self._source.info.audio_codec is not None
-        speech = None
-        if has_sound:
-            speech = SpeechReader(Path(self._source.info.path), start_s=start_s, zero_s=self._source.zero_s)
-        refusal = None
+        self._first = self._given = self._source.first_index(start_s)
+        speech, info, refusal = None, self._source.info, None
+        if info.audio_codec is not None:
+            begin_s = seconds_of_frames(self._first)
+            speech = SpeechReader(Path(info.path), start_s=begin_s, zero_s=self._source.zero_s, tracks=info.tracks)
         try:
             for item in self._crops(start_s, end_s):
-                if isinstance(item, NoFaceError):
+                if isinstance(item, SpanError):
                     refusal = item
                     break
                 # a full piece waits for its next picture: the last one takes the rest of the sound with it
@@ -165,26 +193,26 @@ class _Reading:
             if self._kept and not (refusal and chunk_s == float("inf")):
                 yield self._piece(speech, last=True, open_end=end_s is None and refusal is None)
             elif refusal is None:
-                raise ConfigError(
-                    f"{self._source.info.path} has no picture after start_s",
-                    found=f"start_s={start_s:g}",
-                    expected=f"less than its {self._source.info.duration_s:.2f} s",
-                )
+                raise NoPictureError(self._source.info, start_s, end_s)
         finally:
             if speech is not None:
                 speech.close()
         if refusal is not None:
             raise refusal
 
-    def _crops(self, start_s: float, end_s: float | None) -> Iterator[tuple[np.ndarray, Sighting, float] | NoFaceError]:
-        """(crop, sighting, change) of each picture; a NoFaceError comes last where faces are missing for too long."""
+    def _crops(self, start_s: float, end_s: float | None) -> Iterator[tuple[np.ndarray, Sighting, float] | SpanError]:
+        """(crop, sighting, change) of each picture; a SpanError comes last where faces or pictures are missing."""
         info = self._source.info
         smoother: LandmarkStream = LandmarkStream(
             max_gap_s=self._max_gap_s, fallback=center_points(info.height, info.width)
         )
         pictures = self._source.frames(start_s=start_s, end_s=end_s)
         index, shots = self._first, Shots()
-        while (picture := self._timed("decode", next, pictures, None)) is not None:
+        while (picture := self._timed("decode", _next_or_pause, pictures)) is not None:
+            if isinstance(picture, PauseError):
+                yield from map(self._crop, smoother.finish())
+                yield picture
+                return
             sighting = self._timed("detect", self._faces.look, picture, index)
             index += 1
             if self._faces.sees_mouths_only:
@@ -214,11 +242,12 @@ class _Reading:
     def _refusal(self, pictures: Iterator[np.ndarray], index: int, gap: int) -> NoFaceError:
         """The error with the whole span: reads on until a face is found again."""
         start_s = (index - gap) / VIDEO_RATE_HZ
-        for picture in pictures:
-            sighting = self._timed("detect", self._faces.look, picture, index)
-            if np.isfinite(sighting.points).all():
-                break
-            index += 1
+        with suppress(PauseError):  # which begins where the span ends
+            for picture in pictures:
+                sighting = self._timed("detect", self._faces.look, picture, index)
+                if np.isfinite(sighting.points).all():
+                    break
+                index += 1
         end_s = index / VIDEO_RATE_HZ
         return NoFaceError(
             f"{self._source.info.path} shows no face from {start_s:.2f} to {end_s:.2f} s: "
@@ -230,6 +259,7 @@ class _Reading:
 
     def _piece(self, speech: SpeechReader | None, *, last: bool, open_end: bool) -> MouthClip:
         kept, self._kept = self._kept, []
+        begin, self._given = self._given, self._given + len(kept)
         sound = None
         if speech is not None:
             wanted = len(kept) * SAMPLES_PER_FRAME + (round(_SOUND_BEYOND_S * AUDIO_RATE_HZ) if open_end else 0)
@@ -242,10 +272,16 @@ class _Reading:
             num_faces=np.array([sighting.num_faces for _, sighting, _ in kept], np.int16),
             source_change=np.array([change for _, _, change in kept], np.float32),
             speech=sound,
-            source=replace(self._source.info),
+            source=self._info(speech),
             detector=self._faces.name,
             seconds=seconds,
+            start_s=seconds_of_frames(begin),
         )
+
+    def _info(self, speech: SpeechReader | None) -> SourceInfo:
+        info = self._source.info
+        heard = () if speech is None else tuple(remark for remark in speech.remarks if remark not in info.remarks)
+        return replace(info, remarks=(*info.remarks, *heard))
 
     def _timed(self, stage: str, work, *arguments, **options):
         begun_s = time.perf_counter()

@@ -7,7 +7,7 @@ neither) is decided by the higher confidence.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from espnet_vivit.decode.word_times import Word
 from espnet_vivit.transcription.cutting import Cut
@@ -37,9 +37,10 @@ class Assembly:
     def add_gap(self, gap: Gap) -> None:
         self.pieces.append(Piece(gap.start_s, gap.end_s, UNCLEAR, (gap.reason,), 0.0, "none", (), ()))
 
-    def result(self, path: str, seconds: dict[str, float]) -> Transcription:
+    def result(self, path: str, seconds: dict[str, float], remarks: Iterable[str] = ()) -> Transcription:
         duration_s = max((piece.end_s for piece in self.pieces), default=0.0)
-        return Transcription(path, duration_s, tuple(self.pieces), {k: round(v, 4) for k, v in seconds.items()})
+        spent = {stage: round(spent_s, 4) for stage, spent_s in seconds.items()}
+        return Transcription(path, duration_s, tuple(self.pieces), spent, tuple(remarks))
 
 
 SAME_WORD_S = 0.3  # the middles of a word that both pieces heard differ by less

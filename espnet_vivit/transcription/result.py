@@ -36,12 +36,16 @@ class Piece:
 
 @dataclass(frozen=True)
 class Transcription:
-    """A file's words in the order of time. `seconds`: what each stage took, by name."""
+    """A file's words in the order of time.
+
+    `seconds`: what each stage took, by name; `remarks`: what a person should know about the file and its tracks.
+    """
 
     path: str
     duration_s: float
     pieces: tuple[Piece, ...]
     seconds: dict[str, float] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
     @property
     def words(self) -> tuple[Word, ...]:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from espnet_vivit.errors import ConfigError, MediaError, no_model, unknown_name
 from espnet_vivit.evaluation.calibration import MIN_CONFIDENCE
 from espnet_vivit.media.files.containers import check_is_file, streams_of
+from espnet_vivit.media.files.tracks import Tracks
 from espnet_vivit.units import MODALITIES, MOUTH_SIZE
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Transcriber:
         nbest: how many transcripts of a piece are kept.
         lm_weight, ngram_weight: of the language models in a package; None: as it says, 0: without.
         min_confidence: pieces below are unclear; 0 believes everything. None: as calibrated, or 0.5.
+        audio_track, video_track: which of the file's, counted from 1; None: those that a player takes.
 
     Raises:
         DataError, WeightsError: no model there, or a damaged one. ConfigError: an option that the model cannot serve.
@@ -79,6 +81,8 @@ class Transcriber:
         ngram_weight: float | None = None,
         nbest: int = 3,
         min_confidence: float | None = None,
+        audio_track: int | None = None,
+        video_track: int | None = None,
     ):
         from espnet_vivit.media.faces.detectors import DETECTORS
 
@@ -94,6 +98,7 @@ class Transcriber:
             raise ConfigError("mouth_size", found=mouth_size, expected=f"pixels of a side, 1 to {MOUTH_SIZE}")
         if longest_piece_s is not None and not longest_piece_s > 0:
             raise ConfigError("longest_piece_s", found=longest_piece_s, expected="seconds above 0")
+        self.tracks = Tracks(video_track, audio_track)
         from espnet_vivit.decode.model_files import open_model  # late: ESPnet takes seconds
         from espnet_vivit.transcription.recognizer import PieceRecognizer
 
@@ -139,8 +144,9 @@ class Transcriber:
 
         begun_s = time.perf_counter()
         seconds: dict[str, float] = {}
+        remarks: dict[str, None] = {}
         assembly = Assembly()
-        stretches = self._stretches(Path(path), seconds)
+        stretches = self._stretches(Path(path), seconds, remarks)
         for kind, parts in groupby(stretches, key=kind_of):
             if kind == "gap":
                 for gap in parts:
@@ -153,21 +159,21 @@ class Transcriber:
                 if on_progress is not None:
                     on_progress(cut.end_s)
         seconds["total"] = time.perf_counter() - begun_s
-        return assembly.result(_shown_name(path), seconds)
+        return assembly.result(_shown_name(path), seconds, remarks)
 
-    def _stretches(self, path: Path, seconds: dict[str, float]) -> Iterator:
+    def _stretches(self, path: Path, seconds: dict[str, float], remarks: dict[str, None]) -> Iterator:
         """What the modality asks for, of what the file has."""
         from espnet_vivit.transcription.reading import read_mouth_stretches, read_sound_stretches
 
         wanted = self.recognizer.modality
         check_is_file(path)
-        present = streams_of(path)
+        present = streams_of(path, self.tracks)
         if self.modality == "multimodal" and present != {"video", "audio"}:
             found = " and ".join(sorted(present)) or "nothing"
             raise MediaError(f"{path} is not to be read from both streams", found=found, fix="Use --modality auto")
         if wanted == "audio" or (wanted == "multimodal" and "video" not in present):
-            return read_sound_stretches(path, seconds=seconds)
-        options = {"detector": self.detector, "size": self.mouth_size}
+            return read_sound_stretches(path, seconds=seconds, tracks=self.tracks, remarks=remarks)
+        options = {"detector": self.detector, "size": self.mouth_size, "tracks": self.tracks, "remarks": remarks}
         return read_mouth_stretches(path, with_sound=wanted == "multimodal", seconds=seconds, **options)
 
 

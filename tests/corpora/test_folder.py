@@ -1,5 +1,6 @@
 """Videos of one's own: transcripts beside them or in a table, sets chosen or given, and what a newcomer does wrong."""
 
+import os
 import unicodedata
 
 import pytest
@@ -324,3 +325,25 @@ def test_texts_that_are_not_read_are_named(kind, tmp_path):
         listed(root)
     (root / "b.txt").write_text("x")
     assert f"(there is a{kind}, which is not read" in listed(root, **UNDIVIDED)["a"].problem
+
+
+@pytest.mark.timeout(20)
+def test_links_to_themselves_and_pipes_are_clips_that_cannot_be_used_and_end_nothing(tmp_path):
+    write_videos(tmp_path, {"good": "hello there", "other": "hello"})
+    for name in ("loop.mp4", "silent.txt"):
+        (tmp_path / name).symlink_to(name)
+    os.mkfifo(tmp_path / "waits.txt")
+    for name in ("loop.txt", "silent.mp4", "waits.mp4"):
+        (tmp_path / name).write_text("hello")
+    clips = listed(tmp_path, leave_out=tmp_path / "out", **UNDIVIDED)
+    assert sorted(clips) == ["good", "loop", "other", "silent", "waits"]
+    assert not clips["good"].problem and "silent.txt" in clips["silent"].problem
+    assert "is a pipe" in clips["waits"].problem
+
+
+def test_a_table_may_name_a_link_to_itself(tmp_path):
+    write_videos(tmp_path, {"good": None})
+    (tmp_path / "loop.mp4").symlink_to("loop.mp4")
+    (tmp_path / "table.tsv").write_text("video\ttext\ngood.mp4\thello\nloop.mp4\thello\n")
+    clips = listed(tmp_path, **UNDIVIDED)
+    assert not clips["good"].problem and "there is no file loop.mp4" in clips["loop"].problem

@@ -22,6 +22,7 @@ class Clip:
     mouth_opening: np.ndarray
     source_change: np.ndarray
     detector: str = "precomputed"
+    start_s: float = 0.0
     source: SimpleNamespace = field(
         default_factory=lambda: SimpleNamespace(
             rate_hz=25.0,
@@ -29,6 +30,9 @@ class Clip:
             width=360,
             codec="mpeg1video",
             rotation=0,
+            reflected=False,
+            transfer="",
+            remarks=(),
             num_source_frames=100,
             broken_packets=0,
             audio_codec="mp2",

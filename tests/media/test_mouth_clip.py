@@ -261,7 +261,7 @@ def test_centre_reads_real_crops_exactly(grid):
         ({"detector": "precomputed"}, ConfigError, "landmarks"),
         ({"detect_every": 0}, ConfigError, "detect_every"),
         ({"max_gap_s": float("nan")}, ConfigError, "max_gap_s"),
-        ({"start_s": 5.0, "detector": "centre"}, ConfigError, "start_s"),
+        ({"start_s": 5.0, "detector": "centre"}, MediaError, "no picture from 5 s"),
         ({"start_s": 1.0, "end_s": 0.5}, ConfigError, "end_s"),
         ({"landmarks": np.zeros((40, 3, 2))}, InputError, "landmarks"),
         ({"landmarks": np.zeros((39, 4, 2))}, InputError, "length"),

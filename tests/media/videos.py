@@ -91,12 +91,57 @@ def write_sound(
     return Path(path)
 
 
-def turn_upright_by(path: Path, degrees_clockwise: int) -> None:
-    """Write a rotation into an MP4's track header, as telephones do: players turn the picture clockwise by that."""
-    cos, sin = {0: (1, 0), 90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees_clockwise]
-    fixed = [value << 16 for value in (cos, sin, 0, -sin, cos, 0, 0, 0)] + [1 << 30]
+def write_tracks(
+    path: Path,
+    sounds: Sequence[np.ndarray],
+    *,
+    default: int | None = None,
+    pictures: Sequence[np.ndarray] | None = None,
+    cover: np.ndarray | None = None,
+    rate_hz: int = 16_000,
+) -> Path:
+    """A .mkv of several sounds, each (N,) float32, lossless; `default`: which one has that flag; a cover goes first."""
+    from av.stream import Disposition
+
+    with av.open(f"file:{path}", "w") as container:
+        still = seen = None
+        if cover is not None:
+            still = container.add_stream("mjpeg", rate=25)
+            still.height, still.width, still.pix_fmt = *cover.shape[:2], "yuvj420p"
+        if pictures is not None:
+            seen = container.add_stream("libx264", rate=25, options={"crf": "10"})
+            seen.height, seen.width, seen.pix_fmt = *pictures[0].shape[:2], "yuv420p"
+        tracks = [container.add_stream("flac", rate=rate_hz, layout="mono") for _ in sounds]
+        for index, track in enumerate(tracks):
+            track.disposition = Disposition.default if index == default else Disposition(0)
+        if still is not None:
+            container.mux(still.encode(av.VideoFrame.from_ndarray(cover, format="rgb24").reformat(format="yuvj420p")))
+            container.mux(still.encode(None))
+        if seen is not None:
+            for picture in pictures:
+                container.mux(seen.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(seen.encode(None))
+        for track, sound in zip(tracks, sounds, strict=True):
+            samples = np.rint(np.clip(sound, -1, 1) * 32767).astype(np.int16)
+            for begin in range(0, len(samples), 4096):
+                frame = av.AudioFrame.from_ndarray(samples[None, begin : begin + 4096], format="s16", layout="mono")
+                frame.sample_rate, frame.pts = rate_hz, begin
+                container.mux(track.encode(frame))
+            container.mux(track.encode(None))
+    return Path(path)
+
+
+def set_display_matrix(path: Path, a: int, b: int, c: int, d: int) -> None:
+    """Write a display matrix into an MP4's track header: the point (x, y) is shown at (a x + c y, b x + d y)."""
+    fixed = [value << 16 for value in (a, b, 0, c, d, 0, 0, 0)] + [1 << 30]
     data = bytearray(path.read_bytes())
     at = data.index(b"tkhd") + 4  # version and flags follow; the matrix lies 40 bytes on in version 0
     assert data[at] == 0
     data[at + 40 : at + 76] = b"".join(value.to_bytes(4, "big", signed=True) for value in fixed)
     path.write_bytes(data)
+
+
+def turn_upright_by(path: Path, degrees_clockwise: int) -> None:
+    """Write a rotation into an MP4's track header, as telephones do: players turn the picture clockwise by that."""
+    cos, sin = {0: (1, 0), 90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees_clockwise]
+    set_display_matrix(path, cos, sin, -sin, cos)

@@ -7,8 +7,21 @@ import numpy as np
 import pytest
 
 from espnet_vivit.errors import MediaError
+from espnet_vivit.media.faces import face_stream
+from espnet_vivit.media.faces.detectors.face import Face
+from espnet_vivit.media.files import frame_clock
 from espnet_vivit.transcription import reading
-from espnet_vivit.transcription.reading import LATE_SOUND, is_silent, read_mouth_stretches, read_sound_stretches
+from espnet_vivit.transcription.cutting import Stretch
+from espnet_vivit.transcription.reading import (
+    EARLY_SOUND,
+    LATE_SOUND,
+    PAUSE,
+    Gap,
+    is_silent,
+    read_mouth_stretches,
+    read_sound_stretches,
+)
+from tests.media.videos import write_video
 from tests.recordings import write_recording
 
 
@@ -97,3 +110,73 @@ def test_what_cannot_be_read_is_said(tmp_path):
     with pytest.raises(MediaError, match="cannot decode"):
         list(read_sound_stretches(tmp_path / "text.wav", seconds={}))
     assert is_silent(np.zeros(10)) and is_silent(np.zeros(0)) and not is_silent(tone(0.1))
+
+
+def write_late(path, lead_s, seen_s=2.0, heard_s=None, *, gap_s=0.0):
+    """Sound from 0 s, mouth pictures from `lead_s` on, with a pause of `gap_s` in their middle."""
+    frames = pictures(round(seen_s * 25))
+    times_ms = [
+        round(1000 * (lead_s + index / 25 + (gap_s if index >= len(frames) / 2 else 0))) for index in range(len(frames))
+    ]
+    return write_video(
+        path, np.repeat(frames[..., None], 3, axis=3), times_ms=times_ms, codec="ffv1", pixel_format="yuv420p",
+        speech=tone(lead_s + seen_s + gap_s if heard_s is None else heard_s),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("lead_s", "early_frames"), [(1.6, 40), (0.08, 0), (0.0, 0)])
+def test_sound_that_comes_before_the_pictures_is_read_too(tmp_path, lead_s, early_frames):
+    path, remarks = write_late(tmp_path / "late.mkv", lead_s), {}
+    parts = list(read_mouth_stretches(path, with_sound=True, seconds={}, remarks=remarks, detector="centre"))
+    *early, seen = parts
+    assert [(part.first, len(part), part.clip, part.note) for part in early] == (
+        [(0, early_frames, None, EARLY_SOUND)] if early_frames else []
+    )
+    assert (seen.first, len(seen)) == (round(lead_s * 25), 50)
+    heard = np.concatenate([part.speech for part in parts])
+    begin = 0 if early else round(lead_s * 16_000)
+    np.testing.assert_allclose(heard, tone(lead_s + 2.0)[begin : begin + len(heard)], atol=2e-3)
+    assert any("first picture" in remark for remark in remarks) == bool(early_frames)
+
+
+def test_silence_before_the_pictures_is_no_piece(tmp_path):
+    path = write_late(tmp_path / "late.mkv", 1.6, heard_s=0.0)
+    parts = list(read_mouth_stretches(path, with_sound=True, seconds={}, detector="centre"))
+    assert all(part.clip is not None for part in parts)
+
+
+@pytest.mark.parametrize("with_sound", [True, False])
+def test_a_long_pause_of_the_pictures_costs_no_sound_and_no_later_picture(tmp_path, with_sound, monkeypatch):
+    monkeypatch.setattr(frame_clock, "MAX_HOLD_S", 30.0)
+    path = write_late(tmp_path / "paused.mkv", 0.0, gap_s=45.0)
+    parts = list(read_mouth_stretches(path, with_sound=with_sound, seconds={}, detector="centre"))
+    seen = [(part.first, len(part)) for part in parts if isinstance(part, Stretch) and part.clip is not None]
+    assert seen == [(0, 25), (1150, 25)]
+    if with_sound:
+        heard = np.concatenate([part.speech for part in parts])
+        np.testing.assert_allclose(heard[: 47 * 16_000], tone(47.0)[: len(heard)], atol=2e-3)
+        assert [part.note for part in parts if part.clip is None] == [PAUSE] * 3
+    else:
+        assert [(part.start_s, part.end_s) for part in parts if isinstance(part, Gap)] == [(1.0, 46.0)]
+
+
+def test_a_picture_that_stands_still_is_looked_at_once(tmp_path, monkeypatch):
+    """Half a minute without a new picture is no half a minute of looking for faces."""
+    looked = []
+
+    class Watched:
+        name = "haar"
+
+        def detect(self, picture):
+            looked.append(picture)
+            return [Face(np.array([[40, 40], [60, 40], [50, 55], [50, 65]], np.float32))]
+
+        def reset(self): ...
+
+        def close(self): ...
+
+    monkeypatch.setattr(face_stream, "choose_detector", lambda name: name)
+    monkeypatch.setattr(face_stream, "open_detector", lambda name: Watched())
+    path = write_late(tmp_path / "still.mkv", 0.0, gap_s=30.0)
+    parts = list(read_mouth_stretches(path, with_sound=True, seconds={}, detector="haar"))
+    assert sum(len(part) for part in parts) == 32 * 25 and len(looked) == 50

@@ -20,6 +20,7 @@ from espnet_vivit.release.pack import pack
 from espnet_vivit.transcription.result import OK, UNCLEAR, WARN
 from espnet_vivit.transcription.transcriber import UNKNOWN_PIECE_S, Transcriber
 from tests.experiments import write_experiment
+from tests.media.videos import write_tracks, write_video
 from tests.reader import write_reader
 from tests.recordings import write_recording
 
@@ -294,3 +295,60 @@ def test_a_file_without_the_stream_that_is_asked_for_is_an_error(reader, tmp_pat
     for modality, message in (("audio", "no sound"), ("multimodal", "read from both streams: found video")):
         with pytest.raises(MediaError, match=message):
             Transcriber(reader[0], modality=modality).transcribe(mute)
+
+
+def write_late(path, reader, lead_s, *, sound_before):
+    """The first clip, its pictures `lead_s` into the file: before them silence, or the same clip's sound."""
+    frames, samples, _ = reader[1][0]
+    samples = samples[: 640 * len(frames)]
+    before = np.zeros(round(lead_s * 16_000), np.float32)
+    if sound_before:
+        before[: len(samples)] = samples
+    times_ms = [round(1000 * lead_s) + 40 * index for index in range(len(frames))]
+    rgb = np.repeat(frames[..., None], 3, axis=3)
+    return write_video(
+        path, rgb, times_ms=times_ms, codec="ffv1", pixel_format="bgr0", speech=np.concatenate([before, samples]),
+        sound_codec="flac",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("sound_before", [False, True])
+def test_times_are_a_players_where_the_pictures_begin_later(reader, text, tmp_path, sound_before):
+    """A camera that is switched on 2.4 s into the recording; what is said before is read from the sound."""
+    path = write_late(tmp_path / "late.mkv", reader, 2.4, sound_before=sound_before)
+    result = Transcriber(reader[0], detector="centre").transcribe(path)
+    assert result.text == " ".join([text] * (1 + sound_before))
+    known = reader[1][0][2].word_times
+    for word, time in zip(result.words[-len(known) :], known, strict=True):
+        assert abs(word.start_s - time.start_s - 2.4) < TRUE_TO_S
+    if sound_before:
+        assert result.pieces[0].modality == "audio" and abs(result.words[0].start_s - known[0].start_s) < TRUE_TO_S
+    lips = Transcriber(reader[0], detector="centre", modality="video").transcribe(path)
+    assert abs(lips.words[0].start_s - known[0].start_s - 2.4) < TRUE_TO_S
+
+
+def test_a_size_that_changes_on_the_way_costs_neither_words_nor_sound(reader, text, tmp_path):
+    """From the lips; the second half of the pictures is twice as large."""
+    frames, _, _ = reader[1][0]
+    half, parts = len(frames) // 2, []
+    for name, part in (("a", frames[:half]), ("b", frames[half:].repeat(2, axis=1).repeat(2, axis=2))):
+        rgb = np.repeat(part[..., None], 3, axis=3)
+        options = {"bf": "0", "crf": "4"}
+        parts.append(write_video(tmp_path / f"{name}.ts", rgb, options=options))
+    path = tmp_path / "call.ts"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    result = Transcriber(reader[0], detector="centre", modality="video", min_confidence=0).transcribe(path)
+    assert result.text.split() == text.split()
+    assert any("size changes" in remark for remark in result.remarks)
+
+
+def test_the_track_to_listen_to_is_an_option_and_the_choice_is_told(reader, text, tmp_path, capsys):
+    _, samples, _ = reader[1][0]
+    path = write_tracks(tmp_path / "two.mkv", [np.zeros_like(samples), samples], default=0)
+    for arguments, said in (([], text), (["--audio_track", "2"], text), (["--audio_track", "1"], "[unclear]")):
+        assert cli.main(["transcribe", str(path), "--model", str(reader[0]), *arguments]) == 0
+        out, err = capsys.readouterr()
+        assert out.strip() == f"{path}: {said}"
+        assert ("warning: " in err and "track 2 is read" in err) == (not arguments)
+    assert cli.main(["transcribe", str(path), "--model", str(reader[0]), "--audio_track", "3"]) == 1
+    assert "has no audio track 3" in capsys.readouterr().err

@@ -19,7 +19,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_vivit.bin.command_parser import CommandParser
+from espnet_vivit.bin.command_parser import CommandParser, add_track_options
+from espnet_vivit.media.files.tracks import Tracks
 from espnet_vivit.media.quality.clip_report import ClipReport
 from espnet_vivit.media.quality.inspect_files import SHEETS, How, Video, describe, find_videos, inspect_files
 from espnet_vivit.media.quality.report import PAGE_NAME, TABLE_NAME
@@ -111,6 +112,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--sheets", choices=SHEETS, help=_choices(SHEETS) + f" (default all up to {MANY_SHEETS}, else bad)"
     )
+    add_track_options(parser)
     parser.add_argument("--nj", type=int, help="processes (default: one for each core)")
     parser.add_argument("--json", action="store_true", help="a line of JSON for each clip on stdout")
     return parser
@@ -124,7 +126,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(argv)
     videos = find_videos(options.inputs)
     sheets = options.sheets or ("all" if len(videos) <= MANY_SHEETS else "bad")
-    how = How(options.out, options.detector, options.modality, sheets, options.audio)
+    tracks = Tracks(options.video_track, options.audio_track)
+    how = How(options.out, options.detector, options.modality, sheets, options.audio, tracks)
     teller = _Teller(options, videos)
     nj = min(options.nj or os.cpu_count() or 1, len(videos))
     title = "Quality of " + ", ".join(map(str, options.inputs))

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_vivit.bin.command_parser import CommandParser
+from espnet_vivit.bin.command_parser import CommandParser, add_track_options
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.units import MOUTH_SIZE
 
@@ -90,6 +90,7 @@ def _add_common(parser: argparse.ArgumentParser, *, crops: bool) -> None:
     )
     parser.add_argument("--size", type=int, default=MOUTH_SIZE, help="pixels of a picture's side, after shrinking")
     parser.add_argument("--max_s", type=float, default=60.0, help="longer clips are rejected (default 60)")
+    add_track_options(parser)
     parser.add_argument("--retry_rejected", action="store_true", help="try again what an earlier run rejected")
     parser.add_argument(
         "--write_av_hubert", action="store_true", help="also write OUT/<set>.tsv and .wrd for AV-HuBERT"
@@ -201,7 +202,7 @@ def prepare(options: argparse.Namespace) -> "Prepared":
     how = ClipOptions(
         folder=str((options.out / CLIPS_NAME).resolve()), detector=options.detector, modality=options.modality,
         codec=options.codec, view=options.view, size=options.size, max_s=options.max_s,
-        detect_every=options.detect_every,
+        detect_every=options.detect_every, audio_track=options.audio_track, video_track=options.video_track,
     )  # fmt: skip
     prepared = prepare_clips(
         clips_of(options), options.out, options=how, nj=options.nj, dask_scheduler=options.dask_scheduler,

@@ -8,10 +8,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from espnet_vivit.base.whole_file import check_writable, make_folder
-from espnet_vivit.bin.command_parser import CommandParser
+from espnet_vivit.bin.command_parser import CommandParser, add_track_options
 from espnet_vivit.decode.options import SEARCHES
 from espnet_vivit.errors import ConfigError, EspnetVivitError, MediaError, unknown_name
 from espnet_vivit.media.files.containers import check_is_file, stated_duration_s
+from espnet_vivit.media.files.tracks import AS_PLAYERS, Tracks
 from espnet_vivit.transcription.transcriber import MODALITY_CHOICES, Transcriber, _shown_name
 
 VISION_DTYPES = ("float32", "bfloat16")
@@ -27,18 +28,20 @@ def transcribe_files(
     output_dir: Path | None = None,
     burn: bool = False,
     font: Path | None = None,
+    tracks: Tracks = AS_PLAYERS,
 ) -> int:
     """Transcribe each file, write what is asked for beside it or into `output_dir`; returns how many failed.
 
-    What is not written to a file is printed: `path: text`. Errors of any kind go to standard error, and the next file
-    is begun.
+    tracks: those that the transcriber reads, for the burnt video. What is not written to a file is printed:
+    `path: text`. Remarks and errors of any kind go to standard error, and the next file is begun.
     """
     failed = 0
     for number, video in enumerate(videos, 1):
         with _bar(video, number, len(videos)) as bar:
             try:
                 result = transcriber.transcribe(video, on_progress=lambda done_s: bar.update(done_s - bar.n))
-                lines = _handed_out(result, video, formats, output_dir or video.parent, burn, font)
+                folder = output_dir or video.parent
+                lines = _handed_out(result, video, formats, folder, burn, font, tracks)
             except Exception as error:  # whatever else a file does to a decoder or a model is that file's failure, too
                 failed += 1
                 what = error if isinstance(error, EspnetVivitError) else f"{type(error).__name__}: {error}"
@@ -46,13 +49,17 @@ def transcribe_files(
                 continue
         for line in lines:
             print(_shown_name(line))
+        for remark in result.remarks:
+            print(_shown_name(f"warning: {video}: {remark}"), file=sys.stderr)
         for piece in result.unclear:
             reasons, span = "; ".join(piece.reasons), f"{piece.start_s:.1f} to {piece.end_s:.1f} s"
             print(_shown_name(f"unclear: {video}, {span}: {reasons}"), file=sys.stderr)
     return failed
 
 
-def _handed_out(result, video: Path, formats: Sequence[str], folder: Path, burn: bool, font: Path | None) -> list[str]:
+def _handed_out(
+    result, video: Path, formats: Sequence[str], folder: Path, burn: bool, font: Path | None, tracks: Tracks
+) -> list[str]:
     """Write the files; returns the lines to print."""
     from espnet_vivit.transcription.subtitles.burn import burn_subtitles
     from espnet_vivit.transcription.subtitles.formats import FORMATS, cues, write_subtitles
@@ -60,7 +67,7 @@ def _handed_out(result, video: Path, formats: Sequence[str], folder: Path, burn:
     lines = [str(path) for path in write_subtitles(result, folder, formats, name=video.stem)]
     if burn:
         burnt = folder / f"{video.stem}{BURNT_SUFFIX}"
-        burn_subtitles(video, cues(result), burnt, font=font)
+        burn_subtitles(video, cues(result), burnt, font=font, tracks=tracks)
         lines.append(str(burnt))
     return lines or [f"{video}: {FORMATS['txt'](result, video.stem).rstrip()}"]
 
@@ -91,6 +98,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--modality", default="auto", choices=MODALITY_CHOICES, help="streams to use; default: all there are"
     )
+    add_track_options(parser)
     parser.add_argument("--output", default="", help=f"files to write, of {','.join(_FORMATS)}; none: print the text")
     parser.add_argument("--output_dir", type=Path, help="folder for them (default: beside each video)")
     parser.add_argument("--burn", action="store_true", help="also write NAME.subtitled.mp4")
@@ -138,7 +146,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     failed = len(videos) - len(there)
     if there:
         transcriber = Transcriber(model, **options)
-        failed += transcribe_files(transcriber, there, formats=formats, output_dir=output_dir, burn=burn, font=font)
+        tracks = Tracks(options["video_track"], options["audio_track"])
+        failed += transcribe_files(
+            transcriber, there, formats=formats, output_dir=output_dir, burn=burn, font=font, tracks=tracks
+        )
     if failed:
         print(f"{len(videos) - failed} of {len(videos)} files transcribed", file=sys.stderr)
     return 1 if failed else 0

@@ -17,16 +17,19 @@ import numpy as np
 from espnet_vivit.base.whole_file import is_disk_error
 from espnet_vivit.corpora.preparing.source_clip import SourceClip, make_id
 from espnet_vivit.data.data_dir import Utterance, check_utterance
+from espnet_vivit.data.word_times import WordTime
 from espnet_vivit.errors import ConfigError, EspnetVivitError, MediaError, MissingDependencyError
 from espnet_vivit.media.faces.mouth_roi import middle, shrink
 from espnet_vivit.media.files.audio_file import write_wav
+from espnet_vivit.media.files.tracks import Tracks
 from espnet_vivit.media.files.video_file import write_gray_video
-from espnet_vivit.media.quality.verdict import Quality, assess_clip, refused_clip
-from espnet_vivit.units import MOUTH_SIZE, SAMPLES_PER_FRAME, VIDEO_RATE_HZ
+from espnet_vivit.media.quality.verdict import Quality, assess_clip, refused_clip, with_remarks
+from espnet_vivit.units import MOUTH_SIZE, SAMPLES_PER_FRAME, VIDEO_RATE_HZ, seconds_of_frames
 
 if TYPE_CHECKING:
     from espnet_vivit.media.mouth_clip import MouthClip
 
+_FASTEST_LETTERS_HZ = 30  # 6 words a second, which is twice as fast as people usually speak
 CODECS = {"h264": ".mp4", "ffv1": ".mkv"}
 
 
@@ -43,6 +46,8 @@ class ClipOptions:
     size: int = MOUTH_SIZE
     max_s: float = 60.0  # longer clips are rejected
     detect_every: int = 1
+    audio_track: int | None = None  # of each file, counted from 1; None: the one that a player takes
+    video_track: int | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ class Outcome:
     num_frames: int = 0
     num_samples: int = 0
     shape: tuple[int, int] = (0, 0)  # (H, W)
+    lead_s: float = 0.0  # from the clip's beginning to its first picture
     strip: bytes = b""  # JPEG of some pictures, for the report
     seconds: float = 0.0
 
@@ -93,7 +99,10 @@ def _make(clip: SourceClip, options: ClipOptions, started: float) -> Outcome:
     from espnet_vivit.media.quality.contact_sheet import draw_strip
 
     mouth = read_clip(clip, options)
-    quality = assess_clip(mouth, modality=options.modality)
+    remarks = (*mouth.source.remarks, *_too_many_words(clip.text, len(mouth.frames)))
+    quality = with_remarks(assess_clip(mouth, modality=options.modality), remarks)
+    lead_s = max(0.0, mouth.start_s - clip.start_s)
+    word_times = seen_word_times(clip, lead_s)
     strip = io.BytesIO()
     draw_strip(mouth).save(strip, format="JPEG", quality=80)
     common = {"facts": facts_of(mouth), "strip": strip.getvalue()}
@@ -115,7 +124,7 @@ def _make(clip: SourceClip, options: ClipOptions, started: float) -> Outcome:
         written["video"],
         len(frames),
         samples,
-        clip.word_times,
+        word_times,
     )
     check_utterance(utterance)
     paths["video"].parent.mkdir(parents=True, exist_ok=True)
@@ -124,7 +133,8 @@ def _make(clip: SourceClip, options: ClipOptions, started: float) -> Outcome:
         write_wav(paths["wav"], speech)
     return Outcome.of(
         clip.utt_id, quality, **common, **written, num_frames=len(frames), num_samples=samples, shape=frames.shape[1:],
-        files={path: Path(path).stat().st_size for path in written.values()}, seconds=time.perf_counter() - started,
+        files={path: Path(path).stat().st_size for path in written.values()}, lead_s=lead_s,
+        seconds=time.perf_counter() - started,
     )  # fmt: skip
 
 
@@ -137,6 +147,7 @@ def read_clip(clip: SourceClip, options: ClipOptions) -> MouthClip:
     mouth = read_mouth_clip(
         clip.video, detector=options.detector, detect_every=options.detect_every, start_s=clip.start_s,
         end_s=end_s if clip.end_s is None else min(end_s, clip.end_s),
+        tracks=Tracks(options.video_track, options.audio_track),
     )  # fmt: skip
     if len(mouth.frames) > options.max_s * VIDEO_RATE_HZ:
         raise MediaError(
@@ -145,7 +156,35 @@ def read_clip(clip: SourceClip, options: ClipOptions) -> MouthClip:
         )
     if not clip.audio or options.modality == "video":
         return mouth
-    return replace(mouth, speech=read_speech(clip.audio, start_s=clip.start_s, end_s=clip.end_s))
+    return replace(mouth, speech=read_speech(clip.audio, start_s=mouth.start_s, end_s=clip.end_s))
+
+
+def _too_many_words(text: str, num_frames: int) -> list[str]:
+    """A remark on a transcript that nobody says so fast: of a file that broke off, formats such as .ts say nothing."""
+    letters_hz = sum(char.isalnum() for char in text) / seconds_of_frames(num_frames)
+    if letters_hz <= _FASTEST_LETTERS_HZ:
+        return []
+    return [
+        f"its transcript has {letters_hz:.0f} letters for each second: is the file whole, and is it its transcript?"
+    ]
+
+
+def seen_word_times(clip: SourceClip, lead_s: float) -> tuple[WordTime, ...] | None:
+    """The clip's word times, which count from its beginning, counted from its first picture.
+
+    Raises MediaError if a word ends before that picture.
+    """
+    if clip.word_times is None or lead_s <= 0:
+        return clip.word_times
+    moved = [WordTime(max(0.0, start_s - lead_s), end_s - lead_s, word) for start_s, end_s, word in clip.word_times]
+    unseen = [time.word for time in moved if time.end_s <= 0]
+    if unseen:
+        raise MediaError(
+            f"{clip.video}: words are spoken before the first picture, {lead_s:.2f} s into the clip",
+            found=" ".join(unseen),
+            fix="Give a start_s behind them, and the words from there on.",
+        )
+    return tuple(moved)
 
 
 def fit_speech(speech: np.ndarray, num_frames: int) -> np.ndarray:

@@ -21,7 +21,7 @@ from espnet_vivit.base.progress_bar import progress_bar
 from espnet_vivit.base.whole_file import TEMPORARY, make_folder, replacing
 from espnet_vivit.corpora.preparing.jobs import run_jobs
 from espnet_vivit.corpora.preparing.journal import ClipStore, Row
-from espnet_vivit.corpora.preparing.make_clip import ClipOptions, lost_clip, make_clip
+from espnet_vivit.corpora.preparing.make_clip import ClipOptions, lost_clip, make_clip, seen_word_times
 from espnet_vivit.corpora.preparing.report import REPORT_NAME, write_report
 from espnet_vivit.corpora.preparing.source_clip import SourceClip
 from espnet_vivit.data.data_dir import Utterance, check_utterance
@@ -187,8 +187,9 @@ def _nothing_left(
 def _values(row: Row) -> dict[str, object]:
     """File name -> value of one clip. Raises DataError for what cannot stand in a data directory."""
     clip, made = row
+    word_times = seen_word_times(clip, made.lead_s)
     utterance = Utterance(
-        clip.utt_id, clip.speaker, clip.text, made.wav, made.video, made.num_frames, made.num_samples, clip.word_times
+        clip.utt_id, clip.speaker, clip.text, made.wav, made.video, made.num_frames, made.num_samples, word_times
     )
     check_utterance(utterance)
     height, width = made.shape
@@ -200,7 +201,7 @@ def _values(row: Row) -> dict[str, object]:
         "utt2num_samples": made.num_samples,
         "video_shape": f"{made.num_frames},{height},{width}",
         "speech_shape": made.num_samples,
-        "word_times": format_word_times(clip.word_times or ()),
+        "word_times": format_word_times(word_times or ()),
         "text": clip.text,
     }
 

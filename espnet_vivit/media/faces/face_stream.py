@@ -66,7 +66,7 @@ def open_faces(
     """The stream for a file. Raises ConfigError, InputError and MissingDependencyError; see `read_mouth_clip`."""
     check_face(face)
     if landmarks is not None and detector in ("auto", "precomputed"):
-        return PrecomputedFaces(info.path, load_landmarks(landmarks))
+        return PrecomputedFaces(info.path, load_landmarks(landmarks), first=info.lead_frames)
     if landmarks is not None:
         raise ConfigError("landmarks and a detector", found=f"detector={detector!r}", expected="'precomputed'")
     if detector == "precomputed":
@@ -115,18 +115,19 @@ class PrecomputedFaces:
 
     name, sees_mouths_only = "precomputed", False
 
-    def __init__(self, path: str, landmarks: np.ndarray):
-        self._path, self._landmarks = path, landmarks
+    def __init__(self, path: str, landmarks: np.ndarray, *, first: int = 0):
+        self._path, self._landmarks, self._first = path, landmarks, first  # index of the file's first picture
 
     def look(self, picture: np.ndarray, index: int) -> Sighting:
+        index -= self._first
         if index >= len(self._landmarks):
             self._refuse(f"more than {index} pictures")
         points = self._landmarks[index]
         return Sighting(points, num_faces=int(np.isfinite(points).all()))
 
     def check_end(self, index: int, *, whole: bool) -> None:
-        if whole and index != len(self._landmarks):
-            self._refuse(f"{index} pictures")
+        if whole and index - self._first != len(self._landmarks):
+            self._refuse(f"{index - self._first} pictures")
 
     def _refuse(self, found: str) -> None:
         raise InputError(
@@ -156,12 +157,13 @@ class DetectedFaces:
         self._info, self._name = info, detector
         self._asks = face == "auto" and info.audio_codec is not None
         self._asked: int | None = None  # the track for which it was settled who speaks
+        self._seen: tuple[np.ndarray, list[Face]] | None = None  # the last picture in which faces were looked for
 
     def look(self, picture: np.ndarray, index: int) -> Sighting:
         followed = self._follow(picture) if self._every > 1 else None
         if followed is not None:
             return Sighting(followed.points, num_faces=self._num_faces, track=self._tracker.track)
-        faces = self._detector.detect(picture)
+        faces = self._faces_in(picture)
         self._since, self._num_faces = 1, len(faces)
         face = self._tracker.follow(faces)
         if self._asks and face is not None and len(faces) > 1 and self._asked != self._tracker.track:
@@ -170,9 +172,17 @@ class DetectedFaces:
             return Sighting(_NOWHERE, num_faces=len(faces), track=self._tracker.track)
         return Sighting(face.points, face.opening, len(faces), self._tracker.track)
 
+    def _faces_in(self, picture: np.ndarray) -> list[Face]:
+        """A picture that stands still in the file is the same array again: it is looked at once."""
+        if self._seen is None or self._seen[0] is not picture:
+            self._seen = picture, self._detector.detect(picture)
+        return self._seen[1]
+
     def _who_speaks(self, face: Face, faces: list[Face], index: int) -> Face:
         """The face to follow of several: the tracked one, unless the sound says another. Asked once for each track."""
-        speaker = speaking_face(self._info.path, faces, start_s=index / VIDEO_RATE_HZ, detector=self._name)
+        speaker = speaking_face(
+            self._info.path, faces, start_s=index / VIDEO_RATE_HZ, detector=self._name, tracks=self._info.tracks
+        )
         if speaker is not None and speaker is not face:
             face = self._tracker.switch_to(speaker)
         self._asked = self._tracker.track

@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from espnet_vivit.errors import MediaError
+from espnet_vivit.media.files.frame_clock import SpanError
 from espnet_vivit.units import VIDEO_RATE_HZ
 
 LANDMARKS = ("right_eye", "left_eye", "nose_base", "mouth")
@@ -28,15 +28,8 @@ BRIDGE_S = 2.0  # longer gaps, where allowed at all, keep the last position
 Item = TypeVar("Item")
 
 
-class NoFaceError(MediaError):
+class NoFaceError(SpanError):
     """No face was found for longer than allowed, from `start_s` to `end_s` seconds of the file."""
-
-    def __init__(self, what: str, start_s: float, end_s: float):
-        super().__init__(what)
-        self.start_s, self.end_s = start_s, end_s
-
-    def __reduce__(self):  # so that workers can pickle it
-        return (type(self), (self.args[0], self.start_s, self.end_s))
 
 
 @dataclass

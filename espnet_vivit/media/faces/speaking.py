@@ -16,6 +16,7 @@ from espnet_vivit.media.faces.detectors.face import Face
 from espnet_vivit.media.faces.mouth_roi import crop_mouth
 from espnet_vivit.media.faces.tracking import same_face
 from espnet_vivit.media.files.source import open_source, read_speech
+from espnet_vivit.media.files.tracks import AS_PLAYERS, Tracks
 from espnet_vivit.units import SAMPLES_PER_FRAME
 
 SPAN_S = 4.0
@@ -26,12 +27,14 @@ _STEADY = 0.8  # share of the last position in the new one: a detector's jitter 
 _SHIFT = 2
 
 
-def speaking_face(path: str | os.PathLike, faces: list[Face], *, start_s: float, detector: str) -> Face | None:
+def speaking_face(
+    path: str | os.PathLike, faces: list[Face], *, start_s: float, detector: str, tracks: Tracks = AS_PLAYERS
+) -> Face | None:
     """That of `faces` (seen at `start_s`) whose mouth moves with the sound; None where it cannot be told."""
-    speech = read_speech(path, start_s=start_s, end_s=start_s + SPAN_S)
+    speech = read_speech(path, start_s=start_s, end_s=start_s + SPAN_S, tracks=tracks)
     if speech is None:
         return None
-    motions = mouth_motions(path, faces, start_s=start_s, detector=detector)  # (faces, T)
+    motions = mouth_motions(path, faces, start_s=start_s, detector=detector, tracks=tracks)  # (faces, T)
     frames = min(motions.shape[1], len(speech) // SAMPLES_PER_FRAME)
     if frames < _SHORTEST:
         return None
@@ -42,14 +45,16 @@ def speaking_face(path: str | os.PathLike, faces: list[Face], *, start_s: float,
     return faces[first] if scores[first] >= max(_LEAST, scores[second] + MARGIN) else None
 
 
-def mouth_motions(path: str | os.PathLike, faces: list[Face], *, start_s: float, detector: str) -> np.ndarray:
+def mouth_motions(
+    path: str | os.PathLike, faces: list[Face], *, start_s: float, detector: str, tracks: Tracks = AS_PLAYERS
+) -> np.ndarray:
     """(faces, T) float64: mean change of each mouth's crop since the picture before, in gray levels; 0 where unseen."""
     last, points = list(faces), [face.points.astype(np.float64) for face in faces]
     crops: list[np.ndarray | None] = [None] * len(faces)
     motions = []
     looking = open_detector(detector)
     try:
-        with open_source(path) as source:
+        with open_source(path, tracks=tracks) as source:
             for picture in source.frames(start_s=start_s, end_s=start_s + SPAN_S):
                 seen = looking.detect(picture)
                 moved = []

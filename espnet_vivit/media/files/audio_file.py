@@ -11,15 +11,25 @@ import soundfile
 
 from espnet_vivit.base.whole_file import replacing
 from espnet_vivit.errors import MediaError
+from espnet_vivit.media.files.containers import check_is_file
+from espnet_vivit.media.files.whole_recording import missing_bytes
 from espnet_vivit.units import AUDIO_RATE_HZ
 
 
 def read_wav(path: str | os.PathLike) -> np.ndarray:
     """(N,) float32 in -1..1 from a mono file at 16 kHz. Raises MediaError, which names the file."""
+    check_is_file(Path(path))
     try:
         samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
     except (OSError, soundfile.LibsndfileError) as error:
         raise MediaError(f"cannot read {path} ({error})", fix="Check that the file exists and plays.") from error
+    if missing_bytes(Path(path), {Path(path).suffix[1:].lower()}) is not None:
+        raise MediaError(
+            f"{path} breaks off", found=f"{len(samples) / rate_hz:.2f} s", expected="more, as its header says",
+            fix="Copy it again.",
+        )  # fmt: skip
+    if not np.isfinite(samples).all():
+        raise MediaError(f"{path} has samples that are not numbers (NaN or infinite)", fix="Write it again.")
     if rate_hz != AUDIO_RATE_HZ or samples.shape[1] != 1:
         raise MediaError(
             f"{path} has the wrong format",

@@ -16,8 +16,23 @@ from espnet_vivit.units import VIDEO_RATE_HZ
 
 Picture = TypeVar("Picture")
 
-MAX_HOLD_S = 600.0  # a jump further ahead is a broken timestamp, not a still picture
+MAX_HOLD_S = 600.0  # a picture that stands longer is not shown on; reading goes on behind the pause
 _EARLY = 1e-6  # ticks: times are sums of fractions
+
+
+class SpanError(MediaError):
+    """From `start_s` to `end_s` seconds of the file there is nothing to see; reading may go on behind it."""
+
+    def __init__(self, what: str, start_s: float, end_s: float):
+        super().__init__(what)
+        self.start_s, self.end_s = start_s, end_s
+
+    def __reduce__(self):  # so that workers can pickle it
+        return (type(self), (self.args[0], self.start_s, self.end_s))
+
+
+class PauseError(SpanError):
+    """No new picture comes for longer than MAX_HOLD_S."""
 
 
 def at_video_rate(
@@ -25,19 +40,21 @@ def at_video_rate(
 ) -> Iterator[Picture]:
     """The picture of each tick `first` .. `end` - 1 (to the last picture's end without `end`), 25 ticks per second.
 
-    timed: (time_s, duration_s, picture), times not falling, the first picture's at 0.
-    Raises MediaError for a jump of the times beyond MAX_HOLD_S.
+    timed: (time_s, duration_s, picture), times not falling; `first` is not before the first one's tick.
+    Raises PauseError where a picture would have to be held for longer than MAX_HOLD_S, with the span after its tick.
     """
     latest: tuple[float, float, Picture] | None = None
     best: tuple[int, float, Picture] | None = None  # the nearest picture of a tick: the tick, its distance
-    tick = first
+    tick, least = first, 1
     for time_s, duration_s, picture in timed:
         begins = tick_of(time_s)
-        if latest is not None and time_s - latest[0] > MAX_HOLD_S:
-            raise MediaError("the timestamps jump ahead", found=f"{time_s:.0f} s after {latest[0]:.0f} s")
+        if latest is None:
+            least = begins + 1  # one picture is a clip
         while latest is not None and best is not None and tick < begins:
             if tick == end:
                 return
+            if begins - tick > MAX_HOLD_S * VIDEO_RATE_HZ and tick > best[0]:
+                raise _paused(tick, begins)
             yield best[2] if best[0] == tick else latest[2]
             tick += 1
         distance_s = abs(time_s - begins / VIDEO_RATE_HZ)
@@ -46,9 +63,14 @@ def at_video_rate(
         latest = (time_s, duration_s, picture)
     if latest is None or best is None:
         return
-    last = max(1, round((latest[0] + min(latest[1], MAX_HOLD_S)) * VIDEO_RATE_HZ))  # one picture is a clip
+    last = max(least, round((latest[0] + min(latest[1], MAX_HOLD_S)) * VIDEO_RATE_HZ))
     for left in range(tick, last if end is None else min(last, end)):
         yield best[2] if best[0] == left else latest[2]
+
+
+def _paused(tick: int, begins: int) -> PauseError:
+    start_s, end_s = tick / VIDEO_RATE_HZ, begins / VIDEO_RATE_HZ
+    return PauseError(f"no picture from {start_s:.2f} to {end_s:.2f} s: the recording pauses", start_s, end_s)
 
 
 def tick_of(time_s: float) -> int:

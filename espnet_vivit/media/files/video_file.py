@@ -20,6 +20,7 @@ import numpy as np
 
 from espnet_vivit.base.whole_file import replacing
 from espnet_vivit.errors import ConfigError, InputError, MediaError, unknown_name
+from espnet_vivit.media.files.containers import check_is_file
 from espnet_vivit.units import VIDEO_RATE_HZ
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ def check_frames(frames: np.ndarray) -> np.ndarray:
 
 def open_npy(path: Path) -> np.ndarray:
     """(T, H, W) uint8 of a `.npy`, read from the disk as it is looked at. Raises MediaError."""
+    check_is_file(path)
     try:
         frames = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -133,6 +135,7 @@ def _open_media(path: Path):
     """(container, first video stream); FFmpeg's errors inside the block become MediaError."""
     import av  # late: loading FFmpeg's libraries takes a tenth of a second
 
+    check_is_file(path)
     try:
         with av.open(f"file:{path}") as container:
             if not container.streams.video:

@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
 FACTS = {
     "detector": "what found the faces",
-    "width": "pixels of the file's pictures",
-    "height": "pixels of the file's pictures",
+    "width": "pixels of the file's pictures as players show them",
+    "height": "pixels of the file's pictures as players show them",
     "codec": "of the pictures",
     "rotation": "degrees counter-clockwise by which pictures were turned to stand upright",
+    "reflected": "whether pictures were also mirrored",
+    "transfer": "hlg or pq, of pictures that were brought from it to BT.709",
     "num_source_frames": "pictures in the file, up to here",
     "audio_codec": "of the sound",
     "audio_rate_hz": "samples per second in the file",

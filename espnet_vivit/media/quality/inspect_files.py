@@ -23,13 +23,15 @@ from espnet_vivit.errors import ConfigError, DataError, MediaError
 from espnet_vivit.media.faces.detectors import choose_detector
 from espnet_vivit.media.files.audio_file import read_wav
 from espnet_vivit.media.files.folder_files import VIDEO_SUFFIXES, files_below
+from espnet_vivit.media.files.frame_clock import PauseError
+from espnet_vivit.media.files.tracks import AS_PLAYERS, Tracks
 from espnet_vivit.media.mouth_clip import MouthClip, stream_mouth_clips
 from espnet_vivit.media.quality.clip_report import ClipReport, facts_of
 from espnet_vivit.media.quality.contact_sheet import draw_sheet, draw_strip, evenly, one_line, write_sheet
 from espnet_vivit.media.quality.page import believed
 from espnet_vivit.media.quality.report import open_report
 from espnet_vivit.media.quality.second_look import find_turn, look_again
-from espnet_vivit.media.quality.verdict import assess_clip, refused_clip
+from espnet_vivit.media.quality.verdict import assess_clip, refused_clip, with_remarks
 from espnet_vivit.units import AUDIO_RATE_HZ, SAMPLES_PER_FRAME, VIDEO_RATE_HZ, seconds_of_frames
 
 SUFFIXES = VIDEO_SUFFIXES | {".npy"}  # crops as bare arrays, which corpora of ours hold
@@ -58,6 +60,7 @@ class How:
     modality: str = "auto"
     sheets: str = "bad"
     audio: Path | None = None  # folder with the sound of videos without any, by the same relative names
+    tracks: Tracks = AS_PLAYERS
 
 
 def find_videos(inputs: Iterable[str | os.PathLike]) -> list[Video]:
@@ -102,13 +105,16 @@ def inspect_video(video: Video, how: How) -> list[ClipReport]:
     rows: list[ClipReport] = []
     start_s = 0.0
     try:
-        pieces = stream_mouth_clips(video.path, detector=how.detector, chunk_s=PIECE_S, max_gap_s=float("inf"))
+        pieces = _pieces(video, how)
         first, second = next(pieces), next(pieces, None)
         for clip in (first,) if second is None else chain((first, second), pieces):
-            end_s = start_s + seconds_of_frames(len(clip.frames))
+            if isinstance(clip, PauseError):
+                rows.append(_refusal(video, clip, start_s))
+                continue
+            start_s, end_s = clip.start_s, clip.start_s + seconds_of_frames(len(clip.frames))
             span = "" if second is None else f" [{start_s:.0f}-{end_s:.0f} s]"
             called = replace(video, name=video.name + span)
-            rows.append(_report(called, _with_sound(clip, video, how, start_s), how, start_s))
+            rows.append(_report(called, _with_sound(clip, video, how), how))
             start_s = end_s
     except (ConfigError, ImportError):
         raise  # not the file's fault
@@ -119,14 +125,31 @@ def inspect_video(video: Video, how: How) -> list[ClipReport]:
     return rows
 
 
-def _report(video: Video, clip: MouthClip, how: How, start_s: float) -> ClipReport:
+def _pieces(video: Video, how: How) -> Iterator[MouthClip | PauseError]:
+    """PIECE_S seconds each; where the pictures pause, that, and what lies behind it."""
+    begin_s: float | None = 0.0
+    while begin_s is not None:
+        start_s, begin_s = begin_s, None
+        try:
+            yield from stream_mouth_clips(
+                video.path, detector=how.detector, chunk_s=PIECE_S, max_gap_s=float("inf"), start_s=start_s,
+                tracks=how.tracks,
+            )  # fmt: skip
+        except PauseError as pause:
+            yield pause
+            begin_s = pause.end_s
+
+
+def _report(video: Video, clip: MouthClip, how: How) -> ClipReport:
     """Assess a clip; draw what is asked for. `video.name` is what the row is called."""
-    quality = assess_clip(clip, modality=how.modality)
+    quality = with_remarks(assess_clip(clip, modality=how.modality), clip.source.remarks)
     faceless = quality.measures["faces_found"] < FEW_FACES  # false for NaN: mouth crops
     drawn = how.sheets == "all" or (how.sheets == "bad" and quality.verdict != "ok")
     views = []
     if (drawn or faceless) and clip.detector != "centre":
-        views = look_again(video.path, clip.landmarks, evenly(len(clip.frames), VIEWS), start_s=start_s)
+        views = look_again(
+            video.path, clip.landmarks, evenly(len(clip.frames), VIEWS), start_s=clip.start_s, tracks=how.tracks
+        )
     if faceless and (degrees := find_turn(views, detector=clip.detector)) is not None:
         hint = f"turned by {degrees} degrees it shows a face" + (": it is upside down" if degrees == 180 else "")
         quality = replace(quality, reasons=(hint, *quality.reasons))
@@ -147,14 +170,14 @@ def _refusal(video: Video, error: MediaError, start_s: float) -> ClipReport:
     return ClipReport(name, refused_clip(error))
 
 
-def _with_sound(clip: MouthClip, video: Video, how: How, start_s: float) -> MouthClip:
+def _with_sound(clip: MouthClip, video: Video, how: How) -> MouthClip:
     """The clip with its part of the sound file that belongs to it, where the file itself has no sound."""
     if how.audio is None or clip.speech is not None:
         return clip
     for suffix in AUDIO_SUFFIXES:
         path = (how.audio / video.name).with_suffix(suffix)
         if path.exists():
-            first = round(start_s * AUDIO_RATE_HZ)
+            first = round(clip.start_s * AUDIO_RATE_HZ)
             return replace(clip, speech=read_wav(path)[first : first + len(clip.frames) * SAMPLES_PER_FRAME])
     return clip
 
@@ -165,6 +188,10 @@ def describe(row: ClipReport) -> str:
     source = f"source {facts['width']}×{facts['height']} {facts['codec']}, {known['source_rate_hz']:.4g} per second"
     if facts["rotation"]:
         source += f", turned by {facts['rotation']}°"
+    if facts["reflected"]:
+        source += ", mirrored"
+    if facts["transfer"]:
+        source += f", brought from {str(facts['transfer']).upper()} to BT.709"
     faces = f"detector {facts['detector']}"
     if "faces_found" in known:
         faces += f": a face in {known['faces_found']:.0f} %"

@@ -12,6 +12,7 @@ import numpy as np
 
 from espnet_vivit.media.faces.detectors import open_detector
 from espnet_vivit.media.files.source import open_source
+from espnet_vivit.media.files.tracks import AS_PLAYERS, Tracks
 from espnet_vivit.units import seconds_of_frames
 
 TRIED_PICTURES = 3  # a face that is there is found in one of them
@@ -28,12 +29,17 @@ class View:
 
 
 def look_again(
-    path: str | os.PathLike, landmarks: np.ndarray, indices: Iterable[int], *, start_s: float = 0.0
+    path: str | os.PathLike,
+    landmarks: np.ndarray,
+    indices: Iterable[int],
+    *,
+    start_s: float = 0.0,
+    tracks: Tracks = AS_PLAYERS,
 ) -> list[View]:
     """The pictures with these indices (25 per second, from `start_s` on); landmarks: (T, 4, 2) of the clip."""
     wanted = {int(index) for index in indices}
     views = []
-    with open_source(path) as source, closing(source.frames(start_s=start_s)) as pictures:
+    with open_source(path, tracks=tracks) as source, closing(source.frames(start_s=start_s)) as pictures:
         for index, picture in enumerate(islice(pictures, len(landmarks))):
             if index in wanted:
                 views.append(View(start_s + seconds_of_frames(index), picture, landmarks[index]))

@@ -12,8 +12,8 @@ The limits were set on GRID (48 videos with faces, 817 mouth crops, 9 speakers) 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -131,6 +131,14 @@ def assess_clip(clip: MouthClip, *, modality: str = "auto") -> Quality:
     if modality not in JUDGED_AS:
         raise unknown_name("modality", modality, JUDGED_AS)
     return judge(measure_clip(clip), modality=modality)
+
+
+def with_remarks(quality: Quality, remarks: Sequence[str]) -> Quality:
+    """The verdict with what is to be known about the file, which is worth a look."""
+    if not remarks:
+        return quality
+    verdict = "warn" if quality.verdict == "ok" else quality.verdict
+    return replace(quality, verdict=verdict, reasons=(*quality.reasons, *remarks))
 
 
 def refused_clip(error: Exception) -> Quality:

@@ -8,15 +8,18 @@ ESPnet's own datasets refuse uint8; its iterable one needs every list in the sam
 
 import numbers
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch.utils.data import get_worker_info
 
 from espnet_vivit.data.data_dir import read_scp
-from espnet_vivit.errors import ConfigError, DataError, EspnetVivitError
+from espnet_vivit.errors import ConfigError, DataError, EspnetVivitError, MediaError
 from espnet_vivit.espnet_compat import ESPnetDataset, IterableESPnetDataset, add_data_type
+from espnet_vivit.media.files.containers import check_is_file
 from espnet_vivit.media.files.video_file import read_video
+from espnet_vivit.media.files.whole_recording import missing_bytes
 from espnet_vivit.units import AUDIO_RATE_HZ
 
 
@@ -89,17 +92,22 @@ class AVSRDataset(ESPnetDataset):
         loader = self.loader_dict[name]
         path, _ = self.debug_info[name]
         try:
+            _check_sound_file(loader, uid)
             value = loader[uid]
         except KeyError:
             raise DataError(
                 f"utterance {uid!r} has no {name}: it is not in {path}", fix="Validate the data directory."
             ) from None
+        except MediaError as error:  # names the file
+            raise MediaError(f"{name} of utterance {uid!r}: {error}") from error
         except EspnetVivitError:
             raise
         except (OSError, RuntimeError, ValueError, AssertionError) as error:  # libsndfile's is a RuntimeError
             reason = str(error).strip().split("\n")[0] or type(error).__name__
-            fix = "Check that file, or leave the utterance out of all lists"
-            raise DataError(f"{name} of utterance {uid!r} in {path} cannot be read ({reason})", fix=fix) from error
+            raise DataError(
+                f"{name} of utterance {uid!r}, listed in {path}, cannot be read ({reason})",
+                fix="Check that the file is there, may be read and plays; or leave the utterance out of all lists.",
+            ) from error
         rate_hz = getattr(loader, "rate", None)  # ESPnet's sound loader remembers the rate of what it has read
         if rate_hz not in (None, AUDIO_RATE_HZ):
             raise DataError(
@@ -109,8 +117,10 @@ class AVSRDataset(ESPnetDataset):
                 fix="Resample it at data preparation.",
             )
         if isinstance(value, np.ndarray) and value.dtype.kind == "f" and not np.isfinite(value).all():
-            fix = "Make that file again, or leave the utterance out of all lists"
-            raise DataError(f"{name} of utterance {uid!r} in {path} has values that are NaN or infinite", fix=fix)
+            raise DataError(
+                f"{name} of utterance {uid!r}, listed in {path}, has values that are NaN or infinite",
+                fix="Write the file again, or leave the utterance out of all lists.",
+            )
         return np.atleast_1d(np.asarray(value)) if isinstance(value, list | numbers.Number) else value
 
     def _in_precision(self, name: str, uid: str, value) -> np.ndarray:
@@ -127,6 +137,19 @@ class AVSRDataset(ESPnetDataset):
             expected="a float, integer or uint8 array",
             fix="Is its type in --*_data_path_and_name_and_type right, and is use_preprocessor on?",
         )
+
+
+def _check_sound_file(loader: Any, uid: str) -> None:
+    """Of a list of sound files, as ESPnet reads it: it would wait for a pipe, and take half a WAV for a whole one.
+
+    Raises KeyError, MediaError.
+    """
+    path_of = getattr(getattr(loader, "loader", None), "get_path", None)
+    path = None if path_of is None else path_of(uid)
+    if isinstance(path, str) and path != "None":  # ESPnet's word for a missing one
+        check_is_file(Path(path))
+        if path.lower().endswith(".wav") and missing_bytes(Path(path), {"wav"}) is not None:
+            raise MediaError(f"{path} breaks off: it is shorter than its header says", fix="Copy it again.")
 
 
 class AVSRIterableDataset(IterableESPnetDataset):

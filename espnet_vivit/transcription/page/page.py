@@ -122,7 +122,7 @@ def seen_and_looked_at(vision_encoder: "VisualFrontend", seen: np.ndarray) -> np
 
 def words_html(result: Transcription) -> str:
     """The words colored by confidence, each with its times; what is unclear with its reasons."""
-    parts = []
+    parts = [f'<p class="reason">{html.escape(remark)}</p>' for remark in result.remarks]
     for piece in result.pieces:
         words = [_word_html(word) for word in piece.words]
         if piece.reasons:

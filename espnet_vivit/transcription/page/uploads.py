@@ -12,10 +12,7 @@ from espnet_vivit.errors import ConfigError
 from espnet_vivit.media.files.containers import (
     check_is_file,
     open_container,
-    sound_stream,
     stated_duration_s,
-    steady_packets,
-    video_stream,
 )
 from espnet_vivit.media.files.video_file import open_npy
 from espnet_vivit.units import VIDEO_RATE_HZ, seconds_of_frames
@@ -51,10 +48,10 @@ def check_read(stretch: "Stretch", *, max_s: float) -> None:
 def _lasts_longer(path: Path, max_s: float) -> bool:
     """By the times of its packets, from the first one on."""
     begin_s = None
-    with open_container(path) as container:
-        if video_stream(container) is None and sound_stream(container) is None:
+    with open_container(path) as media:
+        if media.video is None and media.sound is None:
             return False  # reading it will say that there is nothing
-        for packet in steady_packets(container):
+        for packet in media.packets():
             ticks = packet.dts if packet.pts is None else packet.pts
             if ticks is None or packet.time_base is None:
                 continue

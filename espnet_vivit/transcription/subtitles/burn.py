@@ -19,16 +19,10 @@ from tqdm import tqdm
 
 from espnet_vivit.base.whole_file import replacing
 from espnet_vivit.errors import ConfigError, MediaError
-from espnet_vivit.media.files.containers import (
-    TimedDecoder,
-    decode_timed,
-    open_container,
-    open_file,
-    sound_stream,
-    steady_packets,
-    undecodable_sound,
-    video_stream,
-)
+from espnet_vivit.media.files.containers import MediaFile, open_container, open_file
+from espnet_vivit.media.files.shown_picture import Orientation
+from espnet_vivit.media.files.timed_frames import TimedDecoder, decode_timed
+from espnet_vivit.media.files.tracks import AS_PLAYERS, Tracks
 from espnet_vivit.transcription.subtitles.burnt_sound import copied_or_encoded
 from espnet_vivit.transcription.subtitles.fonts import choose_font
 from espnet_vivit.transcription.subtitles.formats import Cue
@@ -51,11 +45,12 @@ def burn_subtitles(
     *,
     font: str | os.PathLike | None = None,
     progress: bool = False,
+    tracks: Tracks = AS_PLAYERS,
 ) -> None:
     """Write `out` (.mp4 or .mkv, H.264), complete or not at all.
 
-    Times of the subtitles count from the first picture. `font`: a font file; None: one that has the letters. Sound that
-    FFmpeg cannot decode is left out, with a warning.
+    Times of the subtitles count from the file's beginning, as in a player. `font`: a font file; None: one that has the
+    letters. Sound that FFmpeg cannot decode is left out, with a warning.
     Raises ConfigError for another kind of file, or where no font has the letters; MediaError.
     """
     import av  # late: loading FFmpeg's libraries takes a tenth of a second
@@ -68,31 +63,33 @@ def burn_subtitles(
     font = choose_font((cue.text for cue in subtitles), font)
     try:
         with replacing(out) as temporary, ExitStack() as stack:
-            source = stack.enter_context(open_file(video))
-            seen = video_stream(source)
-            if seen is None:
+            source = MediaFile(video, stack.enter_context(open_file(video)), tracks)
+            if source.video is None:
                 raise MediaError(f"{video} has no picture to burn subtitles into")
             target = stack.enter_context(av.open(f"file:{temporary}", "w"))
-            _copy_with_subtitles(source, seen, target, subtitles, video, font, progress)
+            _copy_with_subtitles(source, target, subtitles, tracks, font, progress)
     except av.FFmpegError as error:
         raise MediaError(f"cannot burn subtitles into {video} ({error.strerror})", fix="Does it play?") from error
 
 
 def _copy_with_subtitles(
-    source, seen, target, subtitles: Sequence[Cue], video: Path, font: str, progress: bool
+    source: MediaFile, target, subtitles: Sequence[Cue], tracks: Tracks, font: str, progress: bool
 ) -> None:
-    heard = sound_stream(source)
+    seen, heard = source.video, source.sound
+    assert seen is not None  # it was looked at
     seen.thread_type = "AUTO"
-    first_s, first = _first_frame(video)
-    picture = _add_picture(target, seen, first)
+    zero_s, first = _first_frame(source.path, tracks)
+    orientation = Orientation.of(first)
+    picture = _add_picture(target, seen, first, orientation)
     sound = None
     if heard is not None:
         sound = copied_or_encoded(target, heard)
-    elif undecodable_sound(source):
-        logging.warning("%s has sound, but in a codec that FFmpeg has no decoder for: it is left out", video)
-    painter, decoder = _Painter(subtitles, first_s, first.rotation, font), TimedDecoder(seen, _counts())
+    elif source.undecodable_sound:
+        logging.warning("%s has sound, but in a codec that FFmpeg has no decoder for: it is left out", source.path)
+    size = _even(first.width), _even(first.height)
+    painter, decoder = _Painter(subtitles, zero_s, orientation, size, font), TimedDecoder(seen, _counts())
     with tqdm(desc="burn", unit="frame", file=sys.stderr, disable=not progress, total=seen.frames or None) as bar:
-        for packet in steady_packets(source):
+        for packet in source.packets():
             if packet.stream.index != seen.index:
                 assert sound is not None  # steady packets are of these two streams
                 sound.add(packet)
@@ -107,13 +104,12 @@ def _copy_with_subtitles(
         sound.end()
 
 
-def _first_frame(video: Path):
-    """(time_s, frame)"""
-    with open_container(video) as container:
-        stream = video_stream(container)
-        assert stream is not None  # there was one a moment ago
-        for time_s, _, frame in decode_timed(container, stream, _counts()):
-            return time_s, frame
+def _first_frame(video: Path, tracks: Tracks):
+    """(the file's time zero in seconds of its own clock, frame)"""
+    with open_container(video, tracks) as media:
+        assert media.video is not None  # there was one a moment ago
+        for time_s, _, frame in decode_timed(media, media.video, _counts()):
+            return media.clock(time_s)[0], frame
     raise MediaError(f"{video} holds no video frame")
 
 
@@ -121,19 +117,18 @@ def _counts() -> dict[str, int]:
     return {"frames": 0, "broken": 0}
 
 
-def _add_picture(target, seen, first):
+def _add_picture(target, seen, first, orientation: Orientation):
     """An H.264 stream with the source's clock, colors and pixel shape, upright."""
     picture = target.add_stream("libx264", rate=seen.average_rate or 25, options={"crf": _CRF, "preset": "veryfast"})
-    width, height = _even(first.width), _even(first.height)
-    if first.rotation % 180:
-        width, height = height, width
+    height, width = orientation.shape(_even(first.height), _even(first.width))
     picture.width, picture.height, picture.pix_fmt = width, height, "yuv420p"
     context, given = picture.codec_context, seen.codec_context
     context.time_base = seen.time_base
     context.color_range, context.colorspace = given.color_range, given.colorspace
     context.color_primaries, context.color_trc = given.color_primaries, given.color_trc
-    if given.sample_aspect_ratio and not first.rotation % 180:
-        context.sample_aspect_ratio = given.sample_aspect_ratio
+    aspect = seen.sample_aspect_ratio or given.sample_aspect_ratio
+    if aspect:
+        context.sample_aspect_ratio = 1 / aspect if orientation.transposed else aspect
     return picture
 
 
@@ -144,24 +139,26 @@ def _even(pixels: int) -> int:
 class _Painter:
     """Decoded frames in, upright yuv420p frames with the subtitle of their time out."""
 
-    def __init__(self, subtitles: Sequence[Cue], start_s: float, rotation: int, font: str):
+    def __init__(
+        self, subtitles: Sequence[Cue], start_s: float, orientation: Orientation, size: tuple[int, int], font: str
+    ):
         self.subtitles, self.next = sorted(subtitles, key=lambda cue: cue.start_s), 0
-        self.start_s, self.rotation, self.font = start_s, rotation, font
+        self.start_s, self.orientation, self.font = start_s, orientation, font
+        self.width, self.height = size  # of all pictures, as they are stored; a file may change its own
         self.drawn: tuple[Cue, tuple[np.ndarray, np.ndarray]] | None = None  # the cue last shown, and its picture
 
     def painted(self, frame: "VideoFrame", time_s: float) -> "VideoFrame":
         import av
 
-        even = frame.reformat(_even(frame.width), _even(frame.height), format="yuv420p")
+        even = frame.reformat(self.width, self.height, format="yuv420p")
         height, width = even.height, even.width
         planes = even.to_ndarray().astype(
             np.uint8, copy=False
         )  # (H * 3 / 2, W) uint8, a copy: the decoder may still need its own
         luma, chroma = planes[:height], planes[height:].reshape(2, height // 2, width // 2)
-        turns = round(self.rotation / 90) % 4
-        luma, chroma = np.rot90(luma, turns), np.rot90(chroma, turns, axes=(1, 2))
-        if turns:
-            luma, chroma = luma.copy(), chroma.copy()
+        if self.orientation != Orientation():
+            luma = self.orientation.upright(luma).copy()
+            chroma = np.stack([self.orientation.upright(plane) for plane in chroma])
         cue = self._cue_at(time_s - self.start_s)
         if cue is not None:
             self._blend(luma, chroma, cue, full_range=frame.color_range == _FULL_RANGE)

@@ -6,7 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_vivit.media.files.containers import TimedDecoder
+from espnet_vivit.media.files.timed_frames import TimedDecoder
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream

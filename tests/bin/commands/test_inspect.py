@@ -17,6 +17,7 @@ from espnet_vivit.media.quality import inspect_files as quality_folder
 from espnet_vivit.media.quality.inspect_files import How, Video, find_videos, inspect_files
 from espnet_vivit.media.quality.report import read_report
 from tests.media.talking_mouth import talking
+from tests.media.videos import write_video
 
 CROPS = ("--detector", "centre", "--modality", "video", "--nj", "1")
 
@@ -283,3 +284,23 @@ def test_a_fault_put_into_a_face_video_is_found(grid, tmp_path, fault):
     (row,) = quality_folder.inspect_video(video, How(tmp_path, detector="haar", sheets="none"))
     assert words in "; ".join(row.quality.reasons), row.quality
     assert row.quality.verdict == verdict, row.quality.reasons
+
+
+def test_what_a_person_should_know_of_a_file_is_said_and_a_pause_ends_nothing(tmp_path, monkeypatch, capsys):
+    """Sound from 0 s, pictures from 1 s on, and a long pause in their midst."""
+    from espnet_vivit.media.files import frame_clock
+
+    monkeypatch.setattr(frame_clock, "MAX_HOLD_S", 20.0)
+    clip = talking(4.0, seed=3)
+    rgb = np.repeat(clip.frames[..., None], 3, axis=3)
+    times_ms = [1000 + 40 * index + (30_000 if index >= 50 else 0) for index in range(100)]
+    how = {"codec": "ffv1", "pixel_format": "bgr0", "times_ms": times_ms}
+    path = write_video(tmp_path / "odd.mkv", rgb, speech=np.tile(clip.speech, 9)[: 35 * 16_000], **how)
+    status = inspect_video.main([str(path), "--out", str(tmp_path / "out"), "--detector", "centre", "--nj", "1"])
+    assert status == inspect_video.SOME_REJECTED
+    rows = rows_of(tmp_path / "out")
+    assert list(rows) == ["odd.mkv [1-3 s]", "odd.mkv [from 3 s]", "odd.mkv [33-35 s]"]
+    assert "the first picture comes 1.00 s after" in rows["odd.mkv [1-3 s]"]["reasons"]
+    assert "no picture from 3.00 to 33.00 s" in rows["odd.mkv [from 3 s]"]["reasons"]
+    assert rows["odd.mkv [33-35 s]"]["pictures"] == "50" and rows["odd.mkv [1-3 s]"]["transfer"] == ""
+    assert "first picture comes" in capsys.readouterr().out

@@ -11,6 +11,7 @@ from espnet_vivit.base.whole_file import write_whole
 from espnet_vivit.bin.commands.transcribe import main, transcribe_files
 from espnet_vivit.errors import ConfigError, MediaError
 from espnet_vivit.media.files.containers import stated_duration_s, streams_of
+from espnet_vivit.media.files.tracks import Tracks
 from espnet_vivit.transcription.result import Transcription
 from espnet_vivit.transcription.transcriber import _shown_name
 from tests.media.videos import numbered, write_video
@@ -81,17 +82,17 @@ def test_the_font_of_burnt_subtitles_is_looked_at_before_anything_is_loaded(tmp_
         main([*given, "--burn"])
 
 
-def test_the_font_reaches_the_subtitles(tmp_path, monkeypatch):
+def test_font_and_tracks_reach_the_subtitles(tmp_path, monkeypatch):
     from matplotlib.font_manager import findfont
 
     given = []
     monkeypatch.setattr(
         "espnet_vivit.transcription.subtitles.burn.burn_subtitles",
-        lambda video, cues, out, *, font: given.append(font),
+        lambda video, cues, out, *, font, tracks: given.append((font, tracks)),
     )
     (clip,) = files(tmp_path, "clip.mp4")
     usual = [str(clip), "--model", "model", "--burn"]
     monkeypatch.setattr("espnet_vivit.bin.commands.transcribe.Transcriber", lambda model, **_: Reader())
-    assert main([*usual, "--font", findfont("DejaVu Sans")]) == 0
+    assert main([*usual, "--font", findfont("DejaVu Sans"), "--audio_track", "2"]) == 0
     assert main(usual) == 0
-    assert given == [Path(findfont("DejaVu Sans")), None]
+    assert given == [(Path(findfont("DejaVu Sans")), Tracks(audio=2)), (None, Tracks())]

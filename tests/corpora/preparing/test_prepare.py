@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import io
+import os
 import shutil
 import sqlite3
 import threading
@@ -22,9 +23,11 @@ from espnet_vivit.data.data_dir import validate_data_dir
 from espnet_vivit.data.word_times import WordTime
 from espnet_vivit.errors import DataError, MediaError
 from espnet_vivit.media.faces.mouth_roi import center_points
+from espnet_vivit.media.files.audio_file import read_wav
 from espnet_vivit.media.files.video_file import read_video
 from espnet_vivit.media.mouth_clip import read_mouth_clip
 from tests.media.talking_mouth import talking
+from tests.media.videos import write_tracks, write_video
 from tests.recordings import write_recording
 from tests.talking_files import write_talking
 
@@ -354,3 +357,77 @@ def test_pictures_for_the_page_are_kept_of_some_clips_only(clips, out, monkeypat
     from PIL import Image
 
     assert Image.open(io.BytesIO(next(filter(None, strips)))).format == "JPEG"
+
+
+def write_odd(folder, name, **how):
+    """A talking mouth of 2 s as another kind of file."""
+    clip = talking(2.0, seed=4)
+    rgb = np.repeat(clip.frames[..., None], 3, axis=3)
+    how = {"codec": "ffv1", "pixel_format": "bgr0", "speech": clip.speech, "sound_codec": "flac", **how}
+    folder.mkdir(parents=True, exist_ok=True)
+    return write_video(folder / name, rgb, **how)
+
+
+def test_what_a_person_should_know_of_a_file_is_in_its_row(out, tmp_path):
+    late_ms = [1000 + 40 * index for index in range(50)]
+    late = write_odd(tmp_path, "late.mkv", times_ms=late_ms, speech=np.tile(talking(2.0, seed=4).speech, 2)[:48_000])
+    both = np.stack([talking(2.0, seed=4).speech, -talking(2.0, seed=4).speech])
+    turned = write_odd(tmp_path, "turned.mkv", speech=both, layout="stereo")
+    good = write_odd(tmp_path, "good.mkv")
+    prepare([clip_of(path, word_times=None) for path in (late, turned, good)], out)
+    rows = report_of(out)
+    assert "first picture comes 1.00 s after the beginning" in rows["anna-late"]["reasons"]
+    assert "channels of the sound cancel" in rows["anna-turned"]["reasons"]
+    assert rows["anna-good"]["reasons"] == "" and rows["anna-good"]["verdict"] == "ok"
+    kept = {utterance.utt_id: utterance for utterance in validate_data_dir(out / "train")}
+    assert {utterance.num_frames for utterance in kept.values()} == {50}
+    assert np.std(read_wav(kept["anna-turned"].wav)) == pytest.approx(np.std(read_wav(kept["anna-good"].wav)), rel=0.05)
+
+
+def test_word_times_count_from_the_first_picture_of_the_clip(out, tmp_path):
+    """They are given in the file's time, whose first picture comes at 1 s."""
+    path = write_odd(tmp_path, "late.mkv", times_ms=[1000 + 40 * index for index in range(50)], speech=np.zeros(48_000))
+    spoken = (WordTime(1.1, 1.4, "good"), WordTime(1.4, 1.9, "morning"))
+    early = (WordTime(0.1, 0.4, "good"), WordTime(1.4, 1.9, "morning"))
+    clips = [
+        clip_of(path, word_times=spoken),
+        dataclasses.replace(clip_of(path, word_times=early), utt_id="anna-early"),
+    ]
+    prepare(clips, out, how={"modality": "video"})
+    (utterance,) = validate_data_dir(out / "train")
+    np.testing.assert_allclose([time[:2] for time in utterance.word_times], [time[:2] for time in TIMES], atol=1e-3)
+    assert "before the first picture" in report_of(out)["anna-early"]["reasons"]
+
+
+def test_a_transcript_that_nobody_says_so_fast_is_remarked_on(out, tmp_path):
+    """Half a file whose format states no length."""
+    path = write_odd(tmp_path, "half.mkv")
+    words = "place blue with f eight soon and then bin red at two now please " * 2
+    prepare([clip_of(path, text=words.strip(), word_times=None)], out)
+    assert "letters for each second" in report_of(out)["anna-half"]["reasons"]
+
+
+def test_a_track_may_be_chosen(out, tmp_path):
+    clip = talking(2.0, seed=4)
+    tracks = [np.zeros(32_000, np.float32), clip.speech]
+    pictures = np.repeat(clip.frames[..., None], 3, axis=3)
+    path = write_tracks(tmp_path / "two.mkv", tracks, default=0, pictures=pictures)
+    prepare([clip_of(path, word_times=None)], out)
+    assert "track 2 is read" in report_of(out)["anna-two"]["reasons"]
+    with pytest.raises(DataError, match="left"):  # silence was asked for
+        prepare([clip_of(path, word_times=None)], out, how={"audio_track": 1})
+    assert "silent" in report_of(out)["anna-two"]["reasons"]
+
+
+@pytest.mark.timeout(60)
+def test_what_is_no_file_and_what_breaks_off_are_rejected_rows(out, tmp_path, clips):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "loop.mp4").symlink_to("loop.mp4")
+    whole = write_odd(tmp_path, "whole.avi", codec="mpeg4", pixel_format="yuv420p", sound_codec="pcm_s16le")
+    half = tmp_path / "half.avi"
+    half.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    odd = [clip_of(path, word_times=None) for path in (tmp_path / "pipe.mp4", tmp_path / "loop.mp4", half)]
+    prepare([*clips, *odd], out)
+    reasons = {name: row["reasons"] for name, row in report_of(out).items() if row["verdict"] == "reject"}
+    assert "is a pipe" in reasons["anna-pipe"] and "leads to itself" in reasons["anna-loop"]
+    assert "breaks off" in reasons["anna-half"] and len(reasons) == 3

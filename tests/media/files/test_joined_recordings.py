@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from espnet_vivit.errors import MediaError
-from espnet_vivit.media.files import containers
 from espnet_vivit.media.files import joined_recordings as one_clock
+from espnet_vivit.media.files import timed_frames
 from espnet_vivit.media.files.joined_recordings import packets_on_one_clock
 from espnet_vivit.media.files.source import open_source, read_speech
 from tests.media.videos import number_of, numbered, write_sound, write_video
@@ -198,9 +198,9 @@ def test_pictures_without_a_decoder_are_an_error(tmp_path):
 
 def test_where_the_clock_cannot_begin_anew_the_index_is_used(tmp_path, monkeypatch):
     """Hours of a film need not be read for its last minute."""
-    walked, walk = [], containers._from_key_frame
+    walked, walk = [], timed_frames._from_key_frame
     monkeypatch.setattr(
-        containers, "_from_key_frame", lambda *given, **how: walked.append(given) or walk(*given, **how)
+        timed_frames, "_from_key_frame", lambda *given, **how: walked.append(given) or walk(*given, **how)
     )
     for suffix in (".mp4", ".ts"):
         path = write_video(tmp_path / f"film{suffix}", (numbered(index % 256) for index in range(800)))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from espnet_vivit.errors import MediaError
-from espnet_vivit.media.files.frame_clock import MAX_HOLD_S, at_video_rate
+from espnet_vivit.media.files.frame_clock import MAX_HOLD_S, PauseError, at_video_rate
 from espnet_vivit.media.files.source import open_source, read_speech
 from tests.media.videos import number_of, numbered, turn_upright_by, write_sound, write_video
 
@@ -69,17 +69,20 @@ def test_variable_rate_follows_the_timestamps(tmp_path, seed):
     assert abs(len(numbers) / 25 - times_ms[-1] / 1000) < 0.5
 
 
-def test_times_that_do_not_begin_at_zero_or_are_negative_count_from_the_first_picture(tmp_path):
+def test_times_that_do_not_begin_at_zero_or_are_negative_lose_no_picture(tmp_path):
     for name, shift in (("late", 7000), ("negative", -520)):
         times_ms = [shift + 40 * i for i in range(20)]
         path = write_video(tmp_path / f"{name}.mkv", map(numbered, range(20)), times_ms=times_ms, **LOSSLESS)
         assert numbers_of(path) == list(range(20)), name
 
 
-def test_a_jump_of_the_clock_is_an_error_and_a_still_picture_is_not():
+def test_a_pause_is_named_with_its_span_and_a_still_picture_is_not():
     assert len(list(at_video_rate([(0.0, 0.04, 1), (30.0, 0.04, 2)]))) == 751
-    with pytest.raises(MediaError, match="jump"):
-        list(at_video_rate([(0.0, 0.04, 1), (MAX_HOLD_S + 1, 0.04, 2)]))
+    shown = []
+    with pytest.raises(PauseError, match=r"from 0\.04 to 601\.00 s") as paused:
+        for picture in at_video_rate([(0.0, 0.04, 1), (MAX_HOLD_S + 1, 0.04, 2)]):
+            shown.append(picture)
+    assert shown == [1] and (paused.value.start_s, paused.value.end_s) == (0.04, 601.0)
 
 
 @pytest.mark.parametrize("span", [(0.4, None), (0.4, 1.0), (0, 0.2)])
@@ -239,9 +242,9 @@ def test_a_file_without_sound_has_none_and_one_with_nothing_is_an_error(tmp_path
         read_speech(tmp_path / "text.mp4")
 
 
-@pytest.mark.parametrize("shift_ms", [-200, 0, 360])
-def test_sound_is_counted_from_the_first_picture(tmp_path, shift_ms):
-    """A click 0.5 s into a track that begins `shift_ms` after the pictures is heard at 0.5 s plus that."""
+@pytest.mark.parametrize("shift_ms", [-1000, -200, 0, 360])
+def test_sound_is_counted_from_the_files_beginning(tmp_path, shift_ms):
+    """A click 0.5 s into a track that begins `shift_ms` after the pictures; the file begins with what comes first."""
     speech = np.zeros(24000, np.float32)
     speech[8000:8016] = 0.9
     begin_ms = 1000
@@ -254,7 +257,9 @@ def test_sound_is_counted_from_the_first_picture(tmp_path, shift_ms):
         **LOSSLESS,
     )
     heard = int(np.abs(read_speech(path)).argmax()) / 16
-    assert heard == pytest.approx(500 + shift_ms, abs=2)
+    assert heard == pytest.approx(500 + max(0, shift_ms), abs=2)
+    with open_source(path) as source:
+        assert source.lead_frames == max(0, -shift_ms // 40) and len(list(source.frames())) == 25
 
 
 def test_a_span_of_sound_is_the_same_samples(tmp_path):

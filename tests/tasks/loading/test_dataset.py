@@ -1,5 +1,7 @@
 """uint8 video goes through both of ESPnet's kinds of datasets, media files and .npy alike, preprocessed once."""
 
+import os
+
 import numpy as np
 import pytest
 import soundfile
@@ -98,24 +100,42 @@ def test_values_that_cannot_be_batched_are_named(lists):
         AVSRDataset(lists[2], preprocess=lambda uid, data: {"text": "words"})["a"]
 
 
-@pytest.mark.parametrize("kind", ["missing", "folder", "text", "URL"])
-@pytest.mark.parametrize("dataset", [AVSRDataset, AVSRIterableDataset])
-def test_sound_that_cannot_be_read_is_named_with_its_utterance(tmp_path, dataset, kind):
-    (tmp_path / "folder.wav").mkdir()
-    (tmp_path / "text.wav").write_text("no sound")
-    value = "https://example.org/a.wav" if kind == "URL" else f"{tmp_path}/{kind}.wav"
-    (tmp_path / "bad.scp").write_text(f"u1 {value}\n")
-    with pytest.raises(DataError, match=r"speech of utterance 'u1' in .*bad\.scp cannot be read"):
-        list_all(dataset([(f"{tmp_path}/bad.scp", "speech", "sound")]))
+def write_text(path):
+    path.write_text("no sound")
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_sound_that_is_no_number_is_named_with_its_utterance(tmp_path, value):
-    soundfile.write(tmp_path / "nan.wav", np.full(800, value), 16000, subtype="FLOAT")
-    (tmp_path / "bad.scp").write_text(f"u1 {tmp_path}/nan.wav\n")
-    with pytest.raises(DataError, match=r"speech of utterance 'u1' in .*bad\.scp has values that are NaN or infinite"):
-        AVSRDataset([(f"{tmp_path}/bad.scp", "speech", "sound")])["u1"]
+def write_half(path):
+    soundfile.write(path, np.zeros(800), 16_000)
+    path.write_bytes(path.read_bytes()[:700])
 
 
-def list_all(dataset):
-    return list(dataset) if isinstance(dataset, AVSRIterableDataset) else [dataset["u1"]]
+def write_nan(path):
+    samples = np.zeros(800, np.float32)
+    samples[99] = np.nan
+    soundfile.write(path, samples, 16_000, subtype="FLOAT", format="WAV")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", [AVSRDataset, AVSRIterableDataset])
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: None, "there is no file"),
+        (lambda path: path.mkdir(), "is a folder"),
+        (lambda path: path.symlink_to(path.name), "leads to itself"),
+        (os.mkfifo, "is a pipe"),
+        (write_text, "cannot be read"),
+        (write_nan, "NaN or infinite"),
+        (write_half, "breaks off"),
+    ],
+    ids=["missing", "folder", "loop", "pipe", "text", "NaN", "half"],
+)
+def test_sound_that_cannot_be_used_is_named_with_its_utterance(tmp_path, kind, make, words):
+    make(tmp_path / "a.wav")
+    (tmp_path / "wav.scp").write_text(f"utt7 {tmp_path}/a.wav\n")
+    dataset = kind([(str(tmp_path / "wav.scp"), "speech", "sound")])
+    with pytest.raises((DataError, MediaError), match=words) as error:
+        dict(dataset) if kind is AVSRIterableDataset else dataset["utt7"]
+    assert "speech of utterance 'utt7'" in str(error.value)
+    if make is not write_nan:
+        assert "a.wav" in str(error.value)

@@ -12,7 +12,7 @@ from espnet_vivit.media.files.source import read_speech
 from espnet_vivit.transcription.subtitles.burn import burn_subtitles, draw_text
 from espnet_vivit.transcription.subtitles.fonts import choose_font
 from espnet_vivit.transcription.subtitles.formats import Cue
-from tests.media.videos import numbered, write_video
+from tests.media.videos import numbered, set_display_matrix, write_video
 
 WIDTH, HEIGHT, RATE_HZ, SECONDS = 320, 240, 25, 2
 CUES = [Cue(0.4, 1.0, "place blue at", ()), Cue(1.2, 1.6, "f two\nnow", ())]
@@ -124,7 +124,7 @@ def test_a_turned_phone_video_comes_out_upright(tmp_path):
     assert burnt[times.index(0.6), WIDTH * 3 // 4 :].max() > 225
 
 
-def test_the_times_of_subtitles_count_from_the_first_picture(shared_dir, tmp_path):
+def test_the_times_of_subtitles_count_from_the_files_beginning(shared_dir, tmp_path):
     """GRID's MPEG-1 files begin later than 0."""
     path = sorted((shared_dir / "data/grid/original/s1").glob("*.mpg"))[0]
     burn_subtitles(path, [Cue(0.0, 0.2, "bin", ())], tmp_path / "burnt.mkv")
@@ -221,3 +221,39 @@ def test_a_rate_that_aac_has_not_is_changed(tmp_path):
     clip = write_video(tmp_path / "clip.mkv", flat(25), speech=np.zeros(30_000, np.float32), speech_rate_hz=30_000)
     burn_subtitles(clip, [], tmp_path / "burnt.mp4")
     assert read_speech(tmp_path / "burnt.mp4").shape == pytest.approx((16_000,), abs=1200)
+
+
+def test_a_mirrored_video_with_another_size_on_the_way_comes_out_as_it_is_shown(tmp_path):
+    from espnet_vivit.media.files.source import open_source
+
+    pictures = [np.zeros((64, 96, 3), np.uint8) for _ in range(25)]
+    for picture in pictures:
+        picture[:20, :30] = 220  # stored top left
+    clip = write_video(tmp_path / "flipped.mp4", pictures, options={"crf": "8"})
+    set_display_matrix(clip, 1, 0, 0, -1)
+    burn_subtitles(clip, [Cue(5.0, 6.0, "later", ())], tmp_path / "burnt.mp4")
+    shown = []
+    for path in (clip, tmp_path / "burnt.mp4"):
+        with open_source(path) as source:
+            shown.append(next(source.frames()).astype(int))
+    assert np.abs(shown[0] - shown[1]).mean() < 4 and shown[1][50:, :25].mean() > 180
+
+    parts = []
+    for name, size in (("a", (64, 96)), ("b", (128, 192))):
+        flat_pictures = [np.full((*size, 3), 90, np.uint8)] * 50
+        parts.append(write_video(tmp_path / f"{name}.ts", flat_pictures))
+    call = tmp_path / "call.ts"
+    call.write_bytes(b"".join(part.read_bytes() for part in parts))
+    burn_subtitles(call, [Cue(2.5, 3.0, "bin", ())], tmp_path / "call.mp4")
+    times, letters = lettered(tmp_path / "call.mp4")
+    assert len(times) == 100 and 10 <= letters.sum() <= 14
+
+
+def test_subtitles_of_a_late_video_stand_where_a_player_shows_them(tmp_path):
+    """Sound from 0 s, the first picture at 1.48 s: a subtitle of 2 s in the file is on the picture of 2 s."""
+    times_ms = [1480 + 40 * index for index in range(50)]
+    clip = write_video(tmp_path / "late.mkv", flat(50), times_ms=times_ms, speech=np.zeros(48_000))
+    burn_subtitles(clip, [Cue(2.0, 2.4, "bin", ())], tmp_path / "burnt.mkv")
+    times, letters = lettered(tmp_path / "burnt.mkv")
+    lit = [time for time, seen in zip(times, letters, strict=True) if seen]
+    assert lit[0] == pytest.approx(2.0, abs=0.041) and len(lit) == 10
