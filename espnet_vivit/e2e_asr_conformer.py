@@ -293,7 +293,8 @@ class E2E(HybridLoss):
         with self.precision.autocast(next(self.parameters()).device):
             seen, heard, lengths = self._features(speech, speech_lengths, video, video_lengths, utt_id)
             if self.fusion_place == "encoder":
-                states = zero_padding(self._fuse(*self.encoder(seen, heard, lengths), lengths), lengths)
+                seen, heard = self.encoder(seen, heard, lengths)
+                states = zero_padding(self._fuse(seen, heard, lengths), lengths)
             else:
                 conditioning = {"ctc": self.ctc} if self.encoder.interctc_use_conditioning else {}
                 states, lengths, _ = self.encoder(self._fuse(seen, heard, lengths), lengths, **conditioning)

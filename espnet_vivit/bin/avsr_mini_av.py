@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from espnet_vivit.bin.command_parser import CommandParser, exit_status
 from espnet_vivit.corpora.mini_av.corpus import SIZES, VIDEO_FORMATS, corpus_hash, prepare
@@ -28,7 +29,7 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     options = vars(get_parser().parse_args(arguments))
     directories = prepare(options.pop("out"), **options)
     for split, directory in directories.items():

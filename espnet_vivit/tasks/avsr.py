@@ -139,7 +139,7 @@ class AVSRTask(ASRTask):
             args.training_facts = noted_facts(vars(args))  # for transcribing, which may happen where no data are
         with separate_averages(), atomic_saves(keep_previous={CHECKPOINT}):
             task = with_planned_schedule(with_deepspeed(cls) if args.use_deepspeed else cls)
-            super(AVSRTask, task).main_worker(args)
+            super(AVSRTask, task).main_worker(args)  # pyright: ignore[reportArgumentType]  `task` is made from `cls`
 
     # --- data ---
 
