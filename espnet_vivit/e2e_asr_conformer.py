@@ -83,7 +83,7 @@ class E2E(HybridLoss):
         ConfigError: an unknown name or option, or two that contradict each other.
     """
 
-    encoder: "Conformer"
+    encoder: "Conformer | StreamEncoders"
     vision_encoder: "VisualFrontend | None"
     audio_encoder: "AudioFrontend | None"
 
@@ -151,6 +151,7 @@ class E2E(HybridLoss):
     def _split_encoder(self, encoder: str, encoder_conf: Mapping, vision_tower) -> None:
         """Add a second encoder of the same sizes, for the sound, and a projection before each of the two."""
         second = build_part("encoder", encoder, ENCODERS, encoder_conf, input_size=self.encoder.output_size())
+        assert self.audio_encoder is not None  # `check_place` lets this place be chosen for both streams only
         sizes = {"video_size": vision_tower.output_size(), "audio_size": self.audio_encoder.output_size()}
         self.encoder = StreamEncoders(self.encoder, second, **sizes)
 

@@ -70,12 +70,12 @@ class DecoderScorer:
         return lambda x: attend(attention, x, *source, self.mask)
 
 
-def is_position(module: nn.Module) -> bool:
+def is_position(module: Any) -> bool:
     """Whether `add_position` knows this module of ESPnet's."""
     return type(module) is PositionalEncoding or (type(module) is nn.Sequential and len(module) == 0)
 
 
-def add_position(module: PositionalEncoding | nn.Module, x: torch.Tensor, position: int) -> torch.Tensor:
+def add_position(module: Any, x: torch.Tensor, position: int) -> torch.Tensor:
     """What ESPnet's positional encoding, or the empty one, makes of x (B, N, D) at a place in the sequence, from 0."""
     if not isinstance(module, PositionalEncoding):
         return x

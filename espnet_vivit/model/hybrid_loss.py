@@ -36,7 +36,7 @@ class HybridLoss(ESPnetASRModel):
         ctc_weight, lsm_weight, …: as in ESPnet2's `model_conf`.
     """
 
-    encoder: AbsEncoder  # ESPnet2 also has models without one
+    encoder: AbsEncoder  # ESPnet2 also has models without one; here each has
     precision: Precision  # set by E2E
 
     def __init__(
