@@ -8,14 +8,11 @@ candidate; and their recursion over time, linear in probabilities, is a cumulati
 B: clips, N: hypotheses of a clip, T: encoder steps, V: tokens, S: candidates.
 """
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 
 from espnet_vivit.decode.prefix_tree import Step
-
-if TYPE_CHECKING:
-    from espnet2.asr.ctc import CTC
 
 FLOOR = -1e10  # log-probability of what cannot be: finite, so that sums over time are numbers
 
@@ -23,10 +20,10 @@ FLOOR = -1e10  # log-probability of what cannot be: finite, so that sums over ti
 class CtcPrefixes:
     """Of one search over several clips; computes in float64, as sums over a clip's steps are long.
 
-    states (B, T, D), lengths (B,): of the encoder.
+    ctc: ESPnet's CTC module. states (B, T, D), lengths (B,): of the encoder.
     """
 
-    def __init__(self, ctc: "CTC", states: torch.Tensor, lengths: torch.Tensor, *, blank: int, eos: int):
+    def __init__(self, ctc: Any, states: torch.Tensor, lengths: torch.Tensor, *, blank: int, eos: int):
         self.blank, self.eos = blank, eos
         self.dtype, self.device = states.dtype, states.device
         log_probs = ctc.log_softmax(states)
