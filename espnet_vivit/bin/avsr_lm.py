@@ -31,9 +31,9 @@ def shapes(argv: Sequence[str]) -> None:
     parser.add_argument("--train", type=Path, required=True, help="transcripts to train on")
     parser.add_argument("--valid", type=Path, required=True, help="transcripts to validate on")
     parser.add_argument("--out", type=Path, required=True, help="folder for train/ and valid/")
-    parser.add_argument("--token_list", type=Path, required=True, help="tokens.txt")
+    parser.add_argument("--token_list", type=Path, required=True, help="tokens.txt of the recognizer")
     parser.add_argument("--token_type", required=True, help="char, word or bpe")
-    parser.add_argument("--bpemodel", type=Path, help="sentencepiece model, for token_type bpe")
+    parser.add_argument("--bpemodel", type=Path, help="sentencepiece model for token_type bpe")
     args = parser.parse_args(argv)
     for split, text in (("train", args.train), ("valid", args.valid)):
         write_text_shapes(

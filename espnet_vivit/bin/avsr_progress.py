@@ -86,7 +86,11 @@ def progress_lines(
 
 
 def main(argv: Sequence[str] = ()) -> None:
-    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(
+        prog="python -m espnet_vivit.bin.avsr_progress",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.parse_args(argv)  # it has no options; the log comes on standard input
     clear = "\r\033[K" if sys.stdout.isatty() else ""
 
