@@ -70,7 +70,11 @@ if TYPE_CHECKING:
 
 
 class AVSRTask(ASRTask):
-    """`AVSRTask.main(cmd=[…])` trains; `AVSRTask.build_model_from_file(config, weights)` loads what was trained."""
+    """The task audio-visual speech recognition: ESPnet2's ASRTask with the streams video and speech.
+
+    `AVSRTask.main(cmd=[…])` trains with the options of `avsr_train`. `AVSRTask.build_model_from_file(config, weights)`
+    returns a trained `E2E` and its training arguments.
+    """
 
     class_choices_list = [
         PartChoices("vision_encoder", parts.VISION_ENCODERS),
