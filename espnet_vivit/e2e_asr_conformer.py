@@ -72,7 +72,7 @@ class E2E(HybridLoss):
         encoder_conf, decoder_conf, ctc_conf: options of the encoder and of ESPnet2's decoder and CTC. The decoder has
             the encoder's numbers of heads and units by default.
         frame_loss_weight: weight of a cross-entropy on one token label per encoder step (`frame_labels`), added to the
-            hybrid loss; 0 disables it. It helps small models past the plateau at which CTC predicts blanks only.
+            hybrid loss; 0 disables it. It shortens the plateau on which small models stay with CTC alone.
         init: ESPnet's initialization scheme for everything but the vision encoder, which may be pretrained.
         tower_adapters: {tower: {"type": "lora" or "qlora", "r": 16, …}} for vision_encoder, audio_encoder, encoder,
             decoder. The tower is frozen and gets adapters with the options of `AdapterConfig`.
