@@ -208,7 +208,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     command.add_argument("--model", type=Path, required=True, help="weights file to decode with")
     command.add_argument("--sets", type=Path, nargs="+", required=True, help="data directories to decode")
     command.add_argument(
-        "--control_sets", type=Path, nargs="*", default=[], help="data directories to decode with altered videos too"
+        "--control_sets",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="data directories to decode with black and with exchanged videos too",
     )
     command.add_argument(
         "--modalities", nargs="*", default=[], help="modalities to decode with (default: all of the model)"

@@ -105,6 +105,12 @@ def get_parser() -> argparse.ArgumentParser:
         "--font", type=Path, help="font file for burned-in subtitles (default: an installed font that covers the text)"
     )
     parser.add_argument("--overwrite", action="store_true", help="overwrite existing files")
+    _add_model_options(parser)
+    return parser
+
+
+def _add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `Transcriber`: what the model sees, and how it searches."""
     parser.add_argument(
         "--weights", help="weights file in the experiment folder (default: the average of the best epochs)"
     )
@@ -146,7 +152,6 @@ def get_parser() -> argparse.ArgumentParser:
             help=f"weight of the package's {name} model; 0 disables it (default: the package's)",
         )
     parser.add_argument("--nbest", type=int, default=3, help="hypotheses per piece in json (default: 3)")
-    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
