@@ -1,4 +1,4 @@
-"""Word times of a data directory by forced alignment with a trained model, and how far they are from known ones.
+"""Write word times of a data directory by forced alignment with a trained model, or compare them with known ones.
 
     python -m espnet_vivit.bin.avsr_align --asr_model_file exp/avsr/valid.acc.ave.pth --data dump/raw/train \\
         --out dump/raw/train/word_times
@@ -6,10 +6,10 @@
     python -m espnet_vivit.bin.avsr_align --decoded exp/avsr/decode_X/test_seen_video/1best_recog \\
         --data dump/raw/test_seen --report
 
-The first writes targets for `frame_loss_weight`: any corpus with sound can have them; train on sound first, align with
-it, then train on video with the times. Look at the report of a set whose times are known first: what the times come
-from, and how good they are, is told in decode/word_times.py. The last one reports on words that were decoded with
-`avsr_inference --word_times true`; of those, the right ones count.
+The first command writes targets for `frame_loss_weight`. They can be made for any corpus with sound: train a model on
+sound, align with it, then train on video with these times. Run the second command on a set with known times first;
+decode/word_times.py describes the method and its accuracy. The last command reports on words that were decoded with
+`avsr_inference --word_times true`; only correct words count.
 """
 
 import argparse

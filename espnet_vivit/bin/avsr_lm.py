@@ -1,4 +1,4 @@
-"""Stages 6 to 8: transcripts in, ESPnet's own language model and its perplexity out.
+"""Stages 6 to 8: train a language model of ESPnet on transcripts and compute its perplexity.
 
     python -m espnet_vivit.bin.avsr_lm shapes --train dump/raw/train/text --valid dump/raw/dev/text \\
         --out exp/lm_stats_word --token_list tokens.txt --token_type word
