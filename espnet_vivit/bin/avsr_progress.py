@@ -5,8 +5,8 @@
     epoch  3/40  train loss 41.2 acc 0.312 | valid loss 38.0 acc 0.355 wer_ctc 0.871 | 21 s, 12 min left
 
 Within an epoch, a terminal shows a progress bar with loss, accuracy, frames per second, peak memory and remaining time,
-and a file gets one line per minute. Warnings about a collapse, the schedule or the curriculum are shown. All other lines
-of `espnet2.train.trainer` and `espnet_vivit.tasks.training.progress` stay in the log.
+and a file gets one line per minute. Warnings about a collapse, the schedule or the curriculum are shown. The command
+reads the log lines of `espnet2.train.trainer` and of `espnet_vivit.tasks.training.progress`, and skips all others.
 """
 
 import argparse
