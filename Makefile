@@ -17,7 +17,7 @@ help:  ## this list
 install:  ## .venv with the package and all it needs; nothing on a second call
 	@tools/setup_venv.sh
 
-test: install lint  ## everything that guards a change: lint, quick suite, recipe smoke run
+test: install lint types  ## everything that guards a change: lint, types, quick suite, recipe smoke run
 	@echo "== tests: the quick suite and the recipe smoke run, $(WORKERS) at a time"
 	@$(PYTEST) -m "not slow"
 
@@ -45,7 +45,8 @@ format: install  ## ruff: mend what can be mended
 	@$(PYTHON_VENV) -m ruff format .
 
 types: install  ## pyright, basic: no errors
-	@$(PYTHON_VENV) -m pyright
+	@echo "== types: pyright"
+	@$(PYTHON_VENV) -m pyright --pythonpath $(PYTHON_VENV)
 
 docs: install  ## the documentation as a site in site/; broken links are errors
 	@$(PYTHON_VENV) tools/write_configuration_page.py

@@ -52,39 +52,40 @@ if TYPE_CHECKING:
 
 
 class E2E(HybridLoss):
-    """Lip reading, speech recognition, or both: see the module's picture.
+    """The model for lip reading, speech recognition or both: frontends, fusion, encoder, CTC and attention decoder.
 
     Args:
         odim: size of the vocabulary V; index 0 is the CTC blank, V - 1 both <sos> and <eos>.
-        token_list: the V tokens; left out, numbers stand for them.
-        modality: "video", "audio" or "multimodal"; left out, it follows from the encoders named.
-        vision_encoder: "vivit", "resnet", "linear" or "avhubert", or "avhubert_video" for `encoder: avhubert`; its
-            options in `vision_encoder_conf`.
+        token_list: the V tokens (default: their numbers).
+        modality: "video", "audio" or "multimodal" (default: that of the encoders given).
+        vision_encoder: "vivit", "resnet", "linear" or "avhubert", or "avhubert_video" for `encoder: avhubert`;
+            `vision_encoder_conf` holds its options.
         vision_model_name: shorthand for vision_encoder_conf["model_name"].
-        audio_encoder: "resnet1d" (raw waveform), "logmel", or "filterbanks" for `encoder: avhubert`; its options in
-            `audio_encoder_conf`.
+        audio_encoder: "resnet1d" (raw waveform), "logmel", or "filterbanks" for `encoder: avhubert`;
+            `audio_encoder_conf` holds its options.
         fusion: "concat", "add", "gated", "cross_attention" (with the encoder's number of heads), "mlp" or
-            "normalized_concat"; its options in `fusion_conf`.
-        fusion_place: "features" (before the encoder), or "encoder": after two encoders, one for each stream.
+            "normalized_concat"; `fusion_conf` holds its options.
+        fusion_place: "features" fuses before the encoder, "encoder" after two encoders, one for each stream.
         encoder: "conformer", "relative_transformer" or "avhubert".
-        feature_rate: "frame" (25 Hz) or "tubelet" (12.5 Hz), of both streams and so of the encoder's output.
-        modality_dropout: {"video": p, "audio": q}: how often training silences a whole stream of an utterance; p or q
-            may be a schedule by epoch, {1: 0.0, 10: 0.5}, which follows `set_epoch`.
-        encoder_conf, decoder_conf, ctc_conf: options of the Conformer and of ESPnet2's decoder and CTC; the decoder
-            takes the encoder's heads and units unless told otherwise.
+        feature_rate: rate of both streams and of the encoder's output: "frame" (25 Hz) or "tubelet" (12.5 Hz).
+        modality_dropout: {"video": p, "audio": q}, the probabilities with which training drops a whole stream of an
+            utterance. p or q may be a schedule by epoch, such as {1: 0.0, 10: 0.5}, which follows `set_epoch`.
+        encoder_conf, decoder_conf, ctc_conf: options of the encoder and of ESPnet2's decoder and CTC. The decoder has
+            the encoder's numbers of heads and units by default.
         frame_loss_weight: weight of a cross-entropy on one token label per encoder step (`frame_labels`), added to the
-            hybrid loss; it takes small models off the CTC plateau. 0: off.
-        init: ESPnet's initialisation scheme, for everything but the vision encoder, which may be pretrained.
+            hybrid loss; 0 disables it. It shortens the plateau on which small models stay with CTC alone.
+        init: ESPnet's initialization scheme for everything but the vision encoder, which may be pretrained.
         tower_adapters: {tower: {"type": "lora" or "qlora", "r": 16, …}} for vision_encoder, audio_encoder, encoder,
-            decoder: the tower is frozen and gets adapters; the options are those of `AdapterConfig`.
-        amp_dtype: "float16", "bfloat16" or "none": what `forward` and `encode` compute in; losses are float32.
+            decoder. The tower is frozen and gets adapters with the options of `AdapterConfig`.
+        amp_dtype: "float16", "bfloat16" or "none", the dtype in which `forward` and `encode` compute. Losses are
+            computed in float32.
         ctc_weight, lsm_weight, interctc_weight, …: as in ESPnet2's `model_conf`.
 
     Raises:
-        ConfigError: an unknown name or option, or two that contradict each other.
+        ConfigError: an unknown name or option, or two options that contradict each other.
     """
 
-    encoder: "Conformer"
+    encoder: "Conformer | StreamEncoders"
     vision_encoder: "VisualFrontend | None"
     audio_encoder: "AudioFrontend | None"
 
@@ -152,6 +153,7 @@ class E2E(HybridLoss):
     def _split_encoder(self, encoder: str, encoder_conf: Mapping, vision_tower) -> None:
         """Add a second encoder of the same sizes, for the sound, and a projection before each of the two."""
         second = build_part("encoder", encoder, ENCODERS, encoder_conf, input_size=self.encoder.output_size())
+        assert self.audio_encoder is not None  # `check_place` lets this place be chosen for both streams only
         sizes = {"video_size": vision_tower.output_size(), "audio_size": self.audio_encoder.output_size()}
         self.encoder = StreamEncoders(self.encoder, second, **sizes)
 
@@ -211,16 +213,16 @@ class E2E(HybridLoss):
         modality: str | None = None,
         options: Mapping | None = None,
     ) -> "E2E":
-        """A published recognizer, in evaluation mode: model/published/catalog.py lists those that can be read.
+        """Load a published recognizer in evaluation mode; model/published/catalog.py lists the known layouts.
 
-        checkpoint: the file, or its state dict under the published names; names and shapes in it tell what it is, and
-        the sizes. token_list: the V tokens in ESPnet's order. modality: chooses where a file holds several recognizers
-        (USR). options: arguments of `E2E` that no weight tells, in place of the publisher's.
+        checkpoint: the file, or its state dict under the published names. The layout and the sizes are read from names
+        and shapes. token_list: the V tokens in ESPnet's order. modality: the recognizer to take from a file with
+        several (USR). options: arguments of `E2E` that cannot be read from weights, in place of the publisher's.
 
         Raises:
-            WeightsError: unreadable, holding anything but tensors, of an unknown layout, without a decoder, or not
-                exactly the weights of its layout; what is missing, has no place or another shape is named.
-            ConfigError: token_list has another length than the vocabulary.
+            WeightsError: a file that cannot be read or does not hold exactly the weights of a known layout. The error
+                names weights that are missing, unknown or of another shape.
+            ConfigError: the length of token_list differs from the vocabulary's.
         """
         state = read_state_dict(checkpoint)
         layout = find_layout(state, modality)
@@ -237,10 +239,11 @@ class E2E(HybridLoss):
         waveform_normalization: str = "utterance",
         decoder_heads: int | None = None,
     ) -> "E2E":
-        """`from_published` for Auto-AVSR's models.
+        """Load a model of Auto-AVSR, as `from_published` does.
 
-        waveform_normalization: of the audio model; Auto-AVSR's data loader does "utterance". decoder_heads: no shape
-        tells them; None takes the encoder's number, as in the published models.
+        waveform_normalization: option of the audio model; "utterance" is what Auto-AVSR's data loader does.
+        decoder_heads: number of attention heads, which cannot be read from weights; None is the encoder's number, as in
+        the published models.
         """
         state = read_state_dict(checkpoint)
         read = find_layout(state).recognizer_options(state)
@@ -265,10 +268,10 @@ class E2E(HybridLoss):
         frame_labels_lengths: torch.Tensor | None = None,
         utt_id: list[str] | None = None,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
-        """Loss of a batch, its statistics and its weight (the batch size): ESPnet2's contract.
+        """Return the loss of a batch, its statistics and its weight (the batch size), as ESPnet2's trainer expects.
 
-        text (B, L) int64 padded with -1; speech (B, N) float32 at 16 kHz; video (B, T, H, W) uint8 or normalised float;
-        frame_labels (B, T') int64, -1 where there is none; utt_id names clips in errors.
+        text (B, L) int64, padded with -1; speech (B, N) float32 at 16 kHz; video (B, T, H, W) uint8 or normalized
+        float; frame_labels (B, T') int64, -1 for steps without a label; utt_id: ids for error messages.
         """
         check_labels(text, text_lengths, size=self.vocab_size, utt_id=utt_id)
         text = text[:, : text_lengths.max()]
@@ -292,11 +295,15 @@ class E2E(HybridLoss):
         video_lengths: torch.Tensor | None = None,
         utt_id: list[str] | None = None,
     ) -> tuple["EncoderStates", torch.Tensor]:
-        """Encoder states (B, T', D) and their lengths; with intermediate CTC ((B, T', D), [(block, (B, T', D)), …])."""
+        """Return encoder states (B, T', D) and their lengths (B,).
+
+        With intermediate CTC the states are ((B, T', D), [(block, (B, T', D)), …]).
+        """
         with self.precision.autocast(next(self.parameters()).device):
             seen, heard, lengths = self._features(speech, speech_lengths, video, video_lengths, utt_id)
             if self.fusion_place == "encoder":
-                states = zero_padding(self._fuse(*self.encoder(seen, heard, lengths), lengths), lengths)
+                seen, heard = self.encoder(seen, heard, lengths)
+                states = zero_padding(self._fuse(seen, heard, lengths), lengths)
             else:
                 conditioning = {"ctc": self.ctc} if self.encoder.interctc_use_conditioning else {}
                 states, lengths, _ = self.encoder(self._fuse(seen, heard, lengths), lengths, **conditioning)

@@ -19,14 +19,14 @@ _ALIAS_PACKAGES = ("espnet.nets", "espnet.nets.pytorch_backend", "espnet.nets.py
 
 
 def register() -> None:
-    """Make the two import lines of existing scripts work; calling it again changes nothing.
+    """Make these two import lines of scripts for an ESPnet fork work; a second call changes nothing.
 
         from espnet.nets.pytorch_backend.frontend.vivit_encoder import vivit_encoder
         from espnet.nets.pytorch_backend.e2e_asr_conformer import E2E
 
-    The modules are the very same objects as `espnet_vivit.frontend.vivit_encoder` and `espnet_vivit.e2e_asr_conformer`,
-    loaded when such a line runs. The released ESPnet has no module of the first name, and its own of the second needs
-    Chainer.
+    The lines import the same module objects as `espnet_vivit.frontend.vivit_encoder` and
+    `espnet_vivit.e2e_asr_conformer`. The released ESPnet has no module of the first name; ESPnet's module of the second
+    name needs Chainer and is replaced.
     """
     for alias in _ALIASES:
         loaded = sys.modules.get(alias)

@@ -270,14 +270,14 @@ def test_an_environment_whose_python_is_gone_is_made_anew(machine):
     assert made_by(machine.set_up()) == ["python3.11"]
 
 
-def test_make_test_installs_lints_and_ends_with_the_closing_line(machine):
+def test_make_test_installs_lints_checks_types_and_ends_with_the_closing_line(machine):
     machine.add("python3.11", PYTHON)
     first = machine.run("make", "test")
     assert first.returncode == 0, first.stderr
     assert first.stdout.splitlines()[-1] == CLOSING_LINE
     second = machine.run("make", "test")
     assert installs(second) == []
-    assert [call.split()[2] for call in second.calls_made] == ["ruff", "ruff", "pytest"]
+    assert [call.split()[2] for call in second.calls_made] == ["ruff", "ruff", "pyright", "pytest"]
 
 
 def test_make_help_describes_every_target(machine):

@@ -232,7 +232,13 @@ def wheel(tmp_path_factory) -> Path:
 def test_the_wheel_holds_every_module_and_the_recipes_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     packed = {name.removeprefix("espnet_vivit/") for name in names if not name.split("/")[0].endswith(".dist-info")}
-    assert packed == {*modules(), "py.typed", *(f"recipes/{file}" for file in shipped_files(ROOT))}
+    templates = {f"templates/{path.name}" for path in (PACKAGE / "templates").iterdir()}
+    assert templates and packed == {
+        *modules(),
+        "py.typed",
+        *templates,
+        *(f"recipes/{file}" for file in shipped_files(ROOT)),
+    }
     assert {"LICENSE", "NOTICE", "entry_points.txt"} <= {Path(name).name for name in names}
 
 

@@ -1,4 +1,4 @@
-"""Word times of a data directory by forced alignment with a trained model, and how far they are from known ones.
+"""Write word times of a data directory by forced alignment with a trained model, or compare them with known ones.
 
     python -m espnet_vivit.bin.avsr_align --asr_model_file exp/avsr/valid.acc.ave.pth --data dump/raw/train \\
         --out dump/raw/train/word_times
@@ -6,10 +6,10 @@
     python -m espnet_vivit.bin.avsr_align --decoded exp/avsr/decode_X/test_seen_video/1best_recog \\
         --data dump/raw/test_seen --report
 
-The first writes targets for `frame_loss_weight`: any corpus with sound can have them; train on sound first, align with
-it, then train on video with the times. Look at the report of a set whose times are known first: what the times come
-from, and how good they are, is told in decode/word_times.py. The last one reports on words that were decoded with
-`avsr_inference --word_times true`; of those, the right ones count.
+The first command writes targets for `frame_loss_weight`. They can be made for any corpus with sound: train a model on
+sound, align with it, then train on video with these times. Run the second command on a set with known times first;
+decode/word_times.py describes the method and its accuracy. The last command reports on words that were decoded with
+`avsr_inference --word_times true`; only correct words count.
 """
 
 import argparse
@@ -70,16 +70,20 @@ def _streams(batch: Mapping, names: Sequence[str]) -> dict:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--asr_model_file", type=Path, help="a trained model")
-    parser.add_argument("--asr_train_config", type=Path, help="default: config.yaml beside the model file")
-    parser.add_argument("--modality", help="streams to use, video, audio or multimodal; default: all there are")
-    parser.add_argument("--ctc_only", action="store_true", help="times from CTC though the model has a frame head")
-    parser.add_argument("--decoded", type=Path, help="instead of a model: a folder with decoded word_times")
+    parser = CommandParser(
+        prog="python -m espnet_vivit.bin.avsr_align",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--asr_model_file", type=Path, help="weights file of a trained model")
+    parser.add_argument("--asr_train_config", type=Path, help="(default: config.yaml beside the weights file)")
+    parser.add_argument("--modality", help="streams to use: video, audio or multimodal (default: all there are)")
+    parser.add_argument("--ctc_only", action="store_true", help="align with CTC even if the model has a frame head")
+    parser.add_argument("--decoded", type=Path, help="folder with decoded word_times, used instead of a model")
     parser.add_argument("--data", type=Path, required=True, help="data directory with text and the model's streams")
-    parser.add_argument("--out", type=Path, help="the word_times file to write")
-    parser.add_argument("--report", action="store_true", help="print how far the times are from --known")
-    parser.add_argument("--known", type=Path, help="word_times to compare with; default: those of the data directory")
+    parser.add_argument("--out", type=Path, help="word_times file to write")
+    parser.add_argument("--report", action="store_true", help="print the differences from --known")
+    parser.add_argument("--known", type=Path, help="reference word_times (default: those of the data directory)")
     args = parser.parse_args(argv)
     if (args.asr_model_file is None) == (args.decoded is None):
         raise ConfigError("times come from a model or from a decoding", fix="Give --asr_model_file or --decoded.")

@@ -16,17 +16,22 @@ from espnet_vivit.data.noise import MIN_TALKERS, add_babble
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = CommandParser(
-        description="Put babble under the sound of a test set.",
+        prog="python -m espnet_vivit.bin.avsr_babble",
+        description="Add babble noise to the sound of a test set.",
         epilog="example: python -m espnet_vivit.bin.avsr_babble --data data/test --talkers data/train "
         "--out data/test_babble_0db --snr_db 0",
     )
     parser.add_argument("--data", type=Path, required=True, help="clean data directory")
-    parser.add_argument("--talkers", type=Path, required=True, help="data directory whose sentences make the babble")
+    parser.add_argument(
+        "--talkers", type=Path, required=True, help="data directory whose utterances are mixed into babble"
+    )
     parser.add_argument("--out", type=Path, required=True, help="data directory to write")
-    parser.add_argument("--snr_db", type=float, default=0.0, help="signal-to-noise ratio in dB; 0 is 0 dB")
-    parser.add_argument("--num_talkers", type=int, default=MIN_TALKERS, help="voices at once")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--wav_dir", type=Path, help="folder for the noisy sounds (default: OUT/wav)")
+    parser.add_argument("--snr_db", type=float, default=0.0, help="signal-to-noise ratio in dB (default: 0)")
+    parser.add_argument(
+        "--num_talkers", type=int, default=MIN_TALKERS, help="number of simultaneous voices (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
+    parser.add_argument("--wav_dir", type=Path, help="folder for the noisy files (default: OUT/wav)")
     args = parser.parse_args(argv)
     add_babble(
         args.data,

@@ -1,10 +1,11 @@
-"""Are the confidences of decoded words right? A decode folder and its references in, a reliability table out.
+"""Print a reliability table: whether words decoded with confidence 0.8 are correct in 80 % of the cases.
 
     python -m espnet_vivit.bin.avsr_confidence --ref dump/raw/dev/text --hyp exp/avsr/decode_X/dev_video/1best_recog \\
         [--bins 10] [--accuracy 0.9]
 
-The folder is of `avsr_inference --word_times true` (or stage 12 with --inference_args "--word_times true"). The last
-line is the confidence from which on the share --accuracy of words is right, and how many of the words that keeps.
+The folder is written by `avsr_inference --word_times true` (or stage 12 with --inference_args "--word_times true"). The
+last line gives the confidence threshold at which the share --accuracy of the words is correct, and how many words it
+keeps.
 """
 
 import argparse
@@ -18,11 +19,17 @@ from espnet_vivit.evaluation.calibration import judged_words, read_confidences, 
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--ref", type=Path, required=True, help="the true transcripts, `utterance words...`")
-    parser.add_argument("--hyp", type=Path, required=True, help="1best_recog folder with text and confidence")
-    parser.add_argument("--bins", type=int, default=10, help="rows of the table")
-    parser.add_argument("--accuracy", type=float, default=0.9, help="share of right words to find the threshold for")
+    parser = CommandParser(
+        prog="python -m espnet_vivit.bin.avsr_confidence",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--ref", type=Path, required=True, help="reference transcripts, `utterance words...` per line")
+    parser.add_argument("--hyp", type=Path, required=True, help="1best_recog folder with the files text and confidence")
+    parser.add_argument("--bins", type=int, default=10, help="rows of the table (default: 10)")
+    parser.add_argument(
+        "--accuracy", type=float, default=0.9, help="share of words that must be correct (default: 0.9)"
+    )
     args = parser.parse_args(argv)
     confidences = read_confidences(args.hyp)
     words = judged_words(read_transcripts(args.ref), read_transcripts(args.hyp / "text"), confidences)

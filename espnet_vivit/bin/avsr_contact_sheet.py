@@ -13,22 +13,22 @@ from espnet_vivit.evaluation.training_log import read_training_history
 def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = CommandParser(
         prog="python -m espnet_vivit.bin.avsr_contact_sheet",
-        description="Training curves and contact sheets as PNG.",
+        description="Draw training curves or a contact sheet of decoded clips as PNG.",
         epilog="example: python -m espnet_vivit.bin.avsr_contact_sheet curves --exp exp/avsr_vivit --out curves.png",
     )
     commands = parser.add_subparsers(dest="picture", required=True)
     curves = commands.add_parser("curves", help="loss and accuracy over epochs")
-    curves.add_argument("--exp", type=Path, required=True, help="the experiment, exp/avsr_TAG")
-    curves.add_argument("--names", nargs="+", default=CURVES, help="numbers to draw, as the trainer reports them")
-    clips = commands.add_parser("clips", help="frames of clips with reference and hypothesis")
-    clips.add_argument("--video_scp", type=Path, required=True)
+    curves.add_argument("--exp", type=Path, required=True, help="experiment folder, exp/avsr_TAG")
+    curves.add_argument("--names", nargs="+", default=CURVES, help="curves to draw, by the trainer's names")
+    clips = commands.add_parser("clips", help="frames of clips with their reference and hypothesis")
+    clips.add_argument("--video_scp", type=Path, required=True, help="Kaldi list of the videos")
     clips.add_argument("--ref", type=Path, required=True, help="reference file, `utterance-id words...` per line")
-    clips.add_argument("--hyp", type=Path, required=True, help="hypothesis file, same form")
+    clips.add_argument("--hyp", type=Path, required=True, help="hypothesis file in the same format")
     clips.add_argument("--utts", nargs="+", default=(), help="utterance ids (default: spread over the set)")
-    clips.add_argument("--rows", type=int, default=8, help="how many clips without --utts")
-    clips.add_argument("--frames", type=int, default=10, help="pictures of each clip")
+    clips.add_argument("--rows", type=int, default=8, help="number of clips without --utts (default: 8)")
+    clips.add_argument("--frames", type=int, default=10, help="frames per clip (default: 10)")
     for command in (curves, clips):
-        command.add_argument("--out", type=Path, required=True, help="PNG file")
+        command.add_argument("--out", type=Path, required=True, help="PNG file to write")
     return parser.parse_args(argv)
 
 

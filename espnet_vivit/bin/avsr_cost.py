@@ -80,12 +80,13 @@ def measure(model_file: Path, config: Path | None = None) -> dict:
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = CommandParser(
+        prog="python -m espnet_vivit.bin.avsr_cost",
         description="Count a trained model's parameters and multiply-accumulates per frame.",
         epilog="example: python -m espnet_vivit.bin.avsr_cost --asr_model_file exp/avsr/valid.acc.ave.pth "
         "--out exp/avsr/cost.json",
     )
-    parser.add_argument("--asr_model_file", type=Path, required=True)
-    parser.add_argument("--asr_train_config", type=Path, help="default: config.yaml beside the model file")
+    parser.add_argument("--asr_model_file", type=Path, required=True, help="weights file of a trained model")
+    parser.add_argument("--asr_train_config", type=Path, help="(default: config.yaml beside the weights file)")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     args = parser.parse_args(argv)
     found = measure(args.asr_model_file, args.asr_train_config)

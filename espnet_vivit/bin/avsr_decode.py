@@ -198,26 +198,35 @@ def join(args: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = CommandParser(
-        description="Decode test sets with every modality that a model serves.",
+        prog="python -m espnet_vivit.bin.avsr_decode",
+        description="Decode test sets with every modality of a model, in parallel jobs.",
         formatter_class=argparse.RawTextHelpFormatter,
     )
     commands = parser.add_subparsers(required=True)
     command = commands.add_parser("plan", help="write the list of jobs")
     command.add_argument("--config", type=Path, required=True, help="the experiment's config.yaml")
-    command.add_argument("--model", type=Path, required=True, help="checkpoint to decode with")
-    command.add_argument("--sets", type=Path, nargs="+", required=True, help="data directories")
+    command.add_argument("--model", type=Path, required=True, help="weights file to decode with")
+    command.add_argument("--sets", type=Path, nargs="+", required=True, help="data directories to decode")
     command.add_argument(
-        "--control_sets", type=Path, nargs="*", default=[], help="those decoded with spoiled videos too"
+        "--control_sets",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="data directories to decode with black and with exchanged videos too",
     )
-    command.add_argument("--modalities", nargs="*", default=[], help="of those the model serves; default: all")
-    command.add_argument("--options", default="", help="decoding options: results made with others are removed")
+    command.add_argument(
+        "--modalities", nargs="*", default=[], help="modalities to decode with (default: all of the model)"
+    )
+    command.add_argument(
+        "--options", default="", help="options of avsr_inference; results of other options are removed"
+    )
     command.set_defaults(run=plan)
-    command = commands.add_parser("part", help="decode a share of every job")
-    command.add_argument("--part", type=int, required=True)
-    command.add_argument("--parts", type=int, required=True)
+    command = commands.add_parser("part", help="decode one part of every job")
+    command.add_argument("--part", type=int, required=True, help="number of this part, from 1")
+    command.add_argument("--parts", type=int, required=True, help="number of parts")
     command.set_defaults(run=part)
-    command.add_argument("options", nargs=argparse.REMAINDER, help="after --: options for avsr_inference")
-    command = commands.add_parser("join", help="put the shares together")
+    command.add_argument("options", nargs=argparse.REMAINDER, help="after --: options of avsr_inference")
+    command = commands.add_parser("join", help="join the parts")
     command.set_defaults(run=join)
     for command in commands.choices.values():
         command.add_argument("--out", type=Path, required=True, help="decode folder of the experiment")

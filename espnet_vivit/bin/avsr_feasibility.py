@@ -23,20 +23,20 @@ from espnet_vivit.data.token_list import read_labels
 def main(argv: Sequence[str] | None = None) -> None:
     parser = CommandParser(
         prog="python -m espnet_vivit.bin.avsr_feasibility",
-        description="Check that CTC can align every training utterance, and list those that it can.",
+        description="List the utterances that CTC can align: those with enough feature steps for their tokens.",
         epilog="example: python -m espnet_vivit.bin.avsr_feasibility --text dump/raw/train/text --num_frames "
         "dump/raw/train/utt2num_frames --token_type word --token_list data/token_list/word/tokens.txt --out keep",
     )
-    parser.add_argument("--text", type=Path, required=True, help="transcripts, `utterance words...`")
+    parser.add_argument("--text", type=Path, required=True, help="transcripts, `utterance words...` per line")
     parser.add_argument("--num_frames", type=Path, required=True, help="utt2num_frames, video frames at 25 per second")
-    parser.add_argument("--token_type", default="word", help="char, word or bpe")
+    parser.add_argument("--token_type", default="word", help="char, word or bpe (default: word)")
     parser.add_argument("--token_list", type=Path, required=True, help="tokens.txt of the training set")
-    parser.add_argument("--bpemodel", type=Path, help="sentencepiece model, for token_type bpe")
-    parser.add_argument("--feature_rate", default="frame", help="frame (25 Hz) or tubelet (12.5 Hz)")
+    parser.add_argument("--bpemodel", type=Path, help="sentencepiece model for token_type bpe")
+    parser.add_argument("--feature_rate", default="frame", help="frame (25 Hz) or tubelet (12.5 Hz); default: frame")
     parser.add_argument("--word_times", type=Path, help="word times, `utterance start:end:word ...` in seconds")
-    help_text = "largest share that may be left out"
+    help_text = "largest share of utterances that may be left out (default: %(default)s)"
     parser.add_argument("--max_excluded", type=float, default=MAX_EXCLUDED, help=help_text)
-    parser.add_argument("--out", type=Path, required=True, help="file for the ids that fit")
+    parser.add_argument("--out", type=Path, required=True, help="file for the ids of these utterances")
     args = parser.parse_args(argv)
     report = check_feasibility(
         read_labels(args.text, token_type=args.token_type, token_list=args.token_list, bpemodel=args.bpemodel),

@@ -43,13 +43,14 @@ def filter_data_dir(data: Path, out: Path, *, min_duration: float, max_duration:
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = CommandParser(
-        description="Keep the clips of a data directory that are neither too short nor too long.",
+        prog="python -m espnet_vivit.bin.avsr_filter",
+        description="Copy a data directory without the clips that are too short or too long.",
         epilog="example: python -m espnet_vivit.bin.avsr_filter --data dump/raw/org/train --out dump/raw/train",
     )
-    parser.add_argument("--data", type=Path, required=True, help="data directory that stage 3 has written")
-    parser.add_argument("--out", type=Path, required=True, help="where to write what is kept")
-    parser.add_argument("--min_duration", type=float, default=0.1, help="seconds")
-    parser.add_argument("--max_duration", type=float, default=20.0, help="seconds")
+    parser.add_argument("--data", type=Path, required=True, help="data directory, as written by stage 3")
+    parser.add_argument("--out", type=Path, required=True, help="data directory to write")
+    parser.add_argument("--min_duration", type=float, default=0.1, help="shortest clip in seconds (default: 0.1)")
+    parser.add_argument("--max_duration", type=float, default=20.0, help="longest clip in seconds (default: 20)")
     args = parser.parse_args(argv)
     kept, dropped = filter_data_dir(args.data, args.out, min_duration=args.min_duration, max_duration=args.max_duration)
     print(f"{args.data.name}: {len(kept)} clips kept, {len(dropped)} left out", end="")

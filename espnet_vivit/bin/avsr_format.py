@@ -132,15 +132,16 @@ def check_held_out(train: Path, held_out: Sequence[Path]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = CommandParser(
-        description="Check the clips of a data directory and write it with their shapes.",
+        prog="python -m espnet_vivit.bin.avsr_format",
+        description="Check the files of a data directory and copy it with the lengths of its clips.",
         epilog="example: python -m espnet_vivit.bin.avsr_format --data data/train --out dump/raw/org/train",
     )
     parser.add_argument("--data", type=Path, help="data directory to check")
-    parser.add_argument("--out", type=Path, required=True, help="where to write it; with --held_out, the training set")
-    parser.add_argument("--nj", type=int, default=1, help="threads")
     parser.add_argument(
-        "--held_out", type=Path, nargs="*", help="instead: check that these sets share nothing with OUT"
+        "--out", type=Path, required=True, help="data directory to write; with --held_out, the training set"
     )
+    parser.add_argument("--nj", type=int, default=1, help="number of threads (default: 1)")
+    parser.add_argument("--held_out", type=Path, nargs="*", help="only check that these sets share no clips with OUT")
     args = parser.parse_args(argv)
     if args.held_out is not None:
         check_held_out(args.out, args.held_out)

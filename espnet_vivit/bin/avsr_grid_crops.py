@@ -18,9 +18,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--grid_root", required=True, type=Path, help="folder with manifest.tsv and align.tsv")
     parser.add_argument("--out", required=True, type=Path, help="folder for the data directories")
-    parser.add_argument("--view", type=int, default=MOUTH_SIZE, help="pixels in the middle of the crop that are kept")
-    parser.add_argument("--size", type=int, default=MOUTH_SIZE, help="pixels of a picture's side, after shrinking")
-    parser.add_argument("--nj", type=int, default=1, help="threads")
+    parser.add_argument(
+        "--view",
+        type=int,
+        default=MOUTH_SIZE,
+        help="side of the centre region that is kept, in pixels (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--size", type=int, default=MOUTH_SIZE, help="side of the written crops in pixels (default: %(default)s)"
+    )
+    parser.add_argument("--nj", type=int, default=1, help="number of threads (default: 1)")
     args = parser.parse_args(argv)
     directories = prepare(args.grid_root, args.out, size=args.size, view=args.view, nj=args.nj)
     for split, directory in directories.items():

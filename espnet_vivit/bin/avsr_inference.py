@@ -1,4 +1,4 @@
-"""Stage 12: decode a data directory with a trained model. ESPnet's option names, and which streams to use.
+"""Stage 12: decode a data directory with a trained model. The options have ESPnet's names.
 
 example: python -m espnet_vivit.bin.avsr_inference --asr_train_config exp/avsr/config.yaml
     --asr_model_file exp/avsr/valid.acc.ave.pth --data_path_and_name_and_type dump/raw/test/video.scp,video,video

@@ -1,4 +1,4 @@
-"""Stages 6 to 8: transcripts in, ESPnet's own language model and its perplexity out.
+"""Stages 6 to 8: train a language model of ESPnet on transcripts and compute its perplexity.
 
     python -m espnet_vivit.bin.avsr_lm shapes --train dump/raw/train/text --valid dump/raw/dev/text \\
         --out exp/lm_stats_word --token_list tokens.txt --token_type word
@@ -33,9 +33,9 @@ def shapes(argv: Sequence[str]) -> None:
     parser.add_argument("--train", type=Path, required=True, help="transcripts to train on")
     parser.add_argument("--valid", type=Path, required=True, help="transcripts to validate on")
     parser.add_argument("--out", type=Path, required=True, help="folder for train/ and valid/")
-    parser.add_argument("--token_list", type=Path, required=True, help="tokens.txt")
+    parser.add_argument("--token_list", type=Path, required=True, help="tokens.txt of the recognizer")
     parser.add_argument("--token_type", required=True, help="char, word or bpe")
-    parser.add_argument("--bpemodel", type=Path, help="sentencepiece model, for token_type bpe")
+    parser.add_argument("--bpemodel", type=Path, help="sentencepiece model for token_type bpe")
     args = parser.parse_args(argv)
     for split, text in (("train", args.train), ("valid", args.valid)):
         write_text_shapes(

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from espnet_vivit.bin.command_parser import CommandParser, exit_status
 from espnet_vivit.corpora.mini_av.corpus import SIZES, VIDEO_FORMATS, corpus_hash, prepare
@@ -17,18 +18,18 @@ def get_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--out", required=True, help="folder for train, dev, test_seen and test_unseen")
-    parser.add_argument("--media-dir", help="folder for the clips; default: OUT/clips")
-    parser.add_argument("--seed", type=int, default=0, help="another seed makes other people and sentences")
+    parser.add_argument("--media-dir", help="folder for the clips; None: OUT/clips")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of speakers and sentences")
     for split, count in (("train", 1200), ("dev", 60), ("test-seen", 150), ("test-unseen", 100)):
         parser.add_argument(f"--num-{split}", type=int, default=count, help="number of clips")
-    parser.add_argument("--size", type=int, default=48, choices=SIZES, help="pixels of a picture's side")
-    parser.add_argument("--variation", type=float, default=0.1, help="of a sound's shape and timing: 0 is easiest")
-    parser.add_argument("--nj", type=int, default=2, help="processes")
-    parser.add_argument("--video-format", default="npy", choices=VIDEO_FORMATS, help="npy is the fastest to train from")
+    parser.add_argument("--size", type=int, default=48, choices=SIZES, help="side of a frame in pixels")
+    parser.add_argument("--variation", type=float, default=0.1, help="variation of lip shapes and timing; 0 is easiest")
+    parser.add_argument("--nj", type=int, default=2, help="number of processes")
+    parser.add_argument("--video-format", default="npy", choices=VIDEO_FORMATS, help="npy is the fastest in training")
     return parser
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     options = vars(get_parser().parse_args(arguments))
     directories = prepare(options.pop("out"), **options)
     for split, directory in directories.items():

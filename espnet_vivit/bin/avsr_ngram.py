@@ -1,4 +1,4 @@
-"""An n-gram language model of the recognizer's tokens, without compiling anything: transcripts in, an ARPA file out.
+"""Estimate an n-gram language model over the recognizer's tokens: transcripts in, an ARPA file out.
 
     python -m espnet_vivit.bin.avsr_ngram --train dump/raw/train/text --valid dump/raw/dev/text --order 3 \\
         --token_list data/token_list/word/tokens.txt --token_type word --out exp/ngram/3gram.arpa
@@ -20,14 +20,18 @@ from espnet_vivit.errors import ConfigError
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--train", type=Path, required=True, help="transcripts to count n-grams in")
-    parser.add_argument("--valid", type=Path, help="transcripts to measure the perplexity of")
-    parser.add_argument("--order", type=int, default=3, help="the longest n-gram")
+    parser = CommandParser(
+        prog="python -m espnet_vivit.bin.avsr_ngram",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--train", type=Path, required=True, help="training text, `id words...` per line")
+    parser.add_argument("--valid", type=Path, help="validation text; its perplexity is printed")
+    parser.add_argument("--order", type=int, default=3, help="order of the model (default: 3)")
     parser.add_argument("--token_list", type=Path, required=True, help="tokens.txt of the recognizer")
     parser.add_argument("--token_type", required=True, help="char, word or bpe")
-    parser.add_argument("--bpemodel", type=Path, help="sentencepiece model, for token_type bpe")
-    parser.add_argument("--out", type=Path, required=True, help="the ARPA file to write")
+    parser.add_argument("--bpemodel", type=Path, help="sentencepiece model for token_type bpe")
+    parser.add_argument("--out", type=Path, required=True, help="ARPA file to write")
     args = parser.parse_args(argv)
 
     from espnet_vivit.decode.witten_bell import arpa_lines, perplexity, train_witten_bell

@@ -1,13 +1,12 @@
-"""ESPnet's training log in (stdin), one line per epoch out (terminal), with the time that is left.
+"""Show a training as one line per epoch with the remaining time: ESPnet's log in (stdin), these lines out (stdout).
 
     python -m espnet_vivit.bin.avsr_train ... 2>&1 | tee -a train.log | python -m espnet_vivit.bin.avsr_progress
 
     epoch  3/40  train loss 41.2 acc 0.312 | valid loss 38.0 acc 0.355 wer_ctc 0.871 | 21 s, 12 min left
 
-Inside an epoch a terminal shows a bar with loss, accuracy, frames per second, peak memory and the time left, and a file
-gets a line a minute. Reads the log lines of `espnet2.train.trainer` (202511) and of
-`espnet_vivit.tasks.training.progress`; warnings of a collapse, of a schedule and of a curriculum are shown; lines that
-it does not know stay in the log.
+Within an epoch, a terminal shows a progress bar with loss, accuracy, frames per second, peak memory and remaining time,
+and a file gets one line per minute. Warnings about a collapse, the schedule or the curriculum are shown. The command
+reads the log lines of `espnet2.train.trainer` and of `espnet_vivit.tasks.training.progress`, and skips all others.
 """
 
 import argparse
@@ -86,7 +85,11 @@ def progress_lines(
 
 
 def main(argv: Sequence[str] = ()) -> None:
-    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(
+        prog="python -m espnet_vivit.bin.avsr_progress",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.parse_args(argv)  # it has no options; the log comes on standard input
     clear = "\r\033[K" if sys.stdout.isatty() else ""
 

@@ -20,22 +20,33 @@ from espnet_vivit.evaluation.training_log import read_training_history
 def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = CommandParser(
         prog="python -m espnet_vivit.bin.avsr_results",
-        description="Score all decode folders of an experiment and write the table into RESULTS.md.",
+        description="Score all decode folders of experiments and write the tables into a Markdown file.",
         epilog="example: python -m espnet_vivit.bin.avsr_results --exp exp/avsr_vivit --data dump/raw "
         "--out RESULTS.md --corpus mini_av --target test_seen:video:30",
     )
-    parser.add_argument("--exp", type=Path, nargs="+", required=True, help="experiment(s), exp/avsr_TAG")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the data directories, dump/raw")
-    parser.add_argument("--out", type=Path, required=True, help="Markdown file; this experiment's section is replaced")
-    parser.add_argument("--inference_tag", help="only exp/avsr_TAG/decode_<this>")
-    parser.add_argument("--corpus", help="corpus that computes the chance level, for example mini_av")
-    parser.add_argument("--chance_wer", type=float, help="chance level in percent, where no corpus computes it")
-    parser.add_argument("--target", action="append", default=[], help="TEST_SET:MODALITY:PERCENT, clean; repeatable")
-    parser.add_argument("--command", help="the command to state as the origin (default: this one)")
-    parser.add_argument("--missing", default="error", choices=MISSING_POLICIES, help="utterances without hypothesis")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
-    parser.add_argument("--resamples", type=int, default=RESAMPLES)
-    parser.add_argument("--strict", action="store_true", help="exit with 2 if a check fails")
+    parser.add_argument("--exp", type=Path, nargs="+", required=True, help="experiment folders, exp/avsr_TAG")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the test sets, dump/raw")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="Markdown file; the sections of these experiments are replaced"
+    )
+    parser.add_argument("--inference_tag", help="score only exp/avsr_TAG/decode_INFERENCE_TAG")
+    parser.add_argument("--corpus", help="corpus whose chance level is stated, such as mini_av")
+    parser.add_argument("--chance_wer", type=float, help="chance level in percent, if --corpus has none")
+    parser.add_argument(
+        "--target", action="append", default=[], help="target for the clean WER, TEST_SET:MODALITY:PERCENT; repeatable"
+    )
+    parser.add_argument("--command", help="command to state as the origin (default: this one)")
+    parser.add_argument(
+        "--missing",
+        default="error",
+        choices=MISSING_POLICIES,
+        help="utterances without a hypothesis: an error, or all words deleted (default: error)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the bootstrap (default: 0)")
+    parser.add_argument("--resamples", type=int, default=RESAMPLES, help="bootstrap resamples (default: %(default)s)")
+    parser.add_argument(
+        "--strict", action="store_true", help="exit with code 2 if a check (target, fusion, control) fails"
+    )
     return parser.parse_args(argv)
 
 

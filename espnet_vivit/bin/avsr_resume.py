@@ -76,22 +76,28 @@ def check_resume(experiment: Path, origin: Mapping[str, str], *, resume_changed:
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = CommandParser(
-        description="Check that a training may begin, or go on, in an experiment's folder.",
+        prog="python -m espnet_vivit.bin.avsr_resume",
+        description="Check that a training may start or resume in an experiment folder.",
         epilog="example: python -m espnet_vivit.bin.avsr_resume --exp exp/avsr_X --config conf/train.yaml "
         "--token_list data/token_list/word/tokens.txt --data dump/raw/train "
         "--shapes exp/avsr_stats_word/train/text_shape.word --valid dump/raw/dev "
         "--valid_shapes exp/avsr_stats_word/valid/text_shape.word --prepared data",
     )
-    parser.add_argument("--exp", type=Path, required=True, help="the experiment's folder")
+    parser.add_argument("--exp", type=Path, required=True, help="experiment folder")
     parser.add_argument("--config", type=Path, required=True, help="training YAML")
     parser.add_argument("--token_list", type=Path, required=True, help="tokens.txt")
     parser.add_argument("--data", type=Path, required=True, help="data directory of the training set")
-    parser.add_argument("--shapes", type=Path, required=True, help="a shape file of the training set")
+    parser.add_argument("--shapes", type=Path, required=True, help="shape file of the training set")
     parser.add_argument("--valid", type=Path, required=True, help="data directory of the validation set")
-    parser.add_argument("--valid_shapes", type=Path, required=True, help="a shape file of the validation set")
-    parser.add_argument("--prepared", type=Path, required=True, help="the folder of the prepared data, with mouth_view")
-    parser.add_argument("--args", default="", help="what else avsr_train is given")
-    parser.add_argument("--resume_changed", choices=["true", "false"], default="false", help="continue regardless")
+    parser.add_argument("--valid_shapes", type=Path, required=True, help="shape file of the validation set")
+    parser.add_argument("--prepared", type=Path, required=True, help="folder of the prepared data")
+    parser.add_argument("--args", default="", help="further options of avsr_train")
+    parser.add_argument(
+        "--resume_changed",
+        choices=["true", "false"],
+        default="false",
+        help="true: resume even if data or options have changed (default: false)",
+    )
     args = parser.parse_args(argv)
     origin = {
         "configuration": content_hash(args.config),

@@ -86,18 +86,21 @@ def same_files(first: Path, second: Path) -> bool:
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = CommandParser(
-        description="Write the lengths of all utterances, from which ESPnet makes batches.",
+        prog="python -m espnet_vivit.bin.avsr_shapes",
+        description="Write ESPnet's shape files: the lengths of all utterances, from which it makes batches.",
         epilog="example: python -m espnet_vivit.bin.avsr_shapes --train dump/raw/train --valid dump/raw/dev "
         "--out exp/avsr_stats_word --token_list data/token_list/word/tokens.txt --token_type word",
     )
-    parser.add_argument("--train", type=Path, required=True, help="training set")
-    parser.add_argument("--valid", type=Path, required=True, help="validation set")
+    parser.add_argument("--train", type=Path, required=True, help="data directory of the training set")
+    parser.add_argument("--valid", type=Path, required=True, help="data directory of the validation set")
     parser.add_argument("--out", type=Path, required=True, help="folder for train/ and valid/")
-    parser.add_argument("--token_list", type=Path, required=True, help="tokens.txt")
-    parser.add_argument("--token_type", default="word", help="char, word or bpe")
-    parser.add_argument("--bpemodel", type=Path, help="sentencepiece model, for token_type bpe")
-    parser.add_argument("--feature_rate", default="frame", help="frame (25 Hz) or tubelet (12.5 Hz), as in the YAML")
-    help_text = "largest share that CTC may not align"
+    parser.add_argument("--token_list", type=Path, required=True, help="tokens.txt of the training set")
+    parser.add_argument("--token_type", default="word", help="char, word or bpe (default: word)")
+    parser.add_argument("--bpemodel", type=Path, help="sentencepiece model for token_type bpe")
+    parser.add_argument(
+        "--feature_rate", default="frame", help="frame (25 Hz) or tubelet (12.5 Hz), as in the YAML (default: frame)"
+    )
+    help_text = "largest share of utterances that may be too short for CTC (default: %(default)s)"
     parser.add_argument("--max_infeasible", type=float, default=MAX_EXCLUDED, help=help_text)
     args = parser.parse_args(argv)
     conf = {name: getattr(args, name) for name in ("token_list", "token_type", "bpemodel", "feature_rate")}

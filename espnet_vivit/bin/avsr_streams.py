@@ -27,17 +27,22 @@ OVERRIDES = ("modality", "feature_rate", "vision_encoder", "audio_encoder", "mou
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = CommandParser(
-        description="Tell which streams a training configuration needs.",
+        prog="python -m espnet_vivit.bin.avsr_streams",
+        description="Print which streams and options a training configuration needs.",
         epilog="example: python -m espnet_vivit.bin.avsr_streams --config conf/train_avsr_vivit.yaml --ask modality",
         allow_abbrev=False,
     )
     parser.add_argument("--config", type=Path, required=True, help="training YAML")
-    parser.add_argument("--prepared", type=Path, help="folder of stage 1, which may note a mouth_view")
-    parser.add_argument("--ask", choices=["modality", "feature_rate", "train_options"], required=True)
+    parser.add_argument("--prepared", type=Path, help="folder of stage 1, in which a mouth_view may be noted")
+    parser.add_argument(
+        "--ask", choices=["modality", "feature_rate", "train_options"], required=True, help="what to print"
+    )
     for name in ("train", "valid", "stats"):
-        parser.add_argument(f"--{name}", type=Path, help="data directory, or folder of stage 10")
+        parser.add_argument(
+            f"--{name}", type=Path, help="data directory, or stage 10's folder (--stats), for train_options"
+        )
     for name in OVERRIDES:
-        parser.add_argument(f"--{name}", help=f"wins over the YAML's {name}")
+        parser.add_argument(f"--{name}", help=f"overrides the YAML's {name}")
     args, _ = parser.parse_known_args(argv)  # the rest are other options of avsr_train
     config = read_config(args.config)
     given = {name: getattr(args, name) for name in OVERRIDES if getattr(args, name) is not None}

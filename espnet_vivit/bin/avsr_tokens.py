@@ -14,15 +14,20 @@ from espnet_vivit.data.token_list import write_token_list
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = CommandParser(
+        prog="python -m espnet_vivit.bin.avsr_tokens",
         description="Make the token list of a training set.",
         epilog="example: python -m espnet_vivit.bin.avsr_tokens --text dump/raw/train/text --token_type word "
         "--out data/token_list/word",
     )
     parser.add_argument("--text", type=Path, required=True, help="Kaldi text file of the training set")
     parser.add_argument("--out", type=Path, required=True, help="folder for tokens.txt (and bpe.model)")
-    parser.add_argument("--token_type", default="word", help="char, word or bpe")
-    parser.add_argument("--nbpe", type=int, default=500, help="number of sentencepiece pieces")
-    parser.add_argument("--bpe_mode", default="unigram", choices=["unigram", "bpe"], help="sentencepiece model type")
+    parser.add_argument("--token_type", default="word", help="char, word or bpe (default: word)")
+    parser.add_argument(
+        "--nbpe", type=int, default=500, help="vocabulary size of the sentencepiece model (default: 500)"
+    )
+    parser.add_argument(
+        "--bpe_mode", default="unigram", choices=["unigram", "bpe"], help="sentencepiece model type (default: unigram)"
+    )
     args = parser.parse_args(argv)
     tokens = write_token_list(args.text, args.out, token_type=args.token_type, nbpe=args.nbpe, bpe_mode=args.bpe_mode)
     print(f"{len(tokens)} tokens of type {args.token_type} in {args.out / 'tokens.txt'}")

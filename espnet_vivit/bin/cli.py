@@ -17,20 +17,20 @@ from espnet_vivit.version import __version__
 
 STOPPED, UNREAD = 130, 141  # 128 + the signal's number: SIGINT, SIGPIPE
 COMMANDS = {  # command -> what it does, in the order of the work, from a machine and videos to a model for others
-    "doctor": "what works on this machine, what is missing, and what to type",
-    "prepare": "data directories of mouth crops from a corpus or a folder of videos",
-    "inspect": "what is in videos, whether mouths can be read, contact sheets",
-    "check": "do these data and this model fit? validates, then overfits one batch",
-    "new-recipe": "a folder to train in: run.sh and its YAMLs, for a corpus or your own videos",
-    "transcribe": "text, subtitles and word times of video and sound files",
-    "calibrate": "the confidence threshold at which a given share of the words is correct",
-    "page": "a local web page to try a model on",
-    "plot": "how a model trained and where its errors are: a page and pictures",
-    "score": "word and character error rates of a hypothesis file against a reference",
-    "pack": "a trained model as a folder or a file that loads anywhere, offline",
-    "export": "a trained model's video side as an ONNX file",
-    "convert": "a scenic ViViT checkpoint, made a folder that model_name reads",
-    "import": "a published model (Auto-AVSR, VSR-ML, AV-HuBERT, RAVEn, USR), made an experiment folder",
+    "doctor": "report what works on this machine, what is missing and how to install it",
+    "prepare": "make data directories of mouth crops from a corpus or a folder of videos",
+    "inspect": "check whether videos are fit for lip reading, with contact sheets",
+    "check": "validate data against a configuration, then overfit one batch",
+    "new-recipe": "write a training recipe (run.sh and its YAMLs) for a corpus or your own videos",
+    "transcribe": "write text, subtitles and word times of video and sound files",
+    "calibrate": "find the confidence threshold at which a given share of the words is correct",
+    "page": "serve a local web page to try a model on",
+    "plot": "report training curves and an error analysis as an HTML page",
+    "score": "compute word and character error rates of a hypothesis file",
+    "pack": "pack a trained model into a folder or file that loads offline",
+    "export": "export the visual encoder and CTC of a trained model as an ONNX file",
+    "convert": "convert a scenic ViViT checkpoint into a folder for the option model_name",
+    "import": "convert a published model (Auto-AVSR, VSR-ML, AV-HuBERT, RAVEn, USR)",
     "merge-adapters": "merge LoRA or QLoRA adapters into the base weights",
 }
 
@@ -59,7 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = "\n".join(f"  {name:16} {purpose}" for name, purpose in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="espnet-vivit",
-        usage="espnet-vivit [-h] [--version] COMMAND ...        (espnet-vivit COMMAND --help: its own options)",
+        usage="espnet-vivit [-h] [--version] COMMAND ...        (espnet-vivit COMMAND --help: options of a command)",
         description=f"Lip reading and audio-visual speech recognition for ESPnet.\n\ncommands:\n{commands}",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -78,7 +78,7 @@ class AVSRSystem(BaseSystem):
     def collect_stats(self) -> None:
         """The lengths of all clips, with those left out that are too short, too long, or not alignable by CTC."""
         config, stats = self.training_config, Path(self.training_config.stats_dir)
-        model = OmegaConf.to_container(config.model, resolve=True)
+        model: Any = OmegaConf.to_container(config.model, resolve=True)
         limits = {
             "min_duration": config.get("collect_stats_min_duration", 0.1),
             "max_duration": config.get("collect_stats_max_duration", 20.0),

@@ -111,7 +111,7 @@ class _Beam:
         ids = torch.stack([self.parents, self.tokens], dim=2).tolist()
         scores = torch.cat([self.scores[None], self.parts]).permute(1, 2, 0).tolist()
         return [
-            [Candidate(*pair, score, parts) for pair, (score, *parts) in zip(*clip, strict=True)]
+            [Candidate(parent, token, score, parts) for (parent, token), (score, *parts) in zip(*clip, strict=True)]
             for clip in zip(ids, scores, strict=True)
         ]
 

@@ -8,6 +8,8 @@ candidate; and their recursion over time, linear in probabilities, is a cumulati
 B: clips, N: hypotheses of a clip, T: encoder steps, V: tokens, S: candidates.
 """
 
+from typing import Any
+
 import torch
 
 from espnet_vivit.decode.prefix_tree import Step
@@ -21,7 +23,7 @@ class CtcPrefixes:
     ctc: ESPnet's CTC module. states (B, T, D), lengths (B,): of the encoder.
     """
 
-    def __init__(self, ctc: torch.nn.Module, states: torch.Tensor, lengths: torch.Tensor, *, blank: int, eos: int):
+    def __init__(self, ctc: Any, states: torch.Tensor, lengths: torch.Tensor, *, blank: int, eos: int):
         self.blank, self.eos = blank, eos
         self.dtype, self.device = states.dtype, states.device
         log_probs = ctc.log_softmax(states)

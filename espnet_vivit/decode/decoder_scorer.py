@@ -6,6 +6,7 @@ token; the weights, and the modules that hold them, are ESPnet's. B: clips, N: h
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,7 +18,7 @@ from espnet_vivit.espnet_compat import DecoderLayer, MultiHeadedAttention, Posit
 class DecoderScorer:
     """Of one search over several clips: states (B, T, D), lengths (B,)."""
 
-    def __init__(self, decoder: nn.Module, states: torch.Tensor, lengths: torch.Tensor):
+    def __init__(self, decoder: TransformerDecoder, states: torch.Tensor, lengths: torch.Tensor):
         self.decoder = decoder
         self.source = [keys_and_values(layer.src_attn, states) for layer in decoder.decoders]
         self.nodes = [NodeMemory() for _ in decoder.decoders]
@@ -26,7 +27,7 @@ class DecoderScorer:
             self.mask = (torch.arange(states.size(1), device=lengths.device) < lengths[:, None])[:, None, None]
 
     @staticmethod
-    def takes(decoder: object) -> bool:
+    def takes(decoder: Any) -> bool:
         """Whether this is a decoder of whose layers everything is known here."""
         return (
             type(decoder) is TransformerDecoder
@@ -65,16 +66,16 @@ class DecoderScorer:
         for nodes in self.nodes:
             nodes.keep_clips(clips)
 
-    def _source_attention(self, attention: nn.Module, source: tuple[torch.Tensor, torch.Tensor]) -> Callable:
+    def _source_attention(self, attention: MultiHeadedAttention, source: tuple[torch.Tensor, torch.Tensor]) -> Callable:
         return lambda x: attend(attention, x, *source, self.mask)
 
 
-def is_position(module: nn.Module) -> bool:
+def is_position(module: Any) -> bool:
     """Whether `add_position` knows this module of ESPnet's."""
     return type(module) is PositionalEncoding or (type(module) is nn.Sequential and len(module) == 0)
 
 
-def add_position(module: nn.Module, x: torch.Tensor, position: int) -> torch.Tensor:
+def add_position(module: Any, x: torch.Tensor, position: int) -> torch.Tensor:
     """What ESPnet's positional encoding, or the empty one, makes of x (B, N, D) at a place in the sequence, from 0."""
     if not isinstance(module, PositionalEncoding):
         return x
@@ -82,13 +83,13 @@ def add_position(module: nn.Module, x: torch.Tensor, position: int) -> torch.Ten
     return x * module.xscale + module.pe[:, position]
 
 
-def self_attention(attention: nn.Module, nodes: NodeMemory, visible: torch.Tensor) -> Callable:
+def self_attention(attention: MultiHeadedAttention, nodes: NodeMemory, visible: torch.Tensor) -> Callable:
     """Self-attention of the step's new tokens x (B, N, D) to all tokens of their hypotheses."""
     return lambda x: attend(attention, x, *nodes.add(*keys_and_values(attention, x)), visible)
 
 
 def sublayer(
-    layer: nn.Module, norm: nn.Module, x: torch.Tensor, function: Callable, concat: nn.Module | None = None
+    layer: Any, norm: nn.Module, x: torch.Tensor, function: Callable, concat: nn.Module | None = None
 ) -> torch.Tensor:
     """x plus what the function makes of it, normalised before or after, as ESPnet's Transformer layers have it."""
     y = norm(x) if layer.normalize_before else x

@@ -1,7 +1,8 @@
 """ESPnet's Transformer language model as a scorer of our beam search: of a prefix only its new token is computed."""
 
+from typing import Any
+
 import torch
-from torch import nn
 
 from espnet_vivit.decode.decoder_scorer import add_position, is_position, self_attention, sublayer
 from espnet_vivit.decode.prefix_tree import NodeMemory, Step
@@ -11,12 +12,12 @@ from espnet_vivit.espnet_compat import EncoderLayer, MultiHeadedAttention, Trans
 class LanguageModelScorer:
     """Of one search over several clips. The model takes no padding: the token 0, which it would mask, never occurs."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: TransformerLM):
         self.model = model
         self.nodes = [NodeMemory() for _ in model.encoder.encoders]
 
     @staticmethod
-    def takes(model: object) -> bool:
+    def takes(model: Any) -> bool:
         """Whether this is a language model of whose layers everything is known here."""
         return (
             type(model) is TransformerLM

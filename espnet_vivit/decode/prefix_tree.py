@@ -8,9 +8,13 @@ clip, U: nodes of a clip.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from espnet_vivit.espnet_compat import MultiHeadedAttention
 
 FIRST_LIMIT = 256  # nodes of a clip from which on those of no hypothesis are dropped
 
@@ -96,19 +100,19 @@ class NodeMemory:
             self._stored = self._stored[:, clips]
 
 
-def heads_of(projected: torch.Tensor, attention: torch.nn.Module) -> torch.Tensor:
+def heads_of(projected: torch.Tensor, attention: "MultiHeadedAttention") -> torch.Tensor:
     """(B, N, heads · d) -> (B, heads, N, d)."""
     return projected.unflatten(-1, (attention.h, attention.d_k)).transpose(1, 2)
 
 
-def keys_and_values(attention: torch.nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def keys_and_values(attention: "MultiHeadedAttention", x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """What ESPnet's MultiHeadedAttention makes of x (B, N, D): (B, heads, N, d) each."""
     keys = attention.k_norm(heads_of(attention.linear_k(x), attention))
     return keys, heads_of(attention.linear_v(x), attention)
 
 
 def attend(
-    attention: torch.nn.Module,
+    attention: "MultiHeadedAttention",
     x: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,

@@ -8,11 +8,10 @@ length, noise and class of word, confused words and lip shapes where something h
 one clip of each test set. What is left out is named with its reason. Exit codes: 0 written, 1 an error.
 """
 
-import base64
-import html
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from espnet_vivit.base.templates import render
 from espnet_vivit.base.whole_file import make_folder, write_whole
 from espnet_vivit.data.scp import read_scp
 from espnet_vivit.errors import DataError, EspnetVivitError
@@ -22,16 +21,6 @@ from espnet_vivit.evaluation.error_plots import plot_by_class, plot_by_length, p
 
 PAGE = "report.html"
 _LENGTHS_DIFFER = 1.2  # longest clip by shortest, from which length is worth a picture
-_STYLE = """
-body { font-family: system-ui, "DejaVu Sans", sans-serif; max-width: 1100px; margin: 2rem auto; padding: 0 1rem;
-       color: #202020; line-height: 1.45; }
-h2 { margin-top: 2.2rem; font-size: 1.15rem; border-bottom: 1px solid #ddd; }
-img { max-width: 100%; vertical-align: top; }
-table { border-collapse: collapse; font-size: .9rem; }
-td, th { padding: .15rem .7rem; text-align: right; border-bottom: 1px solid #eee; }
-td:nth-child(-n+3), th:nth-child(-n+3) { text-align: left; }
-.left-out { color: #777; font-size: .9rem; }
-"""
 
 
 class Report:
@@ -39,16 +28,14 @@ class Report:
 
     def __init__(self, folder: Path, title: str):
         self.folder, self._title = make_folder(folder), title
-        self._parts: list[str] = []
+        self._parts: list[tuple[str, object]] = []  # kind, as the template knows it, and content
 
     def heading(self, text: str) -> None:
-        self._parts.append(f"<h2>{html.escape(text)}</h2>")
+        self._parts.append(("heading", text))
 
     def rows(self, rows: Sequence[Sequence[object]]) -> None:
         """A table; the first row is its head."""
-        head, *body = ["".join(f"<{{0}}>{html.escape(str(cell))}</{{0}}>" for cell in row) for row in rows]
-        lines = [head.format("th"), *(row.format("td") for row in body)]
-        self._parts.append("<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>")
+        self._parts.append(("rows", rows))
 
     def picture(self, name: str, draw: Callable[[Path], object]) -> None:
         """`draw(path)` makes a PNG; one that cannot be made is named with the reason."""
@@ -58,17 +45,14 @@ class Report:
         except EspnetVivitError as error:
             self.left_out(name.replace("_", " "), str(error))
             return
-        data = base64.b64encode(path.read_bytes()).decode()
-        self._parts.append(f'<img alt="{html.escape(name)}" src="data:image/png;base64,{data}">')
+        self._parts.append(("picture", path))
 
     def left_out(self, what: str, why: str) -> None:
-        self._parts.append(f'<p class="left-out">Left out: {html.escape(what)} ({html.escape(why)})</p>')
+        self._parts.append(("left_out", (what, why)))
 
     def write(self) -> Path:
         path = self.folder / PAGE
-        title = html.escape(self._title)
-        head = f'<!doctype html><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
-        write_whole(path, f"{head}<h1>{title}</h1>{''.join(self._parts)}\n")
+        write_whole(path, render("experiment.html", title=self._title, parts=self._parts))
         return path
 
 

@@ -69,54 +69,57 @@ def vivit_encoder(
 
     Args:
         model_name: hub id, local folder, or with `pretrained=False` a size such as "vivit-ti-8x2".
-        frozen: no gradients into the tower, which stays in eval mode; projection and upsampling still train.
-        output_dim: width of the features; None keeps the tower's.
-        num_frames: frames of one window, 32 by default; other than the checkpoint's resizes its position table.
+        frozen: no gradients reach the tower, which stays in evaluation mode; projection and upsampling still train.
+        output_dim: width of the features; None is the tower's width.
+        num_frames: frames of one window (default: 32); the checkpoint's position table is resized to it.
         temporal_pooling: how a step's spatial tokens become one vector: "mean" (default), "max", "cls" or "gaussian"
-            (learned masks, factorised variants only). Joint attention has one CLS vector for a whole window, the
-            factorised encoder one for each step, which scenic's files of it are pooled by.
-        spatial_pooling: the clearer name of `temporal_pooling`; give one of the two.
-        frame_adjust: "sample" (default) brings every clip to `num_frames` frames; "window" thins nothing (see
-            `windows`); "whole", for rotary temporal positions and their default, takes clips as they are.
-        window_overlap: frames shared by neighbouring windows, even.
-        max_windows: windows computed in one pass; None: 8 in inference (4 on a CPU), no bound in training.
+            (learned masks, factorised variants only). Joint attention has one CLS vector per window, the factorised
+            encoder one per step; scenic's checkpoints of the factorised encoder were trained with "cls".
+        spatial_pooling: another name of `temporal_pooling`; give one of the two.
+        frame_adjust: how clips meet the tower's length: "sample" (default) samples every clip to `num_frames` frames,
+            "window" cuts it into overlapping windows, "whole" (default with rotary positions) takes it as it is.
+        window_overlap: frames shared by neighboring windows, an even number.
+        max_windows: windows computed in one pass; None is 8 in inference (4 on a CPU) and unlimited in training.
         feature_rate: "tubelet" (12.5 Hz, max(1, T // 2) steps) or "frame" (25 Hz, T steps).
-        image_size: height and width in pixels; other than the checkpoint's resizes its position table.
-        normalization: of uint8 input: "scenic" is [-1, 1], "huggingface" what its processors give, [-3, 1].
+        image_size: height and width in pixels; the checkpoint's position table is resized to it.
+        normalization: range to which uint8 pixels are mapped: "scenic" is [-1, 1]; "huggingface" is [-3, 1], as
+            transformers' image processor computes it.
         pretrained: False builds random weights from `config` (VivitConfig fields) or the size in `model_name`.
-        dtype: of the tower's weights; features come out in float32.
+        dtype: dtype of the tower's weights; features are float32.
         revision, cache_dir, local_files_only: as in Hugging Face's `from_pretrained`.
-        feature_cache: folder that keeps a frozen tower's features of clips, for when they come again with the same
-            pixels. Random crops, flips and masks hardly ever give the same: a training is to leave them out.
-        attn_implementation: transformers' name: "sdpa", "eager", "flash_attention_2", …
+        feature_cache: folder for the features of a frozen tower, which are read again for clips with equal pixels.
+            Train without random crops, flips and masks, which change the pixels in each epoch.
+        attn_implementation: attention implementation of transformers: "sdpa", "eager", "flash_attention_2", …
         gradient_checkpointing: recompute the tower's layers in the backward pass, to save memory.
         stem: how tubelets become tokens: "tubelet" is the checkpoint's linear projection, "conv" a convolutional stem
             for towers trained from scratch, which learn much faster with it.
-        patch_dropout: share of each step's patches that training leaves out, at random; see `PatchDropout`.
-        attention: what attends to what: "joint" (default: all tokens of a window), "factorised_encoder" (space, then
+        patch_dropout: share of each step's patches that are dropped at random in training; see `PatchDropout`.
+        attention: pattern of attention: "joint" (default: all tokens of a window), "factorised_encoder" (space, then
             time on pooled steps), "factorised_self_attention" (space and time in each block), "factorised_dot_product"
-            (half of the heads each), or "causal" (a factorised encoder that looks back only and streams, see
-            `FamilyEncoder.stream`). The options below are for all but joint attention. None: as `weights`, `config`
-            or a folder say.
-        attention_order: of self-attention: "space_time" (default) or "time_space" (scenic's).
-        temporal_layers: blocks over time behind those over space: factorised_encoder, causal; 4 by default.
-        temporal_tokens: "steps" (default), or "places": each place of the picture is followed through time by itself.
-        temporal_positions: "learned" (windows of `num_frames`) or "rope" (rotary, clips of any length); None: rope for
-            factorised_encoder and causal unless `weights` are learned ones.
-        left_context: steps that a causal step looks back in each block; None: all.
-        registers: extra tokens of each step (factorised_encoder, causal).
-        drop_path: share of clips for which training skips the last block (stochastic depth); earlier blocks: less.
+            (half of the heads each), or "causal" (a factorised encoder that attends to earlier steps only and streams,
+            see `FamilyEncoder.stream`). None is the pattern of `weights`, `config` or the folder. The options below
+            are for all patterns but "joint".
+        attention_order: order in factorised_self_attention: "space_time" (default) or "time_space" (scenic's).
+        temporal_layers: temporal blocks after the spatial ones in factorised_encoder and causal (default: 4).
+        temporal_tokens: "steps" (default) pools each step before the temporal blocks; "places" attends over time for
+            each place of the picture separately.
+        temporal_positions: "learned" (windows of `num_frames`) or "rope" (rotary, clips of any length). None is "rope"
+            for factorised_encoder and causal, unless `weights` have learned positions.
+        left_context: earlier steps to which a causal step attends in each block; None is all.
+        registers: number of register tokens of each step (factorised_encoder, causal).
+        drop_path: share of clips for which training skips the last block (stochastic depth); the share grows linearly
+            from 0 at the first block.
         attention_dropout, mlp_dropout: dropout rates in training.
-        rope_base: of the rotary positions, 10000 by default.
-        tubelet_stride: [frames, height, width] from one tubelet to the next, less than its size to overlap.
-        weights: a checkpoint file of scenic, whose sizes and variant are read from it.
-        image_weights: a 2-D ViT (`ViTModel`), folder or hub id, to start from.
-        kernel_init: how the image's patches become tubelets: "central_frame" (default), "average" or "average_arp".
-        gaussian_masks: of gaussian pooling, 4 by default.
+        rope_base: base of the rotary positions (default: 10000).
+        tubelet_stride: [frames, height, width] from one tubelet to the next; less than its size makes tubelets overlap.
+        weights: checkpoint file of scenic; sizes and variant are read from it.
+        image_weights: 2-D ViT (`ViTModel`), folder or hub id, to start from.
+        kernel_init: how image patches become tubelets: "central_frame" (default), "average" or "average_arp".
+        gaussian_masks: number of masks of gaussian pooling (default: 4).
 
     Raises:
         ConfigError: an option that does not exist or contradicts another.
-        WeightsError: no such weights here, and no network to fetch them.
+        WeightsError: weights that are not in the local cache and cannot be downloaded.
     """
     if spatial_pooling is not None and temporal_pooling not in (None, spatial_pooling):
         found = f"spatial_pooling={spatial_pooling}, temporal_pooling={temporal_pooling}"

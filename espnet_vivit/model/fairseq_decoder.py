@@ -60,7 +60,7 @@ class FairseqDecoder(TransformerDecoder):
             positional_dropout_rate=positional_dropout_rate,
             self_attention_dropout_rate=self_attention_dropout_rate,
             src_attention_dropout_rate=src_attention_dropout_rate,
-            pos_enc_class=FairseqPositions,
+            pos_enc_class=FairseqPositions,  # pyright: ignore[reportArgumentType]  any module of these two arguments
         )
         self.output_layer = nn.Linear(encoder_output_size, vocab_size, bias=False)
         for module in self.modules():

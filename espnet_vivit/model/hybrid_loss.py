@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from espnet2.asr.encoder.abs_encoder import AbsEncoder
 from espnet2.asr.espnet_model import ESPnetASRModel
 from torch import nn
 
@@ -35,6 +36,7 @@ class HybridLoss(ESPnetASRModel):
         ctc_weight, lsm_weight, …: as in ESPnet2's `model_conf`.
     """
 
+    encoder: AbsEncoder  # ESPnet2 also has models without one; here each has
     precision: Precision  # set by E2E
 
     def __init__(

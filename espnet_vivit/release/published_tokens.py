@@ -80,6 +80,6 @@ def _of_json(path: Path, text: str) -> list[str]:
             )
         return read_token_list([*tokens[:-1], END])
     if fields and all(isinstance(index, int) for index in fields.values()):
-        return read_token_list(fairseq_tokens(sorted(fields, key=fields.get)))
+        return read_token_list(fairseq_tokens(sorted(fields, key=lambda token: fields[token])))
     fix = f"It names {fields['labels_type']}: give that list of units" if "labels_type" in fields else None
     raise DataError(f"{path} holds no tokens", found=", ".join(list(fields)[:5]), expected="char_list", fix=fix)

@@ -75,7 +75,11 @@ if TYPE_CHECKING:
 
 
 class AVSRTask(ASRTask):
-    """`AVSRTask.main(cmd=[…])` trains; `AVSRTask.build_model_from_file(config, weights)` loads what was trained."""
+    """The task audio-visual speech recognition: ESPnet2's ASRTask with the streams video and speech.
+
+    `AVSRTask.main(cmd=[…])` trains with the options of `avsr_train`. `AVSRTask.build_model_from_file(config, weights)`
+    returns a trained `E2E` and its training arguments.
+    """
 
     class_choices_list = [
         PartChoices("vision_encoder", parts.VISION_ENCODERS),
@@ -148,7 +152,7 @@ class AVSRTask(ASRTask):
         with alone, loading, separate_averages(), atomic_saves(keep_previous={CHECKPOINT}):
             check_resumed_tokens(args)
             task = with_planned_schedule(with_deepspeed(cls) if args.use_deepspeed else cls)
-            super(AVSRTask, task).main_worker(args)
+            super(AVSRTask, task).main_worker(args)  # pyright: ignore[reportArgumentType]  `task` is made from `cls`
 
     # --- data ---
 

@@ -101,7 +101,11 @@ class PieceRecognizer:
         if self.speech2text.asr_model.ctc is not None:
             return self.speech2text.recognize(speech, video)
         warnings.append("the model has no CTC, so the times of words are spread evenly")
-        duration_s = seconds_of_samples(len(speech)) if video is None else seconds_of_frames(len(video))
+        if video is None:
+            assert speech is not None  # `recognize` returns before this where there is no stream
+            duration_s = seconds_of_samples(len(speech))
+        else:
+            duration_s = seconds_of_frames(len(video))
         found = self.speech2text.recognize(speech, video, word_times=False)
         return [dataclasses.replace(one, words=_spread(one, duration_s)) for one in found]
 

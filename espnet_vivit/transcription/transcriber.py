@@ -37,29 +37,32 @@ SHORTEST_PIECE_S = 4.0  # whatever the training clips were
 
 
 class Transcriber:
-    """`Transcriber(model).transcribe(path) -> Transcription`; the model is loaded once and serves any number of files.
+    """Transcribe media files of any length with one model: `Transcriber(model).transcribe(path) -> Transcription`.
 
     Args:
-        model: an experiment folder, its weights file, a package (folder or .zip), or what `espnet2.bin.pack` wrote.
-        modality: "video", "audio", "multimodal", or "auto": all that model and file have.
-        weights: which weights of an experiment folder, if not the usual ones.
-        device: torch's name of it.
-        vision_dtype: in which a ViViT computes: "float32", or "bfloat16", faster where the processor has it.
-        detector: of faces, as in `stream_mouth_clips`; "centre" takes files that show a mouth and nothing else.
-        mouth_size: side in pixels of the mouth pictures that the model was trained on; None: what it says itself.
-        mouth_view: pixels in the middle of the 96-pixel mouth that those pictures show, shrunk to `mouth_size`; None:
-            what the model says itself, and if it says nothing, all of them.
-        longest_piece_s: bound of a piece; None: 1.6 times the longest clip of the training, from 4 to 12 s; 5 s where
-            that is not known.
-        search, beam_size, ctc_weight: as in `Speech2Text`; None: as a package says that its model was decoded; if it
-            does not, a beam of 10 hypotheses and a ctc_weight that fits the model's branches.
-        nbest: how many transcripts of a piece are kept.
-        lm_weight, ngram_weight: of the language models in a package; None: as it says, 0: without.
-        min_confidence: pieces below are unclear; 0 believes everything. None: as calibrated, or 0.5.
-        audio_track, video_track: which of the file's, counted from 1; None: those that a player takes.
+        model: an experiment folder, its weights file, a package (folder or .zip), or an archive of `espnet2.bin.pack`.
+        modality: "video", "audio", "multimodal", or "auto" for all streams that the model and the file have.
+        weights: weights file of an experiment folder; None is the average of the best epochs.
+        device: torch's name of the device.
+        vision_dtype: dtype in which a ViViT computes: "float32", or "bfloat16", which is faster on recent CPUs.
+        detector: face detector, as in `stream_mouth_clips`; "centre" is for files that show only a mouth.
+        mouth_size: side in pixels of the mouth crops in training; None is the size stored with the model.
+        mouth_view: side in pixels of the centre region of the 96-pixel crop that the model sees, resized to
+            `mouth_size`; None is the value stored with the model, or the whole crop.
+        longest_piece_s: length in seconds of the longest piece that is decoded at once; None is 1.6 times the longest
+            training clip, between 4 and 12 s, or 5 s if that length is unknown.
+        search, beam_size, ctc_weight: as in `Speech2Text`; None is the package's value, or a beam of 10 hypotheses and
+            a ctc_weight that fits the model's branches.
+        nbest: number of hypotheses kept for each piece.
+        lm_weight, ngram_weight: weights of the language models in a package; None is the package's value, 0 disables
+            the model.
+        min_confidence: mean word confidence below which a piece is reported as unclear; 0 accepts every piece. None is
+            the calibrated threshold, or 0.5.
+        audio_track, video_track: tracks of the files, counted from 1; None is the track that a player takes.
 
     Raises:
-        DataError, WeightsError: no model there, or a damaged one. ConfigError: an option that the model cannot serve.
+        DataError, WeightsError: a model that is missing or damaged.
+        ConfigError: an option that the model does not support.
     """
 
     def __init__(

@@ -14,15 +14,17 @@ from espnet_vivit.units import MODALITIES
 def main(argv: Sequence[str] | None = None) -> int:
     parser = CommandParser(
         prog="espnet-vivit calibrate",
-        description="Measure from which confidence on transcribing shall believe a model's words.",
+        description="Find the confidence threshold at which a given share of the words is correct, and store it.",
         epilog="example: espnet-vivit calibrate exp/avsr_train --ref dump/raw/dev/text "
         "--hyp exp/avsr_train/decode_avsr/dev_video/1best_recog --modality video",
     )
-    parser.add_argument("experiment", type=Path, help="folder that gets reliability.json")
-    parser.add_argument("--ref", type=Path, required=True, help="the true transcripts, `utterance words...`")
-    parser.add_argument("--hyp", type=Path, required=True, help="1best_recog folder with text and confidence")
+    parser.add_argument("experiment", type=Path, help="experiment folder; reliability.json is written into it")
+    parser.add_argument("--ref", type=Path, required=True, help="reference transcripts, `utterance words...` per line")
+    parser.add_argument("--hyp", type=Path, required=True, help="1best_recog folder with the files text and confidence")
     parser.add_argument("--modality", required=True, choices=MODALITIES, help="streams that were decoded")
-    parser.add_argument("--accuracy", type=float, default=ACCURACY, help="share of words to be right (%(default)s)")
+    parser.add_argument(
+        "--accuracy", type=float, default=ACCURACY, help="share of words that must be correct (default: %(default)s)"
+    )
     options = parser.parse_args(argv)
 
     from espnet_vivit.data.transcripts import read_transcripts

@@ -13,17 +13,25 @@ from espnet_vivit.tasks.rehearsal.examine import DEVICES, LEARNING_RATE, LIMIT_S
 def main(argv: Sequence[str] | None = None) -> int:
     parser = CommandParser(
         prog="espnet-vivit check",
-        description="Do these data and this model fit? Validates, then learns one batch by heart. Exit code 1: no.",
+        description="Validate data against a configuration, then overfit one batch. Exit code 1: one of them fails.",
         epilog="example: espnet-vivit check tiny_both dump/raw/train --token_list tokens.txt",
     )
     parser.add_argument("config", help="a training YAML, a preset such as tiny_both, or the folder of an experiment")
     parser.add_argument("data", type=Path, help="data directory, such as dump/raw/train")
-    parser.add_argument("--token_list", type=Path, help="tokens.txt; default: made from the transcripts (char, word)")
-    parser.add_argument("--token_type", choices=TOKEN_TYPES, help="default: the configuration's, or word")
-    parser.add_argument("--bpemodel", type=Path, help="sentencepiece model, for token_type bpe")
-    parser.add_argument("--seconds", type=float, default=LIMIT_S, help=f"for learning one batch (default {LIMIT_S:g})")
-    parser.add_argument("--lr", type=float, default=LEARNING_RATE, help="learning rate of that (default %(default)s)")
-    parser.add_argument("--device", default="auto", choices=DEVICES, help="auto: a GPU if there is one")
+    parser.add_argument(
+        "--token_list", type=Path, help="tokens.txt (default for char and word: made from the transcripts)"
+    )
+    parser.add_argument("--token_type", choices=TOKEN_TYPES, help="(default: the configuration's, or word)")
+    parser.add_argument("--bpemodel", type=Path, help="sentencepiece model for token_type bpe")
+    parser.add_argument(
+        "--seconds", type=float, default=LIMIT_S, help=f"time limit for overfitting, in seconds (default: {LIMIT_S:g})"
+    )
+    parser.add_argument(
+        "--lr", type=float, default=LEARNING_RATE, help="learning rate for overfitting (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--device", default="auto", choices=DEVICES, help="auto: a GPU if there is one, else the CPU (default: auto)"
+    )
     given = vars(parser.parse_args(argv))
     options = Options(**{**given, "config": configuration_file(given["config"])})
     failed = []

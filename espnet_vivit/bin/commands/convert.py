@@ -14,14 +14,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         "Its sizes and variant are read from the file; joint attention becomes a Hugging Face VivitModel.",
         epilog="example: espnet-vivit convert vivit_base_16x2_fe/checkpoint exp/vivit_base_fe",
     )
-    parser.add_argument("checkpoint", type=Path, help="file that scenic calls checkpoint or checkpoint_<step>")
+    parser.add_argument("checkpoint", type=Path, help="scenic's file, named checkpoint or checkpoint_<step>")
     parser.add_argument("folder", type=Path, help="folder to write; must not exist")
-    parser.add_argument("--attention", help="variant, where the file does not tell it (factorised_dot_product)")
-    parser.add_argument("--attention_order", help="of factorised_self_attention: space_time or time_space (default)")
     parser.add_argument(
-        "--num_frames", type=int, default=32, help="frames of the windows of its training (%(default)s)"
+        "--attention", help="variant, needed only for factorised_dot_product, which the file does not show"
     )
-    parser.add_argument("--image_size", type=int, nargs=2, help="height and width in pixels, unless they were equal")
+    parser.add_argument(
+        "--attention_order", help="order in factorised_self_attention: space_time or time_space (default: time_space)"
+    )
+    parser.add_argument("--num_frames", type=int, default=32, help="frames per training window (default: %(default)s)")
+    parser.add_argument(
+        "--image_size", type=int, nargs=2, help="height and width in pixels (default: square, from the file)"
+    )
     options = parser.parse_args(argv)
     if options.folder.exists():
         raise ConfigError("the folder to write exists", found=options.folder, fix="Name another one")

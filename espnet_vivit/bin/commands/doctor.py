@@ -103,7 +103,7 @@ def report(findings: Sequence[Finding]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = CommandParser(
         prog="espnet-vivit doctor",
-        description="What works on this machine, what is missing, what to type. Exit code 1: something needed fails.",
+        description="Report what works on this machine, what is missing and how to install it. Exit code 1: an error.",
         epilog="example: espnet-vivit doctor",
     )
     parser.parse_args(argv)

@@ -11,13 +11,15 @@ from espnet_vivit.release.export import export_frontend, export_model
 def main(argv: Sequence[str] | None = None) -> int:
     parser = CommandParser(
         prog="espnet-vivit export",
-        description="Write a trained model's video side (frontend, encoder, CTC) as an ONNX file for onnxruntime.",
+        description="Export the visual frontend, encoder and CTC of a trained model as an ONNX file for onnxruntime.",
         epilog="example: espnet-vivit export exp/avsr_train model.onnx --int8",
     )
-    parser.add_argument("model", type=Path, help="experiment folder, weights file in one, or package")
-    parser.add_argument("out", type=Path, help="file to write")
-    parser.add_argument("--frontend", action="store_true", help="the visual frontend only: features instead of CTC")
-    parser.add_argument("--int8", action="store_true", help="weights of linear layers as 8-bit integers")
+    parser.add_argument("model", type=Path, help="experiment folder, weights file in an experiment folder, or package")
+    parser.add_argument("out", type=Path, help="ONNX file to write")
+    parser.add_argument(
+        "--frontend", action="store_true", help="export the visual frontend only; the output is features"
+    )
+    parser.add_argument("--int8", action="store_true", help="store the weights of linear layers as 8-bit integers")
     options = parser.parse_args(argv)
     from espnet_vivit.decode.model_files import open_model
     from espnet_vivit.tasks.avsr import AVSRTask  # late: --help shall not wait for ESPnet

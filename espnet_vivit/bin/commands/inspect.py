@@ -98,23 +98,31 @@ def build_parser() -> argparse.ArgumentParser:
     columns = "\n".join(f"  {name:24}{what}" for name, what in MEASURES.items())
     parser = CommandParser(
         prog="espnet-vivit inspect",
-        description="What is in videos, and whether their mouths can be read: verdict, reasons, contact sheets.",
+        description="Check whether videos are fit for lip reading: verdict, reasons and contact sheet of each clip.",
         epilog="what is measured:\n" + columns + "\n\nexit codes: 0 none rejected, 1 an error, 3 some are rejected\n"
         "example: espnet-vivit inspect corpus/ --out inspected --nj 8\n"
         "example: espnet-vivit inspect crops/ --detector centre --modality video",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="VIDEO", help="video files, or folders with such")
-    parser.add_argument("--out", type=Path, default=Path("inspected"), help="folder for the report (default inspected)")
-    parser.add_argument("--detector", default="auto", help="auto, mediapipe, haar, or centre for mouth crops")
-    parser.add_argument("--modality", default="auto", choices=JUDGED_AS, help=_choices(JUDGED_AS))
-    parser.add_argument("--audio", type=Path, help="folder with the sound of silent videos, same names, .flac or .wav")
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="VIDEO", help="video files, or folders of video files")
     parser.add_argument(
-        "--sheets", choices=SHEETS, help=_choices(SHEETS) + f" (default all up to {MANY_SHEETS}, else bad)"
+        "--out", type=Path, default=Path("inspected"), help="folder for the report (default: inspected)"
+    )
+    parser.add_argument(
+        "--detector",
+        default="auto",
+        help="face detector: auto, mediapipe or haar; centre for mouth crops (default: auto)",
+    )
+    parser.add_argument("--modality", default="auto", choices=JUDGED_AS, help=_choices(JUDGED_AS))
+    parser.add_argument(
+        "--audio", type=Path, help="folder with the sound of silent videos: files of the same names, .flac or .wav"
+    )
+    parser.add_argument(
+        "--sheets", choices=SHEETS, help=_choices(SHEETS) + f" (default: all for up to {MANY_SHEETS} clips, else bad)"
     )
     add_track_options(parser)
-    parser.add_argument("--nj", type=int, help="processes (default: one for each core)")
-    parser.add_argument("--json", action="store_true", help="a line of JSON for each clip on stdout")
+    parser.add_argument("--nj", type=int, help="number of processes (default: one per core)")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON per clip")
     return parser
 
 

@@ -85,14 +85,16 @@ def _write(path: Path, text: str) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = CommandParser(
         prog="espnet-vivit new-recipe",
-        description="Write the recipe of a corpus into a new folder: run.sh, its stages and YAMLs, to run and change.",
+        description="Write a training recipe into a new folder: run.sh, its stages and the YAML files.",
         epilog="example: espnet-vivit new-recipe folder my_recipe      then: my_recipe/run.sh --folder_root my_videos",
     )
     parser.add_argument(
-        "corpus", help="mini_av (synthetic, without download), grid, lrs2, lrs3, or folder: your videos"
+        "corpus", help="mini_av (synthetic, without download), grid, lrs2, lrs3, or folder (your own videos)"
     )
-    parser.add_argument("folder", type=Path, metavar="DIR", help="the folder to make")
-    parser.add_argument("--espnet3", action="store_true", help="run.py with ESPnet3's stages (mini_av, grid)")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="folder to write")
+    parser.add_argument(
+        "--espnet3", action="store_true", help="write run.py with ESPnet3's stages instead (mini_av, grid)"
+    )
     options = parser.parse_args(argv)
     script = new_recipe(options.corpus, options.folder, espnet3=options.espnet3)
     python = f"{shlex.quote(sys.executable)} " if options.espnet3 else ""

@@ -14,10 +14,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog="example: espnet-vivit page --model exp/avsr_train",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--model", required=True, help="experiment folder, weights file in one, or package")
+    parser.add_argument(
+        "--model", required=True, help="experiment folder, weights file in an experiment folder, or package"
+    )
     parser.add_argument("--port", type=int, default=PORT)
-    parser.add_argument("--detector", default="auto", help="of faces; centre: the videos are mouth crops already")
-    parser.add_argument("--max_mb", type=int, default=MAX_MB, help="largest upload")
+    parser.add_argument(
+        "--detector", default="auto", help="face detector: auto, mediapipe or haar; centre for mouth crops"
+    )
+    parser.add_argument("--max_mb", type=int, default=MAX_MB, help="largest upload in MB")
     parser.add_argument("--max_s", type=float, default=MAX_S, help="longest video in seconds")
     options = vars(parser.parse_args(argv))
     with served_page(options.pop("model"), **options) as address:

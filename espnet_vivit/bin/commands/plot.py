@@ -84,13 +84,15 @@ def _draw_attention(encoder, video: str, path: Path) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = CommandParser(
         prog="espnet-vivit plot",
-        description="How an experiment trained and where its errors are: one HTML page, and its pictures as PNG.",
+        description="Report training curves and an error analysis of an experiment, as one HTML page and PNG files.",
         epilog="example: espnet-vivit plot exp/avsr_vivit --data dump/raw",
     )
-    parser.add_argument("exp", type=Path, help="the experiment, exp/avsr_TAG")
-    parser.add_argument("--data", type=Path, default=Path("dump/raw"), help="folder of the test sets (dump/raw)")
-    parser.add_argument("--out", type=Path, help="folder for page and pictures (default: EXP/report)")
-    parser.add_argument("--inference_tag", help="which decoding, if there are several")
+    parser.add_argument("exp", type=Path, help="experiment folder, exp/avsr_TAG")
+    parser.add_argument(
+        "--data", type=Path, default=Path("dump/raw"), help="folder of the test sets (default: dump/raw)"
+    )
+    parser.add_argument("--out", type=Path, help="folder for the page and the PNG files (default: EXP/report)")
+    parser.add_argument("--inference_tag", help="decode folder to use, needed if there are several")
     options = parser.parse_args(argv)
     folder = options.out or options.exp / "report"
     print(write_report(options.exp, options.data, folder, inference_tag=options.inference_tag))

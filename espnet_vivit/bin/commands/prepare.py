@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 STOPPED = 130
 CORPORA = {
-    "folder": "your own videos, with a transcript beside each or one table, in any language",
-    "grid": "GRID: original videos (downloaded with --download), or crops with manifest.tsv",
+    "folder": "your own videos in any language, with a transcript beside each video or one table",
+    "grid": "GRID: original videos (--download fetches them), or mouth crops with manifest.tsv",
     "lrs2": "LRS2 as the BBC distributes it",
     "lrs3": "LRS3 as it is distributed",
-    "auto-avsr": "crops that Auto-AVSR has prepared, by its CSV lists",
-    "av-hubert": "crops that AV-HuBERT has prepared, by its TSV lists",
+    "auto-avsr": "mouth crops prepared by Auto-AVSR, with its CSV lists",
+    "av-hubert": "mouth crops prepared by AV-HuBERT, with its TSV lists",
 }
 EXAMPLES = {
     "folder": "espnet-vivit prepare folder my_videos out",
@@ -49,8 +49,8 @@ SHOWN_CAUSES = 5
 def build_parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="espnet-vivit prepare",
-        description="Find the mouths in a corpus's videos, crop and judge them, and list them for training.",
-        epilog="exit codes: 0 done, 1 an error, 130 stopped; the same command goes on from there\nexample: "
+        description="Crop the mouths in the videos of a corpus, check their quality and write data directories.",
+        epilog="exit codes: 0 done, 1 an error, 130 interrupted; running the same command again resumes\nexample: "
         + "\nexample: ".join(EXAMPLES.values()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -60,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
             name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".", epilog=f"example: {EXAMPLES[name]}"
         )
         corpus.add_argument("root", type=Path, metavar="ROOT", help="folder of the corpus")
-        corpus.add_argument("out", type=Path, metavar="OUT", help="folder for what is prepared")
+        corpus.add_argument("out", type=Path, metavar="OUT", help="folder for the data directories")
         _OWN_OPTIONS[name](corpus)
         _add_common(corpus, crops=name in CROPS)
     return parser
@@ -68,74 +68,97 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_common(parser: argparse.ArgumentParser, *, crops: bool) -> None:
     detector = "centre" if crops else "auto"
-    parser.add_argument("--nj", type=int, default=os.cpu_count() or 1, help="processes (default: one for each core)")
+    parser.add_argument(
+        "--nj", type=int, default=os.cpu_count() or 1, help="number of processes (default: one per core)"
+    )
     parser.add_argument(
         "--dask-scheduler",
         metavar="ADDRESS",
-        help="use a Dask cluster that sees the same files, such as tcp://head:8786",
+        help="use a Dask cluster whose workers see the same files, such as tcp://head:8786",
     )
     parser.add_argument(
-        "--detector", default=detector, help=f"auto, mediapipe, haar, or centre for mouth crops (default {detector})"
+        "--detector",
+        default=detector,
+        help=f"face detector: auto, mediapipe or haar; centre for mouth crops (default: {detector})",
     )
-    parser.add_argument(
-        "--detect_every", type=int, default=1, help="look for the face on every k-th picture (default 1)"
-    )
+    parser.add_argument("--detect_every", type=int, default=1, help="detect faces in every k-th frame (default: 1)")
     parser.add_argument(
         "--modality", choices=("multimodal", "video"), default="multimodal",
-        help="video: no sound is wanted; multimodal: clips without sound are rejected (default)",
+        help="video: the sound is ignored; multimodal: clips without sound are rejected (default: multimodal)",
     )  # fmt: skip
-    parser.add_argument("--codec", choices=("h264", "ffv1"), default="h264", help="h264: small; ffv1: lossless")
     parser.add_argument(
-        "--view", type=int, default=MOUTH_SIZE, help="pixels in the middle of the 96-pixel crop to keep"
+        "--codec",
+        choices=("h264", "ffv1"),
+        default="h264",
+        help="codec of the crops: h264 is small, ffv1 is lossless (default: h264)",
     )
-    parser.add_argument("--size", type=int, default=MOUTH_SIZE, help="pixels of a picture's side, after shrinking")
-    parser.add_argument("--max_s", type=float, default=60.0, help="longer clips are rejected (default 60)")
+    parser.add_argument(
+        "--view",
+        type=int,
+        default=MOUTH_SIZE,
+        help="side of the centre region of the 96-pixel crop that is kept, in pixels (default: 96)",
+    )
+    parser.add_argument(
+        "--size", type=int, default=MOUTH_SIZE, help="side of the written crops in pixels (default: 96)"
+    )
+    parser.add_argument(
+        "--max_s", type=float, default=60.0, help="longest clip in seconds; longer clips are rejected (default: 60)"
+    )
+    parser.add_argument(
+        "--retry_rejected", action="store_true", help="process clips again that an earlier run rejected"
+    )
     add_track_options(parser)
-    parser.add_argument("--retry_rejected", action="store_true", help="try again what an earlier run rejected")
     parser.add_argument(
         "--write_av_hubert", action="store_true", help="also write OUT/<set>.tsv and .wrd for AV-HuBERT"
     )
     parser.add_argument(
         "--write_auto_avsr", nargs=2, type=Path, metavar=("MODEL", "UNITS"),
-        help="also write OUT/<set>.csv for Auto-AVSR (its root: OUT), in the tokens of its sentencepiece MODEL, "
-        "unigram5000.model, numbered by UNITS, unigram5000_units.txt",
+        help="also write OUT/<set>.csv for Auto-AVSR (with root OUT), in the tokens of its sentencepiece MODEL "
+        "(unigram5000.model), numbered by UNITS (unigram5000_units.txt)",
     )  # fmt: skip
 
 
 def _folder_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--table", type=Path, help="TSV with the columns video and text (default: the one in ROOT)")
-    parser.add_argument("--dev", type=float, default=0.1, help="share held out to choose models by (default 0.1)")
-    parser.add_argument("--test", type=float, default=0.1, help="share held out to test with (default 0.1)")
-    parser.add_argument("--seed", type=int, default=0, help="another choice of what is held out")
+    parser.add_argument("--dev", type=float, default=0.1, help="share held out for validation (default: 0.1)")
+    parser.add_argument("--test", type=float, default=0.1, help="share held out for testing (default: 0.1)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the split (default: 0)")
 
 
 def _grid_options(parser: argparse.ArgumentParser) -> None:
     from espnet_vivit.corpora.download import GRID_RECORD
     from espnet_vivit.corpora.grid_videos import PROTOCOLS
 
-    parser.add_argument("--protocol", default="overlapped", choices=PROTOCOLS, help="what the test set is")
-    parser.add_argument("--download", action="store_true", help="first get the public record into ROOT")
+    parser.add_argument(
+        "--protocol",
+        default="overlapped",
+        choices=PROTOCOLS,
+        help="test on speakers seen in training (overlapped) or not (unseen); default: overlapped",
+    )
+    parser.add_argument("--download", action="store_true", help="download the public corpus into ROOT first")
     parser.add_argument("--record", default=GRID_RECORD, metavar="URL", help=argparse.SUPPRESS)
-    parser.add_argument("--speakers", nargs="+", metavar="s1", help="with --download: only these")
+    parser.add_argument("--speakers", nargs="+", metavar="s1", help="with --download: these speakers only")
 
 
 def _lrs_options(parser: argparse.ArgumentParser) -> None:
     from espnet_vivit.corpora.lrs import MAX_CUT_S
 
-    parser.add_argument("--no_pretrain", action="store_true", help="do without the folder pretrain")
-    parser.add_argument("--max_cut_s", type=float, default=MAX_CUT_S, help="longest piece of pretrain (default 16)")
+    parser.add_argument("--no_pretrain", action="store_true", help="leave out the folder pretrain")
+    parser.add_argument(
+        "--max_cut_s", type=float, default=MAX_CUT_S, help="longest segment cut from pretrain, in seconds (default: 16)"
+    )
 
 
 def _auto_avsr_options(parser: argparse.ArgumentParser) -> None:
     _list_options(parser)
     parser.add_argument(
-        "--units", type=Path, required=True, help="the list that the token ids count, unigram5000_units.txt"
+        "--units", type=Path, required=True, help="token list that the ids refer to, unigram5000_units.txt"
     )
 
 
 def _list_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--list", action="append", required=True, metavar="SET=FILE", help="a list and its set; repeat it"
+        "--list", action="append", required=True, metavar="SET=FILE", help="list file of a set; repeat for each set"
     )
 
 

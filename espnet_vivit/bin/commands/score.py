@@ -12,16 +12,21 @@ from espnet_vivit.evaluation.score import write_report
 def main(argv: list[str] | None = None) -> int:
     parser = CommandParser(
         prog="espnet-vivit score",
-        description="Word and character error rate with alignments, a bootstrap interval and sclite files.",
+        description="Compute word and character error rates with alignments, bootstrap intervals and sclite files.",
         epilog="example: espnet-vivit score --ref data/test/text --hyp 1best_recog/text --out score",
     )
     parser.add_argument("--ref", required=True, help="reference file, `utterance-id words...` per line")
-    parser.add_argument("--hyp", required=True, help="hypothesis file, same form")
+    parser.add_argument("--hyp", required=True, help="hypothesis file in the same format")
     parser.add_argument("--out", required=True, help="folder for result.txt, wer.json, ref.trn, hyp.trn")
-    parser.add_argument("--compare", help="another hypothesis file: paired bootstrap of the WER against it")
-    parser.add_argument("--missing", default="error", choices=MISSING_POLICIES, help="utterances without hypothesis")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
-    parser.add_argument("--resamples", type=int, default=RESAMPLES)
+    parser.add_argument("--compare", help="second hypothesis file for a paired bootstrap test of the WER difference")
+    parser.add_argument(
+        "--missing",
+        default="error",
+        choices=MISSING_POLICIES,
+        help="utterances without a hypothesis: an error, or all words deleted (default: error)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the bootstrap (default: 0)")
+    parser.add_argument("--resamples", type=int, default=RESAMPLES, help="bootstrap resamples (default: %(default)s)")
     options = parser.parse_args(argv)
     references = read_transcripts(options.ref)
     scored = score(references, read_transcripts(options.hyp), missing=options.missing)

@@ -90,41 +90,76 @@ def _bar(video: Path, number: int, count: int) -> tqdm:
 def get_parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="espnet-vivit transcribe",
-        description="Read speech from video files, their sound, or both.",
+        description="Transcribe video files from lip movements, sound, or both.",
         epilog="example: espnet-vivit transcribe talk.mp4 --model exp/avsr_train --output txt,srt",
     )
-    parser.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="any media file that FFmpeg reads")
-    parser.add_argument("--model", required=True, help="experiment folder, weights file in one, or package")
+    parser.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="media file that FFmpeg reads")
     parser.add_argument(
-        "--modality", default="auto", choices=MODALITY_CHOICES, help="streams to use; default: all there are"
+        "--model", required=True, help="experiment folder, weights file in an experiment folder, or package"
+    )
+    parser.add_argument(
+        "--modality",
+        default="auto",
+        choices=MODALITY_CHOICES,
+        help="streams to use (default: auto, all that the file has)",
     )
     add_track_options(parser)
-    parser.add_argument("--output", default="", help=f"files to write, of {','.join(_FORMATS)}; none: print the text")
-    parser.add_argument("--output_dir", type=Path, help="folder for them (default: beside each video)")
-    parser.add_argument("--burn", action="store_true", help="also write NAME.subtitled.mp4")
-    parser.add_argument("--font", type=Path, help="of burnt subtitles, a file; default: one installed with the letters")
-    parser.add_argument("--overwrite", action="store_true", help="replace files that are there, transcripts among them")
-    parser.add_argument("--weights", help="which weights of the experiment folder")
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, …")
     parser.add_argument(
-        "--vision_dtype", default="float32", choices=VISION_DTYPES, help="of a ViViT; bfloat16 is faster on new CPUs"
+        "--output", default="", help=f"formats to write, of {','.join(_FORMATS)} (default: print the text)"
     )
+    parser.add_argument("--output_dir", type=Path, help="folder for the written files (default: beside each video)")
+    parser.add_argument("--burn", action="store_true", help="also write NAME.subtitled.mp4 with burned-in subtitles")
     parser.add_argument(
-        "--detector", default="auto", help="of faces (default: auto); centre: the files are mouth crops"
+        "--font", type=Path, help="font file for burned-in subtitles (default: an installed font that covers the text)"
     )
-    parser.add_argument("--mouth_size", type=int, help="pixels; default: what the model was trained on")
-    parser.add_argument(
-        "--mouth_view", type=int, help="pixels of the 96-pixel mouth that were kept; default: as trained"
-    )
-    parser.add_argument("--longest_piece_s", type=float, help="default: 1.6 times the longest training clip, or 5")
-    parser.add_argument("--min_confidence", type=float, help="below it a piece is unclear; default: as calibrated")
-    parser.add_argument("--search", choices=SEARCHES, help="ctc_greedy is faster; default: as packed, or beam")
-    parser.add_argument("--beam_size", type=int, help="hypotheses that are followed; default: as packed, or 10")
-    parser.add_argument("--ctc_weight", type=float, help="0 to 1; default: as packed, or 0.3")
-    for name in ("lm", "ngram"):
-        parser.add_argument(f"--{name}_weight", type=float, help="of the package's; 0: without; default: as packed")
-    parser.add_argument("--nbest", type=int, default=3, help="hypotheses kept in json; default: 3")
+    parser.add_argument("--overwrite", action="store_true", help="overwrite existing files")
+    _add_model_options(parser)
     return parser
+
+
+def _add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `Transcriber`: what the model sees, and how it searches."""
+    parser.add_argument(
+        "--weights", help="weights file in the experiment folder (default: the average of the best epochs)"
+    )
+    parser.add_argument("--device", default="cpu", help="device, such as cpu or cuda (default: cpu)")
+    parser.add_argument(
+        "--vision_dtype",
+        default="float32",
+        choices=VISION_DTYPES,
+        help="precision of a ViViT; bfloat16 is faster on recent CPUs",
+    )
+    parser.add_argument(
+        "--detector",
+        default="auto",
+        help="face detector: auto, mediapipe or haar; centre for mouth crops (default: auto)",
+    )
+    parser.add_argument("--mouth_size", type=int, help="side of the mouth crop in pixels (default: as in training)")
+    parser.add_argument(
+        "--mouth_view",
+        type=int,
+        help="side of the centre region of the 96-pixel crop, in pixels (default: as in training)",
+    )
+    parser.add_argument(
+        "--longest_piece_s",
+        type=float,
+        help="longest piece to decode at once, in seconds (default: 1.6 times the longest training clip, or 5)",
+    )
+    parser.add_argument(
+        "--min_confidence",
+        type=float,
+        help="mean confidence below which a piece is reported as unclear (default: as calibrated)",
+    )
+    parser.add_argument("--search", choices=SEARCHES, help="ctc_greedy is faster (default: the package's, or beam)")
+    parser.add_argument("--beam_size", type=int, help="beam size (default: the package's, or 10)")
+    parser.add_argument("--ctc_weight", type=float, help="weight of CTC, 0 to 1 (default: the package's, or 0.3)")
+    for name in ("lm", "ngram"):
+        parser.add_argument(
+            f"--{name}_weight",
+            type=float,
+            help=f"weight of the package's {name} model; 0 disables it (default: the package's)",
+        )
+    parser.add_argument("--nbest", type=int, default=3, help="hypotheses per piece in json (default: 3)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

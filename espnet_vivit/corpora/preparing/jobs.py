@@ -2,7 +2,7 @@
 
     for job, result in run_jobs(work, jobs, nj=8, lost=describe_loss): ...
 
-A job that brings its process down is lost alone, see media/processes.py. `jobs` may be endless: a few for each process
+A job that brings its process down is lost alone, see base/processes.py. `jobs` may be endless: a few for each process
 are taken ahead. `work` must be importable by name, its arguments and results small.
 """
 

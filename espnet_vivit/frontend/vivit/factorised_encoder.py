@@ -6,6 +6,8 @@ times the temporal cost). Temporal positions are learned, one row for each step 
 rotary, for clips of any length; `causal` is the rotary form that looks back only.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -94,7 +96,8 @@ class TemporalTransformer(nn.Module):
 
     def _attend(self, layout: StepLayout, tracks: int) -> Attend:
         """What a step looks at: the steps of its clip, or those before it."""
-        everywhere, rotary = self.layers[0].attention.everywhere, rotary_of(self.config, layout)
+        block: Any = self.layers[0]  # a Block
+        everywhere, rotary = block.attention.everywhere, rotary_of(self.config, layout)
         if self.config.causal:
             return causal_attend(everywhere, rotary, self.config.left_context, exact=not self.training)
         mask = layout.key_mask(tracks)

@@ -121,12 +121,14 @@ class FamilyEncoder(VivitEncoder):
 
     def _windows_of_steps(self, tracks: torch.Tensor, counts: list[int], finish: Finish) -> torch.Tensor:
         """Finished steps of windows, cut from steps (B, n, 1, D) of which each stands for its two frames."""
+        vivit = self.vivit
+        assert isinstance(vivit, FactorisedEncoder)
 
         def encode(windows: torch.Tensor) -> torch.Tensor:  # (W, 1, frames, 1, D)
             steps = windows[:, 0, ::TUBELET_FRAMES]
             layout = StepLayout.of_equal(*steps.shape[:2], device=steps.device)
             with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-                return layout.to_clips(self.vivit.in_time(layout.to_steps(steps), layout))
+                return layout.to_clips(vivit.in_time(layout.to_steps(steps), layout))
 
         clips = tracks.repeat_interleave(TUBELET_FRAMES, dim=1)[:, None]  # (B, 1, frames, 1, D)
         frames = [count * TUBELET_FRAMES for count in counts]

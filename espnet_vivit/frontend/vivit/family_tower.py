@@ -29,7 +29,8 @@ class Stack(nn.ModuleList):
     def forward(self, x: torch.Tensor, *arguments) -> torch.Tensor:
         for block in self:
             if self.recompute and self.training and torch.is_grad_enabled():
-                x = checkpoint(block, x, *arguments, use_reentrant=False)
+                # torch 2.11 declares that it may return None
+                x = checkpoint(block, x, *arguments, use_reentrant=False)  # pyright: ignore[reportAssignmentType]
             else:
                 x = block(x, *arguments)
         return x

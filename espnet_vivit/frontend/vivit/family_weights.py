@@ -8,6 +8,7 @@ model.safetensors; `espnet-vivit convert` writes one.
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -115,7 +116,7 @@ def from_image(
     frames: of a tubelet. options: further fields of `FamilyConfig`. source: as `read_checkpoint` takes it.
     """
     image = read_checkpoint(name, architecture=ViTModel, **source)
-    fields = fields_of_image(image.config) | {"tubelet_size": [frames, *pair(image.config.patch_size)]}
+    fields: dict[str, Any] = fields_of_image(image.config) | {"tubelet_size": [frames, *pair(image.config.patch_size)]}
     fields |= {"num_frames": num_frames, "image_size": image_size or image.config.image_size}
     if attention == "joint":
         if options:
@@ -123,10 +124,8 @@ def from_image(
         config = VivitConfig(**fields, hidden_act="gelu_pytorch_tanh")
         tower = VivitModel._from_config(config, attn_implementation="sdpa", add_pooling_layer=False)
         nn.init.normal_(tower.embeddings.position_embeddings, std=config.initializer_range)
-        grid = (
-            config.num_frames // frames,
-            *(n // p for n, p in zip(pair(config.image_size), config.tubelet_size[1:], strict=True)),
-        )
+        height, width = (n // p for n, p in zip(pair(config.image_size), config.tubelet_size[1:], strict=True))
+        grid = (config.num_frames // frames, height, width)
     else:
         split = attention in ("factorised_encoder", "causal")
         fields |= {"attention": attention, "cls_token": split, "pooling": "cls" if split else "mean"}

@@ -30,10 +30,10 @@ class StepEmbedding(nn.Module):
         width, places = config.hidden_size, math.prod(config.grid)
         self.prefix = config.registers + config.cls_token  # tokens in front of the places
         self.steps_in_table = 1 if config.splits_space_and_time or config.takes_whole_clips else config.window_steps
-        stride = tuple(config.stride)
-        projection = nn.Conv3d(config.num_channels, width, tuple(config.tubelet_size), stride)
+        frames, patch_h, patch_w = config.tubelet_size
+        projection = nn.Conv3d(config.num_channels, width, (frames, patch_h, patch_w), config.stride)
         self.patch_embeddings = nn.ModuleDict({"projection": projection})  # named as in `VivitModel`
-        self.overlapping = stride[1:] != tuple(config.tubelet_size[1:])
+        self.overlapping = config.stride[1:] != (patch_h, patch_w)
         rows = config.cls_token + self.steps_in_table * places
         self.position_embeddings = nn.Parameter(torch.empty(1, rows, width))
         self.cls_token = nn.Parameter(torch.empty(1, 1, width)) if config.cls_token else None
@@ -42,8 +42,8 @@ class StepEmbedding(nn.Module):
         self.same_places_in_time = not config.splits_space_and_time or config.temporal_tokens == "places"
 
     @property
-    def projection(self) -> nn.Module:
-        return self.patch_embeddings["projection"]
+    def projection(self) -> nn.Conv3d:
+        return self.patch_embeddings["projection"]  # pyright: ignore[reportReturnType]  for it, all are Modules
 
     def forward(self, steps: torch.Tensor, pixel_affine: tuple[float, float], layout: StepLayout) -> torch.Tensor:
         tokens = self.add_positions(self.embed(steps, pixel_affine), layout)

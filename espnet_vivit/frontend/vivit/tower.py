@@ -64,8 +64,10 @@ def tower_tokens(
     return vivit.layernorm(hidden)
 
 
-def recompute_layers(vivit: VivitModel) -> None:
-    """In training, each layer keeps its input alone and runs again in the backward pass (transformers' own switch)."""
+def recompute_layers(vivit: Any) -> None:
+    """In training, each layer of a `VivitModel` or `FamilyTower` keeps its input alone and runs again in the backward
+    pass (transformers' own switch).
+    """
     if hasattr(vivit, "activation_checkpointing_enable"):
         vivit.activation_checkpointing_enable()
     else:  # its name in the first releases of transformers 5, deprecated since

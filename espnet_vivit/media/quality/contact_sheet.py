@@ -20,14 +20,13 @@ from espnet_vivit.base.whole_file import make_folder, replacing
 from espnet_vivit.media.quality.faces import found_faces
 from espnet_vivit.media.quality.pictures import BLACK, FLAT, FOREIGN, FROZEN, GOOD, as_gray, judge_pictures
 from espnet_vivit.media.quality.sound import levels, mouth_shapes, speed
-from espnet_vivit.media.quality.verdict import Quality
+from espnet_vivit.media.quality.verdict import VERDICT_COLORS, Quality
 from espnet_vivit.units import VIDEO_RATE_HZ
 
 if TYPE_CHECKING:
     from espnet_vivit.media.mouth_clip import MouthClip
     from espnet_vivit.media.quality.second_look import View
 
-VERDICT_COLORS = {"ok": "#2e7d32", "warn": "#b26a00", "reject": "#c62828"}
 NO_FACE = 9  # beside the verdicts on pictures
 STATES = {  # state of a picture -> color and name on the line of time
     GOOD: ("#a5d6a7", "good"),

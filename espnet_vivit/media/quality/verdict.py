@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from espnet_vivit.media.mouth_clip import MouthClip
 
 VERDICTS = ("ok", "warn", "reject")
+VERDICT_COLORS = {"ok": "#2e7d32", "warn": "#b26a00", "reject": "#c62828"}
 JUDGED_AS = {
     "auto": "a clip without sound is warned of",
     "video": "sound is not judged",

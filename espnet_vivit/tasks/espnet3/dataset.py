@@ -16,7 +16,7 @@ whose voice is no noise to whom.
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -51,7 +51,8 @@ class DataDirDataset(BaseDataset):
         folder, streams = Path(data_dir), STREAMS_OF[modality]
         timed = ["word_times"] if (folder / DATA_FILES["word_times"][0]).is_file() else []
         names = [*streams, "text", *timed]
-        self.lists = AVSRDataset([tuple(data_option(folder, name).split(",")) for name in names])
+        options = [tuple(data_option(folder, name).split(",")) for name in names]
+        self.lists = AVSRDataset(cast("list[tuple[str, str, str]]", options))
         self.utt_ids = list(self.lists)
         numbers = [utt_id for utt_id in self.utt_ids if _is_number(utt_id)]
         if numbers:

@@ -12,11 +12,12 @@ import argparse
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning
 import torch
 import yaml
+from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 
 from espnet_vivit.base.torch_file import check_numbers, data_only, read_torch_file
@@ -73,7 +74,7 @@ def write_averages(trainer: lightning.Trainer, experiment: Path) -> None:
     them. Raises WeightsError where no epoch was kept.
     """
     for callback in trainer.checkpoint_callbacks:
-        if callback.monitor is None:  # that of last.ckpt
+        if not isinstance(callback, ModelCheckpoint) or callback.monitor is None:  # that of last.ckpt has no criterion
             continue
         stem = callback.monitor.replace("/", ".")
         paths = sorted(callback.best_k_models)
@@ -88,7 +89,7 @@ def write_averages(trainer: lightning.Trainer, experiment: Path) -> None:
 
 def average(states: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     """The mean of weights of one model; whole numbers, which count batches, are added up."""
-    total = {name: sum(state[name] for state in states) for name in states[0]}
+    total = {name: cast(torch.Tensor, sum(state[name] for state in states)) for name in states[0]}
     return {name: value / len(states) if value.is_floating_point() else value for name, value in total.items()}
 
 

@@ -11,6 +11,7 @@ import logging
 import zlib
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import cast
 
 import numpy as np
 
@@ -90,7 +91,7 @@ class AVSRPreprocessor(AbsPreprocessor):
         rng = self._generator(uid) if self.train else None
         streams, text = self._read(uid, data, rng)
         speakers = {uid}
-        if rng is not None and self.now.join_prob and rng.random() < self.now.join_prob:
+        if rng is not None and self.now.join_prob and rng.random() < cast(float, self.now.join_prob):
             next_uid = self._next_utterance(uid, rng)
             assert self.load is not None  # else there was no next utterance
             more, next_text = self._read(next_uid, dict(self.load(next_uid)), rng)
@@ -184,7 +185,8 @@ class AVSRPreprocessor(AbsPreprocessor):
     def _mix_noise(self, uids: Collection[str], speech: np.ndarray, rng) -> np.ndarray:
         if rng is None or not self.noises or rng.random() >= self.now.noise_prob:
             return speech
-        snr_db = self.now.noise_snr_db[rng.integers(len(self.now.noise_snr_db))]
+        ratios_db = cast("Sequence[float | None]", self.now.noise_snr_db)
+        snr_db = ratios_db[rng.integers(len(ratios_db))]
         if snr_db is None:  # not `if not snr_db`: 0 dB is a ratio like any other
             return speech
         voices = [voice for voice in map(read_wav, self._others(uids, rng)) if voice.any()]

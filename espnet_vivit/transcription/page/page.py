@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from espnet_vivit.base.templates import render
 from espnet_vivit.errors import EspnetVivitError, MissingDependencyError
 from espnet_vivit.transcription.page.example_clips import render_examples, write_spoken_video
 from espnet_vivit.transcription.page.uploads import check_read, check_upload
@@ -122,24 +123,7 @@ def seen_and_looked_at(vision_encoder: "VisualFrontend", seen: np.ndarray) -> np
 
 def words_html(result: Transcription) -> str:
     """The words colored by confidence, each with its times; what is unclear with its reasons."""
-    parts = [f'<p class="reason">{html.escape(remark)}</p>' for remark in result.remarks]
-    for piece in result.pieces:
-        words = [_word_html(word) for word in piece.words]
-        if piece.reasons:
-            said = html.escape("; ".join(piece.reasons))
-            words.append(f'<p class="reason">{piece.start_s:.1f}–{piece.end_s:.1f} s, {piece.status}: {said}</p>')
-        parts.append("".join(words))
-    body = "".join(parts) or '<p class="reason">nothing was found in this file</p>'
-    return f'<div class="words" data-verdict="{result.verdict}">{body}</div>'
-
-
-def _word_html(word) -> str:
-    hue = round(120 * word.confidence)  # degrees: 0 red, 120 green
-    text, times = html.escape(word.text), f"{word.start_s:.2f}–{word.end_s:.2f} s"
-    return (
-        f'<span class="word" style="background: hsl({hue} 75% 82%)" title="{times}, confidence {word.confidence:.2f}">'
-        f"{text}<small>{word.start_s:.2f} s · {word.confidence:.0%}</small></span>"
-    )
+    return render("words.html", result=result)
 
 
 _NOTHING_YET = '<p class="yet">The words will stand here, colored from red (a guess) to green (sure).</p>'

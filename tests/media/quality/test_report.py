@@ -88,7 +88,7 @@ def test_the_page_is_whole_and_needs_no_other_file(tmp_path, good):
     reading.feed(page)
     assert reading.open == [] and reading.clips == 2
     assert [source.split(",")[0] for source in reading.sources] == ["data:image/jpeg;base64"]
-    assert "http" not in page and "href='sheets/one%20two.png'" in page
+    assert "http" not in page and 'href="sheets/one%20two.png"' in page
     assert page.index("two.mp4") < page.index("one.mp4"), "the rejected clip stands first"
 
 
@@ -98,7 +98,7 @@ def test_the_page_has_a_bound_and_says_what_it_leaves_out(tmp_path, monkeypatch)
         for number in range(10):
             report.add(refused(f"{number}.mp4"))
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
-    assert page.count("class='clip'") == 3 and "and 7 more with verdict reject" in page
+    assert page.count('class="clip"') == 3 and "and 7 more with verdict reject" in page
     assert len(list(read_report(tmp_path / "report.tsv"))) == 10
 
 
