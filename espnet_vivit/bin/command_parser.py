@@ -57,7 +57,9 @@ def add_track_options(parser: argparse.ArgumentParser) -> None:
     """`--audio_track` and `--video_track`, of commands that read media files."""
     for kind in ("audio", "video"):
         parser.add_argument(
-            f"--{kind}_track", type=int, help=f"{kind} track of the files, from 1 (default: the one that a player takes)"
+            f"--{kind}_track",
+            type=int,
+            help=f"{kind} track of the files, from 1 (default: the one that a player takes)",
         )
 
 

@@ -203,10 +203,12 @@ def sha256(path: Path) -> str:
 def _listed(info: Mapping, folder: Path) -> dict[str, dict]:
     """The files that a package.json lists, by their names. Raises DataError for a list of another form."""
     files = info.get("files")
-    good = isinstance(files, dict) and all(
-        isinstance(entry, dict) and isinstance(entry.get("sha256"), str) for entry in files.values()
-    )
-    if not good or not isinstance(info.get("provenance") or {}, dict):
+    provenance = info.get("provenance") or {}
+    if (
+        not isinstance(files, dict)
+        or not isinstance(provenance, dict)
+        or not all(isinstance(entry, dict) and isinstance(entry.get("sha256"), str) for entry in files.values())
+    ):
         expected = "files: name, sha256 and bytes of each; provenance: fields"
         raise DataError(
             f"{folder / INFO} is not as `espnet-vivit pack` writes it", expected=expected, fix="Get it again"

@@ -47,4 +47,4 @@ def drop_attention_maps(model: torch.nn.Module) -> None:
     """
     for module in model.modules():
         if isinstance(getattr(module, "attn", None), Tensor):
-            module.attn = None
+            vars(module)["attn"] = None

@@ -6,7 +6,6 @@ mean of the two is silence or a faint rest. Measured once for a file, over the f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +46,7 @@ class ChannelChoice:
             choice = cls._of_file[key] = cls()
         return choice
 
-    def settle(self, timed: Timed) -> Iterator[tuple[float, float, Any]]:
+    def settle(self, timed: Timed) -> Timed:
         """The (time_s, duration_s, frame) as they come; those in which something is heard wait until it is settled."""
         held: list[tuple[float, float, Any]] = []
         for item in timed:
