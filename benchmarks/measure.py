@@ -14,22 +14,24 @@ BFLOAT16_FLAGS = ("amx_bf16", "avx512_bf16")
 PEAK_SHAPE = (577, 768, 3072)  # the matrix product that ViViT-B spends most of its time in
 
 
-def in_turns(rows: Mapping[str, Callable], rounds: int) -> dict[str, list[float]]:
+def in_turns(rows: Mapping[str, Callable], rounds: int, *, device: str = "cpu") -> dict[str, list[float]]:
     """Seconds of each row's runs, one of each row a round, so that all see the same machine; one round is not counted.
 
-    With one thread these are seconds of processor time, which other programs do not change; ratios are to be taken
-    within a round.
+    With one thread of a CPU these are seconds of processor time, which other programs do not change; on a GPU each run
+    is waited for. Ratios are to be taken within a round.
     """
-    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
-    for run in rows.values():
-        run()
+    on_gpu = device.startswith("cuda")
+    clock = time.process_time if torch.get_num_threads() == 1 and not on_gpu else time.perf_counter
+    wait = torch.cuda.synchronize if on_gpu else lambda: None
     seconds = {label: [] for label in rows}
-    for _ in range(rounds):
+    for _ in range(1 + rounds):
         for label, run in rows.items():
+            wait()
             begun = clock()
             run()
+            wait()
             seconds[label].append(clock() - begun)
-    return seconds
+    return {label: each[1:] for label, each in seconds.items()}
 
 
 def paired_ratio(baseline: list[float], ours: list[float]) -> float:

@@ -46,20 +46,24 @@ CASES = (
     Case(768, 12, 3072, 5049, 120, 40, 22),
 )
 CTC_WEIGHT, LM_WEIGHT = 0.1, 0.3
+HEAD = (
+    "| model | beam | T | tokens | encoder s | ESPnet's search s | ours s | ratio | decode | difference | same |\n"
+    "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
+)
 
 
 class NoBlank(BatchScorerInterface):
     """Keep the CTC blank out of hypotheses in ESPnet's search; ours never proposes it."""
 
-    def __init__(self, vocabulary: int):
-        self.scores = torch.zeros(vocabulary)
+    def __init__(self, vocabulary: int, device: str):
+        self.scores = torch.zeros(vocabulary, device=device)
         self.scores[0] = -torch.inf
 
     def batch_score(self, ys, states, xs):
         return self.scores.expand(len(ys), -1), states
 
 
-def build(case: Case) -> tuple[E2E, BeamSearch, BatchBeamSearch]:
+def build(case: Case, device: str) -> tuple[E2E, BeamSearch, BatchBeamSearch]:
     """(model, our search, ESPnet's)"""
     torch.manual_seed(0)
     sizes = {"attention_heads": case.heads, "linear_units": case.linear_units}
@@ -68,26 +72,31 @@ def build(case: Case) -> tuple[E2E, BeamSearch, BatchBeamSearch]:
         vision_encoder="resnet",
         encoder_conf={"output_size": case.width, "num_blocks": 12, **sizes},
         decoder_conf={"num_blocks": 6, **sizes},
-    ).eval()
+    )
+    model = model.to(device).eval()
     scorers = {"decoder": model.decoder, "ctc": model.ctc}
     weights = {"decoder": 1 - CTC_WEIGHT, "ctc": CTC_WEIGHT}
     if case.lm_layers:
         options = {"embed_unit": 128, "att_unit": 512, "head": 8, "unit": 2048, "layer": case.lm_layers}
-        scorers["lm"], weights["lm"] = TransformerLM(case.vocabulary, **options).eval(), LM_WEIGHT
+        scorers["lm"], weights["lm"] = TransformerLM(case.vocabulary, **options).to(device).eval(), LM_WEIGHT
     options = {"beam_size": case.beam_size, "sos": model.sos, "eos": model.eos}
     ours = BeamSearch(scorers, weights, vocabulary=case.vocabulary, **options)
-    theirs = {**scorers, "ctc": CTCPrefixScorer(ctc=model.ctc, eos=model.eos), "no_blank": NoBlank(case.vocabulary)}
+    theirs = {
+        **scorers,
+        "ctc": CTCPrefixScorer(ctc=model.ctc, eos=model.eos),
+        "no_blank": NoBlank(case.vocabulary, device),
+    }
     weights = {**weights, "no_blank": 1.0}
     espnet = BatchBeamSearch(theirs, weights, vocab_size=case.vocabulary, pre_beam_score_key="full", **options)
-    return model, ours, espnet.eval()
+    return model, ours, espnet.to(device).eval()
 
 
 @torch.no_grad()
-def compare(case: Case, rounds: int) -> tuple[str, float, float]:
+def compare(case: Case, rounds: int, *, device: str = "cpu") -> tuple[str, float, float]:
     """(a row of the table, how many times faster the search is, and the whole decoding)"""
-    model, ours, espnet = build(case)
-    features = torch.randn(1, case.encoder_steps, case.width)
-    lengths = torch.tensor([case.encoder_steps])
+    model, ours, espnet = build(case, device)
+    features = torch.randn(1, case.encoder_steps, case.width, device=device)
+    lengths = torch.tensor([case.encoder_steps], device=device)
     states = model.encoder(features, lengths)[0]
     bound = (-float(case.tokens), 0.0)
     found = {}
@@ -104,7 +113,7 @@ def compare(case: Case, rounds: int) -> tuple[str, float, float]:
         ]
 
     rows = {"encoder": encode, "espnet": search_espnet, "ours": search_ours}
-    seconds = in_turns(rows, rounds)
+    seconds = in_turns(rows, rounds, device=device)
     both = list(zip(found["espnet"], found["ours"], strict=True))
     same = sum(a == b for (a, _), (b, _) in both)
     difference = max(abs(a - b) for (_, a), (_, b) in both)
@@ -130,8 +139,7 @@ def main() -> None:
     logging.disable(logging.WARNING)  # ESPnet's, on every hypothesis that is cut at the bound
     torch.set_num_threads(1)
     print(f"{machine()}, torch {torch.__version__}, one thread, CTC weight {CTC_WEIGHT}, LM weight {LM_WEIGHT}\n")
-    print("| model | beam | T | tokens | encoder s | ESPnet's search s | ours s | ratio | decode | difference | same |")
-    print("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
+    print(HEAD)
     for case in CASES[-1:] if options.large_only else CASES:
         row, ratio, whole = compare(case, options.rounds)
         print(row, flush=True)

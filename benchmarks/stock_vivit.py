@@ -19,7 +19,7 @@ def library_steps(encoder: VivitEncoder, clip: torch.Tensor, *, compiler: Callab
     config.hidden_act = "gelu_fast"  # as in the published configuration
     model = VivitModel._from_config(config, attn_implementation="sdpa", add_pooling_layer=False).eval()
     model.load_state_dict(encoder.vivit.state_dict())
-    model = model.to(encoder.vivit.dtype)
+    model = model.to(encoder.vivit.device, encoder.vivit.dtype)
     _, height, width = grid_of(config)
     model = compiler(model)
 
