@@ -197,6 +197,7 @@ def held_bytes() -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # looking at some objects imports what they stand for
         tensors = [thing for thing in gc.get_objects() if issubclass(type(thing), torch.Tensor)]
+        tensors = [tensor for tensor in tensors if tensor.layout is torch.strided]  # sparse ones have no storage
     storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
     return sum(storages.values())
 

@@ -17,11 +17,11 @@ import yaml
 
 from espnet_vivit import AVSRTask
 from espnet_vivit.base.config_file import read_config
+from espnet_vivit.base.torch_file import read_tensors
 from espnet_vivit.bin.commands import prepare
 from espnet_vivit.decode.model_files import open_model
 from espnet_vivit.errors import DataError
 from espnet_vivit.release.pack import packed_config
-from espnet_vivit.tasks.model_config import read_weights
 from espnet_vivit.tasks.training_facts import TrainingFacts
 
 FILES = {"speech": "wav.scp,speech,sound", "video": "video.scp,video,video", "text": "text,text,text"}
@@ -64,7 +64,7 @@ def main(argv=None):
     config["mouth_view"] = files.facts.mouth_view  # for transcribing with the new model
     config["model_conf"] = {**(known.get("model_conf") or {}), "frame_loss_weight": 0}  # there are no word times
     config["preprocessor_conf"] = {**(config.get("preprocessor_conf") or {}), "word_crop_prob": 0}
-    start = {name: value for name, value in read_weights(files.weights).items() if not name.startswith("frame_head.")}
+    start = {name: value for name, value in read_tensors(files.weights).items() if not name.startswith("frame_head.")}
     torch.save(start, options.out / "start.pth")
     if files.bpemodel is not None:
         config["bpemodel"] = str(shutil.copyfile(files.bpemodel, options.out / "bpe.model"))  # a package's is temporary
