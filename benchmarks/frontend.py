@@ -23,6 +23,7 @@ import yaml
 from measure import in_turns, machine, matmul, paired_ratio, watched
 from stock_vivit import library_steps, window_flops
 
+from espnet_vivit.base.int8_linear import use_int8
 from espnet_vivit.frontend.resnet import ResNetFrontend
 from espnet_vivit.frontend.vivit.encoder import VivitEncoder
 from espnet_vivit.frontend.vivit.frame_adjust import plan_windows
@@ -77,6 +78,10 @@ def one_window(encoder: VivitEncoder, rounds: int, *, compiled: bool) -> None:
             graph, packed_graph = copy.deepcopy(one).compile_tower(), copy.deepcopy(one).pack_weights().compile_tower()
             rows[f"vivit_encoder{kind}, compiled"] = lambda graph=graph: graph(clip)
             rows[f"vivit_encoder{kind}, packed, compiled"] = lambda graph=packed_graph: graph(clip)
+    int8 = copy.deepcopy(encoder)
+    use_int8(int8.vivit.layers)
+    int8.pack_weights()
+    rows["vivit_encoder, int8, packed"] = lambda: int8(clip)
     report(f"one window of {WINDOW} frames", rows, rounds, work=window_flops(encoder.vivit.config))
 
 

@@ -2,13 +2,15 @@
 
 PyTorch's float32 products go through MKL, which arranges the weight anew in every call and leaves part of what AMD's
 processors can do unused. oneDNN takes a weight that was arranged once, and applies the GELU while the result is still
-in the cache. The same numbers up to rounding; the price is a second copy of the weights in memory. The operators are
+in the cache. Layers in int8 (base/int8_linear.py) are taken as they are. The same numbers up to rounding; the price is a second copy of the weights in memory. The operators are
 those that `torch.compile` puts into graphs whose weights are frozen (torch/_inductor/fx_passes/mkldnn_fusion.py), on
 x86 for bfloat16 alone.
 """
 
 import itertools
+import math
 import weakref
+from functools import cache
 from typing import Any
 
 import torch
@@ -16,12 +18,14 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import VivitModel
 
+from espnet_vivit.base.int8_linear import Int8Linear
 from espnet_vivit.errors import ConfigError
 
 VivitLayer = Any  # transformers' class of that name, whose parts type checkers would take for tensors
 
 _GELU = {"gelu": "none", "gelu_pytorch_tanh": "tanh", "gelu_fast": "tanh", "gelu_new": "tanh"}  # oneDNN's names
 _DTYPES = (torch.float32, torch.bfloat16)
+_PACKS_BFLOAT16 = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 _TOKENS_HEAD_BY_HEAD = 128  # measured: from 145 tokens on head by head is the faster way, at 73 it is not
 
 
@@ -55,7 +59,8 @@ class PackedLayers:
             self._keys = [{name: next(_numbers) for name in _linears(layer)} for layer in vivit.layers]
             weakref.finalize(self, _forget, [key for keys in self._keys for key in keys.values()])
         for keys, layer in zip(self._keys, vivit.layers, strict=True):
-            _PACKED.update({keys[name]: _packed(linear) for name, linear in _linears(layer).items()})
+            packed = {name: _packed(part) for name, part in _linears(layer).items() if type(part) is nn.Linear}
+            _PACKED.update({keys[name]: weight for name, weight in packed.items()})
         self._versions = versions
 
     def can_take(self, vivit: VivitModel, hidden: torch.Tensor) -> bool:
@@ -82,7 +87,7 @@ def _forget(keys: list[int]) -> None:
 
 def _packs(dtype: torch.dtype) -> bool:
     """Whether oneDNN packs weights of this dtype here: bfloat16 needs a processor with AVX-512 or AVX-NE-CONVERT."""
-    return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and _PACKS_BFLOAT16)
 
 
 def check_packable(vivit: VivitModel) -> None:
@@ -108,7 +113,7 @@ def check_packable(vivit: VivitModel) -> None:
 
 def _check_plain(number: int, layer: VivitLayer) -> None:
     for name, part in _linears(layer).items():
-        if type(part) is not nn.Linear:
+        if type(part) not in (nn.Linear, Int8Linear):
             raise ConfigError(
                 f"{name} of layer {number} is no plain linear layer, as packed weights need",
                 found=type(part).__name__,
@@ -123,6 +128,13 @@ def _linears(layer: VivitLayer) -> dict[str, Any]:
     return {name: getattr(parent, name) for name, parent in names.items()}
 
 
+@cache
+def _multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions for products in bfloat16, which are then the faster ones."""
+    has = torch.cpu.get_capabilities()
+    return has.get("avx512_bf16", False) or has.get("amx_bf16", False)
+
+
 def _packed(linear: nn.Linear) -> torch.Tensor:
     return torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), None)
 
@@ -132,6 +144,16 @@ def _linear(x: torch.Tensor, key: int, bias: torch.Tensor | None, gelu: str | No
     if gelu is None:
         return torch.ops.mkldnn._linear_pointwise(x, _PACKED[key], bias, "none", [], "")
     return torch.ops.mkldnn._linear_pointwise(x, _PACKED[key], bias, "gelu", [], gelu)
+
+
+def _gelu(x: torch.Tensor, approximate: str) -> torch.Tensor:
+    """GELU of x, in place. PyTorch's tanh takes twice as long on a CPU as the sigmoid of which tanh is made:
+    (1 + tanh z) / 2 = sigmoid(2 z)."""
+    if approximate != "tanh":
+        return F.gelu(x)
+    twice = 2 * math.sqrt(2 / math.pi)
+    z = x.square().mul_(0.044715 * twice).add_(twice).mul_(x)
+    return x.mul_(z.sigmoid_())
 
 
 def _attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
@@ -180,6 +202,8 @@ def _layer(layer: VivitLayer, keys: dict[str, int], gelu: str, hidden: torch.Ten
     attention, part = layer.attention, _linears(layer)
 
     def linear(name: str, x: torch.Tensor, gelu: str | None = None) -> torch.Tensor:
+        if isinstance(part[name], Int8Linear):
+            return part[name](x) if gelu is None else _gelu(part[name](x), gelu)
         if torch.compiler.is_compiling():
             return _linear_in_graph(x, keys[name], part[name].out_features, part[name].bias, gelu)
         return _linear(x, keys[name], part[name].bias, gelu)
@@ -190,6 +214,10 @@ def _layer(layer: VivitLayer, keys: dict[str, int], gelu: str, hidden: torch.Ten
         for name in ("q_proj", "k_proj", "v_proj")
     )
     attend = _attend_in_graph if torch.compiler.is_compiling() else _attend
-    hidden = linear("o_proj", attend(q * attention.scaling, k, v).flatten(2)).add_(hidden)
+    q, dtype = q * attention.scaling, hidden.dtype
+    if isinstance(part["o_proj"], Int8Linear) and q.shape[2] >= _TOKENS_HEAD_BY_HEAD and _multiplies_bfloat16():
+        dtype = torch.bfloat16
+    attended = attend(q.to(dtype), k.to(dtype), v.to(dtype)).flatten(2)
+    hidden = linear("o_proj", attended.to(hidden.dtype)).add_(hidden)
     x = linear("fc1", layer.layernorm_after(hidden), gelu)
     return linear("fc2", x).add_(hidden)

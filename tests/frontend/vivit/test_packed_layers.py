@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from espnet_vivit.base.int8_linear import use_int8
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.frontend.vivit import packed_layers
 from espnet_vivit.frontend.vivit.packed_layers import PackedLayers
@@ -229,7 +230,7 @@ def test_what_the_compiler_makes_of_packed_weights_answers_as_before(dtype, head
 
 
 def test_bfloat16_weights_that_a_processor_cannot_pack_are_refused_and_left_alone(monkeypatch):
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False, raising=False)
+    monkeypatch.setattr(packed_layers, "_PACKS_BFLOAT16", False)
     encoder = windowed(dtype="bfloat16")
     with pytest.raises(ConfigError, match="bfloat16 on a processor without AVX-512; expected float32 here"):
         encoder.pack_weights()
@@ -318,3 +319,19 @@ def test_hidden_states_of_short_windows_are_taken_too():
         layers.refresh(encoder.vivit)
         assert_same(layers(encoder.vivit, hidden), expected)
     assert torch.equal(hidden, kept), "the input was written to"
+
+
+@pytest.mark.parametrize("activation", ["gelu_pytorch_tanh", "gelu"])
+def test_layers_in_int8_are_taken_as_the_library_takes_them(activation):
+    """Head by head in bfloat16 where the processor has it: no further from the library's layers in int8 than that."""
+    encoder = windowed(config={"hidden_act": activation})
+    video, lengths = ragged()
+    with torch.no_grad():
+        exact = encoder(video, lengths)[0]
+        assert use_int8(encoder.vivit.layers) == 6 * len(encoder.vivit.layers)
+        expected = encoder(video, lengths)[0]
+        calls = layers_called(encoder)
+        found = encoder.pack_weights()(video, lengths)[0]
+    assert not calls
+    assert (found - expected).norm() < 0.01 * expected.norm()
+    assert 0 < (found - exact).norm() < 0.05 * exact.norm()
