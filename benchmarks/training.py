@@ -28,6 +28,7 @@ from collections.abc import Callable
 
 import torch
 from measure import machine, peak_bytes
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from espnet_vivit import E2E
@@ -192,12 +193,14 @@ def seconds_of(run: Callable, clock: Callable[[], float]) -> float:
 
 
 def held_bytes() -> int:
-    """The bytes of all tensors that exist, including scales of 4-bit weights and the optimizer's state."""
+    """The bytes of all dense tensors that exist, including scales of 4-bit weights and the optimizer's state."""
     gc.collect()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # looking at some objects imports what they stand for
         tensors = [thing for thing in gc.get_objects() if issubclass(type(thing), torch.Tensor)]
-        tensors = [tensor for tensor in tensors if tensor.layout is torch.strided]  # sparse ones have no storage
+        tensors = [
+            tensor for tensor in tensors if tensor.layout is torch.strided and not isinstance(tensor, FakeTensor)
+        ]
     storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
     return sum(storages.values())
 

@@ -2,9 +2,9 @@
 
 PyTorch's float32 products go through MKL, which arranges the weight anew in every call and leaves part of what AMD's
 processors can do unused. oneDNN takes a weight that was arranged once, and applies the GELU while the result is still
-in the cache. Layers in int8 (base/int8_linear.py) are taken as they are. The same numbers up to rounding; the price is a second copy of the weights in memory. The operators are
+in the cache. The same numbers up to rounding; the price is a second copy of the weights in memory. The operators are
 those that `torch.compile` puts into graphs whose weights are frozen (torch/_inductor/fx_passes/mkldnn_fusion.py), on
-x86 for bfloat16 alone.
+x86 for bfloat16 alone. Layers in int8 (base/int8_linear.py) are called as they are.
 """
 
 import itertools
