@@ -1,14 +1,61 @@
 """Values of the wrong kind in a recipe's YAML: the constructor's annotations are the schema, as its names are."""
 
 import inspect
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from numbers import Integral, Real
 
 from espnet_vivit.errors import ConfigError
 
 _AT_LEAST_ONE = ("num_blocks", "linear_units", "attention_heads", "output_size")
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a name", types.NoneType: "null"}
+
+
+@dataclass(frozen=True)
+class Values:
+    """The values that one option can have: truth values, whole numbers or numbers between bounds, or some names.
+
+    words: the same for an error; None: made from the bounds. Infinity is a number where `infinite` says so, NaN never.
+    """
+
+    kind: type = float
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+    choices: tuple[str, ...] = ()
+    infinite: bool = False
+    words: str | None = None
+
+    def hold(self, value: object) -> bool:
+        """Whether the option can have this value."""
+        if self.choices:
+            return value in self.choices
+        if isinstance(value, bool) or self.kind is bool:
+            return isinstance(value, bool) and self.kind is bool
+        if not isinstance(value, Integral if self.kind is int else Real):
+            return False
+        number = float(value)
+        return (
+            not math.isnan(number)
+            and (self.infinite or not math.isinf(number))
+            and (self.at_least is None or number >= self.at_least)
+            and (self.above is None or number > self.above)
+            and (self.at_most is None or number <= self.at_most)
+            and (self.below is None or number < self.below)
+        )
+
+    def __str__(self) -> str:
+        if self.words is not None:
+            return self.words
+        if self.choices:
+            return " or ".join(self.choices)
+        bounds = {"above": self.above, "at least": self.at_least, "below": self.below, "at most": self.at_most}
+        said = [f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None]
+        return ", ".join([_KINDS[self.kind], *said])
 
 
 def check_option_types(where: str, conf: Mapping, taker: Callable) -> None:

@@ -51,8 +51,7 @@ class Transcriber:
             `mouth_size`; None is the value stored with the model, or the whole crop.
         longest_piece_s: length in seconds of the longest piece that is decoded at once; None is 1.6 times the longest
             training clip, between 4 and 12 s, or 5 s if that length is unknown.
-        search, beam_size, ctc_weight: as in `Speech2Text`; None is the package's value, or a beam of 10 hypotheses and
-            a ctc_weight that fits the model's branches.
+        search, beam_size, ctc_weight: as in `Speech2Text`; None is the package's value, or the default.
         nbest: number of hypotheses kept for each piece.
         lm_weight, ngram_weight: weights of the language models in a package; None is the package's value, 0 disables
             the model.
@@ -103,6 +102,7 @@ class Transcriber:
             raise ConfigError("longest_piece_s", found=longest_piece_s, expected="seconds above 0")
         self.tracks = Tracks(video_track, audio_track)
         from espnet_vivit.decode.model_files import open_model  # late: ESPnet takes seconds
+        from espnet_vivit.decode.options import SearchOptions
         from espnet_vivit.transcription.recognizer import PieceRecognizer
 
         files = open_model(model, weights=weights)
@@ -110,9 +110,7 @@ class Transcriber:
         self.recognizer = PieceRecognizer(
             files,
             modality=None if modality == "auto" else modality,
-            search=search,
-            beam_size=beam_size,
-            ctc_weight=ctc_weight,
+            search=SearchOptions(search=search, beam_size=beam_size, ctc_weight=ctc_weight),
             lm_weight=lm_weight,
             ngram_weight=ngram_weight,
             nbest=nbest,
