@@ -61,8 +61,8 @@ class SearchOptions:
             if name not in _VALUES:
                 raise unknown_name(f"option in {source}", name, _VALUES)
             if not _VALUES[name].hold(value):
-                expected = str(_VALUES[name])
-                raise DataError(f"{source}: {name}", found=repr(value), expected=expected, fix="Pack the experiment again")
+                expected, fix = str(_VALUES[name]), "Pack the experiment again"
+                raise DataError(f"{source}: {name}", found=repr(value), expected=expected, fix=fix)
         return cls(**values)
 
     def or_else(self, other: "SearchOptions") -> "SearchOptions":
@@ -167,14 +167,15 @@ def _add_search_options(group: Any) -> None:
 
     default = Search()
     ctc_weight = f"weight of CTC, 0 to 1 (default: {default.ctc_weight}, or that of the model's only branch)"
-    bound = "tokens per video frame, at"
+    longest = f"tokens per video frame, at most; 0: no bound (default: {default.maxlenratio:g})"
+    shortest = f"tokens per video frame, at least (default: {default.minlenratio:g})"
     group.add_argument("--search", choices=SEARCHES, help=f"ctc_greedy is faster (default: {default.search})")
     group.add_argument("--batch_size", type=int, default=1, help="clips decoded at once (default: 1)")
     group.add_argument("--nbest", type=int, default=1, help="hypotheses to write (default: 1)")
     group.add_argument("--beam_size", type=int, help=f"(default: {default.beam_size})")
     group.add_argument("--penalty", type=float, help=f"score added per token (default: {default.penalty:g})")
-    group.add_argument("--maxlenratio", type=float, help=f"{bound} most; 0: no bound (default: {default.maxlenratio:g})")
-    group.add_argument("--minlenratio", type=float, help=f"{bound} least (default: {default.minlenratio:g})")
+    group.add_argument("--maxlenratio", type=float, help=longest)
+    group.add_argument("--minlenratio", type=float, help=shortest)
     group.add_argument("--ctc_weight", type=float, help=ctc_weight)
     help_text = "weight of the language model (default: 1)"
     group.add_argument("--lm_weight", type=float, default=LM_WEIGHT, help=help_text)

@@ -86,20 +86,10 @@ class Transcriber:
         audio_track: int | None = None,
         video_track: int | None = None,
     ):
-        from espnet_vivit.media.faces.detectors import DETECTORS
-
         if not Path(model).exists():  # looked at again below, after seconds of imports
             raise no_model(model)
-        if modality not in MODALITY_CHOICES:
-            raise unknown_name("modality", modality, MODALITY_CHOICES)
-        if detector not in DETECTORS and not detector.endswith(".task"):  # before a model is loaded for nothing
-            raise unknown_name("detector", detector, DETECTORS)
-        if min_confidence is not None and not 0 <= min_confidence <= 1:
-            raise ConfigError("min_confidence", found=min_confidence, expected="0 (believe everything) to 1")
-        if mouth_size is not None and mouth_size < 1:
-            raise ConfigError("mouth_size", found=mouth_size, expected=f"pixels of a side, 1 to {MOUTH_SIZE}")
-        if longest_piece_s is not None and not longest_piece_s > 0:
-            raise ConfigError("longest_piece_s", found=longest_piece_s, expected="seconds above 0")
+        _check_choices(modality, detector)  # before a model is loaded for nothing
+        _check_numbers(min_confidence, mouth_size, longest_piece_s)
         self.tracks = Tracks(video_track, audio_track)
         from espnet_vivit.decode.model_files import open_model  # late: ESPnet takes seconds
         from espnet_vivit.decode.options import SearchOptions
@@ -182,6 +172,24 @@ def _shown(stretches: Iterator["Stretch"], on_stretch: Callable[["Stretch"], obj
     for stretch in stretches:
         on_stretch(stretch)
         yield stretch
+
+
+def _check_choices(modality: str, detector: str) -> None:
+    from espnet_vivit.media.faces.detectors import DETECTORS
+
+    if modality not in MODALITY_CHOICES:
+        raise unknown_name("modality", modality, MODALITY_CHOICES)
+    if detector not in DETECTORS and not detector.endswith(".task"):
+        raise unknown_name("detector", detector, DETECTORS)
+
+
+def _check_numbers(min_confidence: float | None, mouth_size: int | None, longest_piece_s: float | None) -> None:
+    if min_confidence is not None and not 0 <= min_confidence <= 1:
+        raise ConfigError("min_confidence", found=min_confidence, expected="0 (believe everything) to 1")
+    if mouth_size is not None and mouth_size < 1:
+        raise ConfigError("mouth_size", found=mouth_size, expected=f"pixels of a side, 1 to {MOUTH_SIZE}")
+    if longest_piece_s is not None and not longest_piece_s > 0:
+        raise ConfigError("longest_piece_s", found=longest_piece_s, expected="seconds above 0")
 
 
 def _mouth_pictures(size: int | None, view: int | None, facts: "TrainingFacts") -> tuple[int, int | None]:

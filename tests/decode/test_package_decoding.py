@@ -9,8 +9,8 @@ import pytest
 
 from espnet_vivit.bin import avsr_decode, cli
 from espnet_vivit.bin.commands.transcribe import get_parser
-from espnet_vivit.decode.options import Search, SearchOptions, decoding_parser
 from espnet_vivit.decode.espnet3 import ClipRecognizer
+from espnet_vivit.decode.options import Search, SearchOptions, decoding_parser
 from espnet_vivit.decode.package import Package
 from espnet_vivit.decode.package_decoding import Decoding, decoded_with, write_made_with
 from espnet_vivit.decode.speech2text import Speech2Text
