@@ -10,20 +10,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from espnet_vivit.base.option_types import Values
+from espnet_vivit.base.option_types import OPTIONS, check_values
 from espnet_vivit.errors import ConfigError, DataError, unknown_name
 
-SEARCHES = ("beam", "ctc_greedy")
+_VALUES = OPTIONS["search"]
+SEARCHES = _VALUES["search"].choices
 LM_WEIGHT, NGRAM_WEIGHT = 1.0, 0.9  # of the language models that a decoding names, where it names no weight
-_VALUES = {
-    "search": Values(str, choices=SEARCHES),
-    "beam_size": Values(int, at_least=1, words="1 or more hypotheses"),
-    "ctc_weight": Values(float, at_least=0, at_most=1, words="0 to 1"),
-    "penalty": Values(float),
-    "maxlenratio": Values(float),
-    "minlenratio": Values(float),
-    "normalize_length": Values(bool),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +35,7 @@ class SearchOptions:
     normalize_length: bool | None = None
 
     def __post_init__(self):
-        for name, value in self.stated().items():
-            if not _VALUES[name].hold(value):
-                if name == "search":
-                    raise unknown_name("search", value, SEARCHES)
-                raise ConfigError(f"a search with a bad {name}", found=value, expected=str(_VALUES[name]))
+        check_values("search", self.stated(), where="{name}")
 
     @classmethod
     def asked(cls, args: argparse.Namespace) -> "SearchOptions":
