@@ -131,8 +131,8 @@ class AVSRTrainer(Trainer):
         batches = BatchStream(progress)
         while True:
             try:
-                invalid = super().train_one_epoch(
-                    model=model,
+                invalid = super().train_one_epoch(  # what is left of the epoch
+                    model=model if cls.halving is None else cls.halving,
                     iterator=batches,
                     optimizers=optimizers,
                     schedulers=schedulers,
