@@ -30,7 +30,7 @@ from espnet_vivit.model.nonfinite import NonFiniteLosses
 from espnet_vivit.model.options import (
     ENCODER_SIZES,
     check_input_streams,
-    check_loss_weights,
+    check_model_conf,
     modality_of,
     token_names,
     warn_of_pooling,
@@ -130,7 +130,7 @@ class E2E(HybridLoss):
         modality = modality_of(modality, vision_encoder, audio_encoder)
         check_place(fusion_place, modality)
         weights = {"ctc_weight": ctc_weight, "interctc_weight": interctc_weight, "lsm_weight": lsm_weight}
-        check_loss_weights(frame_loss_weight, ignore_id, **weights)
+        check_model_conf(**weights, frame_loss_weight=frame_loss_weight, ignore_id=ignore_id)
         reports = {"report_cer": report_cer, "report_wer": report_wer, "length_normalized_loss": length_normalized_loss}
         symbols = {"sym_space": sym_space, "sym_blank": sym_blank, "sym_sos": sym_sos, "sym_eos": sym_eos}
         encoder_conf, vision_conf = dict(encoder_conf or {}), with_model_name(vision_encoder_conf, vision_model_name)

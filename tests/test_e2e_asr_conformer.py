@@ -485,7 +485,7 @@ MISTAKES = {
         {"vision_encoder_conf": {**WINDOWED_VIVIT, "feature_rate": "tubelet"}},
         "contradicts the model's own feature_rate: found feature_rate='tubelet' against 'frame'",
     ),
-    "frame_loss_weight": ({"frame_loss_weight": -1.0}, "frame_loss_weight is negative: found -1.0; expected 0"),
+    "frame_loss_weight": ({"frame_loss_weight": -1.0}, "frame_loss_weight in model_conf: found -1.0; expected 0"),
     "token_list": ({"token_list": ["<blank>", "a"]}, "token_list and odim disagree: found 2 tokens; expected odim = 7"),
     "a tower missing": ({"modality": "multimodal", "audio_encoder": None}, "modality multimodal needs a audio_encoder"),
     "no tower": ({"vision_encoder": None, "audio_encoder": None}, "the model has no input: found neither.*resnet1d"),
@@ -538,7 +538,7 @@ def test_a_stream_without_lengths_is_named(stream):
 
 def test_padding_has_one_number():
     """Another would be counted as words by ESPnet's error rates."""
-    with pytest.raises(ConfigError, match="ignore_id: found -100; expected -1"):
+    with pytest.raises(ConfigError, match="ignore_id in model_conf: found -100; expected -1"):
         tiny_e2e("video", ignore_id=-100)
 
 

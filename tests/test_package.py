@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
@@ -25,6 +25,12 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "espnet_vivit"
 HEAVY = ("torch", "transformers", "espnet", "espnet2", "cv2", "numpy")
 IMPORT_LIMIT_S = 0.3
+MOST_LINES, MOST_PARAMETERS = 60, 20
+SCHEMAS = {  # whose parameters are the flat keys of a section of config.yaml or config.json, explained in one docstring
+    "e2e_asr_conformer.py": ("__init__",),
+    "frontend/vivit_encoder.py": ("vivit_encoder",),
+    "frontend/vivit/family_config.py": ("FamilyConfig",),
+}
 
 # The import rule: a room imports only rooms that stand above it. A room is a folder or a module under the package.
 ORDER = (
@@ -197,6 +203,52 @@ def test_what_is_allowed_is_not_reported(path, source):
 
 def test_every_module_says_what_it_is():
     assert [path for path, source in modules().items() if not ast.get_docstring(ast.parse(source))] == []
+
+
+def definitions(source: str) -> Iterator[tuple[str, int, int, int]]:
+    """(name, lines, lines after signature and docstring, parameters) of functions; of dataclasses, their fields."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            code = node.body[1:] if ast.get_docstring(node) else node.body
+            first = code[0].lineno if code else node.end_lineno
+            taken = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            parameters = sum(each.arg not in ("self", "cls") for each in taken)
+            yield node.name, node.end_lineno - node.lineno + 1, node.end_lineno - first + 1, parameters
+        elif isinstance(node, ast.ClassDef) and any("dataclass" in ast.unparse(each) for each in node.decorator_list):
+            yield node.name, 0, 0, sum(isinstance(each, ast.AnnAssign) for each in node.body)
+
+
+def too_big(source: str, *, allowed: Collection[str] = ()) -> list[str]:
+    """What is too long or takes too much; of those allowed, the code alone is counted."""
+    found = []
+    for name, lines, code, parameters in definitions(source):
+        if (code if name in allowed else lines) > MOST_LINES:
+            found.append(f"{name} has {lines} lines")
+        if parameters > MOST_PARAMETERS and name not in allowed:
+            found.append(f"{name} takes {parameters} parameters")
+    return found
+
+
+def test_functions_fit_a_screen_and_take_what_can_be_remembered():
+    found = {path: too_big(source, allowed=SCHEMAS.get(path, ())) for path, source in modules().items()}
+    assert {path: lines for path, lines in found.items() if lines} == {}
+
+
+def test_what_may_take_more_does():
+    for path, names in SCHEMAS.items():
+        assert [line.split()[0] for line in too_big(modules()[path]) if "parameters" in line] == list(names), path
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def f():\n" + "    x = 1\n" * MOST_LINES,
+        f"class C:\n    def __init__(self, {', '.join(f'a{n}' for n in range(MOST_PARAMETERS))}, *, b): ...",
+        "@dataclass(frozen=True)\nclass C:\n" + "".join(f"    a{n}: int\n" for n in range(MOST_PARAMETERS + 1)),
+    ],
+)
+def test_what_is_planted_too_big_is_seen(source):
+    assert len(too_big(source)) == 1
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_vivit.bin.command_parser import exit_status
-from espnet_vivit.decode.options import decoding_parser
+from espnet_vivit.decode.options import SearchOptions, decoding_parser
 from espnet_vivit.errors import ConfigError
 
 
@@ -28,36 +28,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     from espnet_vivit.tasks.preflight.lists import check_lists
 
     args = get_parser().parse_args(argv)
-    missing = [
-        name for name in ("output_dir", "asr_model_file", "data_path_and_name_and_type") if not getattr(args, name)
-    ]
-    if missing:
-        raise ConfigError("options are missing: " + ", ".join(f"--{name}" for name in missing))
-    if not Path(args.asr_model_file).is_file():
-        raise ConfigError("no trained model", found=f"no file {args.asr_model_file}", fix="Train one (stage 11).")
-    if args.batch_size < 1:
-        raise ConfigError("batch_size", found=args.batch_size, expected="1 or more clips")
-    if args.ngpu not in (0, 1):
-        raise ConfigError("decoding runs on one device", found=f"ngpu={args.ngpu}", expected="0 or 1")
+    _check_arguments(args)
     check_devices(args.ngpu)
     logging.basicConfig(level=args.log_level, format="%(asctime)s (%(module)s:%(lineno)d) %(levelname)s: %(message)s")
     speech2text = Speech2Text(
         args.asr_train_config,
         args.asr_model_file,
         modality=args.modality,
-        search=args.search,
-        beam_size=args.beam_size,
-        ctc_weight=args.ctc_weight,
-        penalty=args.penalty,
+        **SearchOptions.asked(args).stated(),
         lm_train_config=args.lm_train_config,
         lm_file=args.lm_file,
         lm_weight=args.lm_weight,
         ngram_file=args.ngram_file,
         ngram_weight=args.ngram_weight,
         nbest=args.nbest,
-        maxlenratio=args.maxlenratio,
-        minlenratio=args.minlenratio,
-        normalize_length=args.normalize_length,
         token_type=args.token_type,
         bpemodel=args.bpemodel,
         device="cuda" if args.ngpu else "cpu",
@@ -89,6 +73,21 @@ def main(argv: Sequence[str] | None = None) -> None:
         batch_size=args.batch_size,
     )
     print(f"{count} utterances decoded into {args.output_dir}")
+
+
+def _check_arguments(args: argparse.Namespace) -> None:
+    """Raise ConfigError for what is missing or cannot be meant, before anything is loaded."""
+    missing = [
+        name for name in ("output_dir", "asr_model_file", "data_path_and_name_and_type") if not getattr(args, name)
+    ]
+    if missing:
+        raise ConfigError("options are missing: " + ", ".join(f"--{name}" for name in missing))
+    if not Path(args.asr_model_file).is_file():
+        raise ConfigError("no trained model", found=f"no file {args.asr_model_file}", fix="Train one (stage 11).")
+    if args.batch_size < 1:
+        raise ConfigError("batch_size", found=args.batch_size, expected="1 or more clips")
+    if args.ngpu not in (0, 1):
+        raise ConfigError("decoding runs on one device", found=f"ngpu={args.ngpu}", expected="0 or 1")
 
 
 if __name__ == "__main__":

@@ -1,23 +1,30 @@
 """The options of decoding, and those of them that change what the search answers.
 
-In: words of a command line, or what a package says of itself. Out: `SearchOptions`. A word error rate holds for one
-choice of them, so they travel with a model (package_decoding.py).
+In: words of a command line, or what a package says of itself. Out: `SearchOptions`, what somebody asked for, and
+`Search`, which holds the default of each option. A word error rate holds for one choice of them, so they travel with
+a model (package_decoding.py).
 """
 
 import argparse
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from espnet_vivit.base.option_types import OPTIONS, check_values
 from espnet_vivit.errors import ConfigError, DataError, unknown_name
 
-SEARCHES = ("beam", "ctc_greedy")
+_VALUES = OPTIONS["search"]
+SEARCHES = _VALUES["search"].choices
+LM_WEIGHT, NGRAM_WEIGHT = 1.0, 0.9  # of the language models that a decoding names, where it names no weight
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions:
-    """What the search takes that changes its answer, as in `Speech2Text`; None: nothing was said."""
+    """The options of the search that were asked for, as in `Speech2Text`; None: not asked for.
+
+    Raises:
+        ConfigError: a value outside its range.
+    """
 
     search: str | None = None
     beam_size: int | None = None
@@ -27,45 +34,81 @@ class SearchOptions:
     minlenratio: float | None = None
     normalize_length: bool | None = None
 
+    def __post_init__(self):
+        check_values("search", self.stated(), where="{name}")
+
     @classmethod
-    def chosen(cls, args: argparse.Namespace) -> "SearchOptions":
-        """Those of a decoding with `decoding_parser`'s options; of a greedy one the others had no say in it."""
-        if args.search != "beam":
-            return cls(search=args.search)
+    def asked(cls, args: argparse.Namespace) -> "SearchOptions":
+        """The search options among the arguments that `decoding_parser` has parsed."""
         return cls(**{field.name: getattr(args, field.name) for field in fields(cls)})
 
     @classmethod
     def read(cls, values: Mapping, *, source: object) -> "SearchOptions":
         """From a file's fields. Raises ConfigError for an unknown name, DataError for a value that none can have."""
-        known = [field.name for field in fields(cls)]
         for name, value in values.items():
-            if name not in known:
-                raise unknown_name(f"option in {source}", name, known)
-            if not _possible(name, value):
-                raise DataError(f"{source}: {name}", found=repr(value), fix="Pack the experiment again")
+            if name not in _VALUES:
+                raise unknown_name(f"option in {source}", name, _VALUES)
+            if not _VALUES[name].hold(value):
+                expected, fix = str(_VALUES[name]), "Pack the experiment again"
+                raise DataError(f"{source}: {name}", found=repr(value), expected=expected, fix=fix)
         return cls(**values)
 
     def or_else(self, other: "SearchOptions") -> "SearchOptions":
-        """These, and the other's where nothing was said."""
-        return replace(other, **self.stated())
+        """These options, and the other's where these say nothing."""
+        return SearchOptions(**{**other.stated(), **self.stated()})
+
+    def complete(self, *, has_ctc: bool, has_decoder: bool) -> "Search":
+        """The search of a model with these branches: the defaults of `Search` where nothing was asked for.
+
+        A model with one branch is searched with that one. Raises ConfigError for a branch that the model lacks.
+        """
+        default = Search() if has_ctc and has_decoder else Search(ctc_weight=float(has_ctc))
+        search = replace(default, **self.stated())
+        greedy = search.search == "ctc_greedy"
+        for branch, missing, fix in (
+            ("CTC", (search.ctc_weight > 0 or greedy) and not has_ctc, "Set ctc_weight to 0."),
+            ("attention decoder", search.ctc_weight < 1 and not has_decoder and not greedy, "Set ctc_weight to 1."),
+        ):
+            if missing:
+                found = f"ctc_weight={search.ctc_weight}"
+                raise ConfigError(f"the model was trained without {branch}", found=found, fix=fix)
+        return search
+
+    def recorded(self) -> "SearchOptions":
+        """What a package says of this decoding: every option that had a say in it.
+
+        Where nobody asked for a ctc_weight it stays open: it depends on the model (package_decoding.py).
+        """
+        search = replace(Search(), **self.stated())
+        if search.search == "ctc_greedy":
+            return SearchOptions(search=search.search)
+        return SearchOptions(**{**asdict(search), "ctc_weight": self.ctc_weight})
 
     def stated(self) -> dict[str, Any]:
-        """Name and value of those about which something was said."""
+        """Name and value of the options that were asked for."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {value}" for name, value in self.stated().items()) or "not stated"  # as in a card
 
 
-def check_branches(ctc_weight: float, search: str, *, has_ctc: bool, has_decoder: bool) -> None:
-    """Raise ConfigError if the search wants a branch that the model was trained without."""
-    needs_ctc = ctc_weight > 0 or search == "ctc_greedy"
-    for branch, missing, fix in (
-        ("CTC", needs_ctc and not has_ctc, "Set ctc_weight to 0."),
-        ("attention decoder", ctc_weight < 1 and not has_decoder and search != "ctc_greedy", "Set ctc_weight to 1."),
-    ):
-        if missing:
-            raise ConfigError(f"the model was trained without {branch}", found=f"ctc_weight={ctc_weight}", fix=fix)
+@dataclass(frozen=True, kw_only=True)
+class Search(SearchOptions):
+    """Every option of a search. These are the defaults of decoding and transcribing alike, and there are no others."""
+
+    search: str = "beam"
+    beam_size: int = 10
+    ctc_weight: float = 0.3  # of a model with both branches
+    penalty: float = 0.0
+    maxlenratio: float = 0.0
+    minlenratio: float = 0.0
+    normalize_length: bool = False
+
+
+def branches_of(config: Mapping) -> dict[str, bool]:
+    """The branches of the model that an experiment's configuration describes, for `SearchOptions.complete`."""
+    ctc_weight = float((config.get("model_conf") or {}).get("ctc_weight", 0.1))  # `E2E`'s default
+    return {"has_ctc": ctc_weight > 0, "has_decoder": ctc_weight < 1}
 
 
 def decoding_parser(description: str | None = None) -> argparse.ArgumentParser:
@@ -102,28 +145,28 @@ def decoding_parser(description: str | None = None) -> argparse.ArgumentParser:
     group.add_argument("--ngram_file", type=str_or_none, help="ARPA file, as avsr_ngram or lmplz writes it")
     group.add_argument("--token_type", type=str_or_none, help="(default: as in training)")
     group.add_argument("--bpemodel", type=str_or_none, help="(default: as in training)")
-    group = parser.add_argument_group("Search")
-    group.add_argument("--search", default="beam", choices=SEARCHES, help="ctc_greedy is faster (default: beam)")
-    group.add_argument("--batch_size", type=int, default=1, help="clips decoded at once (default: 1)")
-    group.add_argument("--nbest", type=int, default=1, help="hypotheses to write (default: 1)")
-    group.add_argument("--beam_size", type=int, default=20, help="(default: 20)")
-    group.add_argument("--penalty", type=float, default=0.0, help="score added per token (default: 0)")
-    group.add_argument("--maxlenratio", type=float, default=0.0, help="tokens per video frame, at most; 0: no bound")
-    group.add_argument("--minlenratio", type=float, default=0.0, help="tokens per video frame, at least (default: 0)")
-    group.add_argument("--ctc_weight", type=float, default=0.5, help="weight of CTC, 0 to 1 (default: 0.5)")
-    group.add_argument("--lm_weight", type=float, default=1.0, help="weight of the language model (default: 1)")
-    group.add_argument("--ngram_weight", type=float, default=0.9, help="weight of the n-gram model (default: 0.9)")
-    group.add_argument("--normalize_length", type=str2bool, default=False, help="rank by score per token")
+    _add_search_options(parser.add_argument_group("Search"))
     return parser
 
 
-def _possible(name: str, value: object) -> bool:
-    if name == "search":
-        return value in SEARCHES
-    if name == "normalize_length":
-        return isinstance(value, bool)
-    if isinstance(value, bool) or not isinstance(value, int if name == "beam_size" else int | float):
-        return False
-    if name == "beam_size":
-        return value >= 1
-    return math.isfinite(value) and (name != "ctc_weight" or 0 <= value <= 1)
+def _add_search_options(group: Any) -> None:
+    """What is left out is None here; `SearchOptions.complete` fills it in, and the help tells with what."""
+    from espnet_vivit.espnet_compat import str2bool
+
+    default = Search()
+    ctc_weight = f"weight of CTC, 0 to 1 (default: {default.ctc_weight}, or that of the model's only branch)"
+    longest = f"tokens per video frame, at most; 0: no bound (default: {default.maxlenratio:g})"
+    shortest = f"tokens per video frame, at least (default: {default.minlenratio:g})"
+    group.add_argument("--search", choices=SEARCHES, help=f"ctc_greedy is faster (default: {default.search})")
+    group.add_argument("--batch_size", type=int, default=1, help="clips decoded at once (default: 1)")
+    group.add_argument("--nbest", type=int, default=1, help="hypotheses to write (default: 1)")
+    group.add_argument("--beam_size", type=int, help=f"(default: {default.beam_size})")
+    group.add_argument("--penalty", type=float, help=f"score added per token (default: {default.penalty:g})")
+    group.add_argument("--maxlenratio", type=float, help=longest)
+    group.add_argument("--minlenratio", type=float, help=shortest)
+    group.add_argument("--ctc_weight", type=float, help=ctc_weight)
+    help_text = "weight of the language model (default: 1)"
+    group.add_argument("--lm_weight", type=float, default=LM_WEIGHT, help=help_text)
+    help_text = "weight of the n-gram model (default: 0.9)"
+    group.add_argument("--ngram_weight", type=float, default=NGRAM_WEIGHT, help=help_text)
+    group.add_argument("--normalize_length", type=str2bool, help="rank by score per token (default: false)")

@@ -9,11 +9,11 @@ In: the options that avsr_inference had, as words or as the folder where stage 1
 import argparse
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from espnet_vivit.base.whole_file import write_whole
-from espnet_vivit.decode.options import SearchOptions, decoding_parser
+from espnet_vivit.decode.options import SearchOptions, branches_of, decoding_parser
 from espnet_vivit.decode.package_language import LanguageModels
 from espnet_vivit.errors import DataError
 
@@ -34,6 +34,16 @@ class Decoding:
         weights = {"lm_weight": (self.language.lm_file, self.language.lm_weight)}
         weights["ngram_weight"] = (self.language.ngram_file, self.language.ngram_weight)
         return {name: weight for name, (file, weight) in weights.items() if file is not None} | self.search.stated()
+
+    def fitted(self, config: Mapping) -> "Decoding":
+        """The same with the weight of CTC that a beam search has by default with the model of this configuration.
+
+        Raises ConfigError for a search that the model cannot do.
+        """
+        if self.search.search != "beam":
+            return self
+        default = SearchOptions(ctc_weight=self.search.complete(**branches_of(config)).ctc_weight)
+        return replace(self, search=self.search.or_else(default))
 
 
 def decoded_with(options: str) -> Decoding:
@@ -59,15 +69,16 @@ def decoded_with(options: str) -> Decoding:
         ngram_file=None if ngram is None else Path(ngram),
         ngram_weight=0.0 if ngram is None else args.ngram_weight,
     )
-    return Decoding(language, SearchOptions.chosen(args))
+    return Decoding(language, SearchOptions.asked(args).recorded())
 
 
 def write_made_with(folder: Path, args: argparse.Namespace) -> None:
     """Leave in `folder` what `decoded_with` asks for: the values themselves, whatever becomes of the YAML file."""
-    names = [*SearchOptions.chosen(args).stated(), "lm_train_config", "lm_file", "ngram_file", *LANGUAGE_WEIGHTS]
-    values = {name: getattr(args, name) for name in names}
+    values: dict[str, object] = SearchOptions.asked(args).recorded().stated()
+    values |= {name: getattr(args, name) for name in LANGUAGE_WEIGHTS}
     for name in ("lm_train_config", "lm_file", "ngram_file"):
-        values[name] = None if values[name] is None else Path(values[name]).absolute()
+        file = getattr(args, name)
+        values[name] = None if file is None else Path(file).absolute()
     words = [f"--{name}={value}" for name, value in values.items() if value is not None]
     write_whole(folder / MADE_WITH, shlex.join(words) + "\n")
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ import torch
 from espnet_vivit.decode.beam_search import BeamSearch
 from espnet_vivit.decode.language_model import load_language_model
 from espnet_vivit.decode.ngram import NgramScorer, read_arpa
-from espnet_vivit.decode.options import SEARCHES, SearchOptions, check_branches
+from espnet_vivit.decode.options import LM_WEIGHT, NGRAM_WEIGHT, Search, SearchOptions
 from espnet_vivit.decode.word_times import StepScores, Transcript, Word, spread_words, words_with_times
 from espnet_vivit.errors import ConfigError, InputError, unknown_name
 from espnet_vivit.espnet_compat import Hypothesis, LengthBonus, inference_with_task
@@ -28,6 +29,9 @@ from espnet_vivit.espnet_compat import Speech2Text as EspnetSpeech2Text
 from espnet_vivit.tasks.avsr import AVSRTask
 from espnet_vivit.tasks.loading.pieces import JoinedPieces
 from espnet_vivit.units import FEATURE_RATES, STREAMS_OF, VIDEO_RATE_HZ
+
+if TYPE_CHECKING:
+    from espnet_vivit.e2e_asr_conformer import E2E
 
 
 class Speech2Text(EspnetSpeech2Text):
@@ -40,6 +44,8 @@ class Speech2Text(EspnetSpeech2Text):
         lm_train_config, lm_file: an ESPnet language model of the model's tokens, see decode/language_model.py.
         ngram_file: an ARPA file of the model's tokens, see decode/ngram.py; kenlm is not needed.
         search: "beam", or "ctc_greedy" (the most probable label of every step, repetitions and blanks removed).
+        search, beam_size, ctc_weight, penalty, maxlenratio, minlenratio, normalize_length: None is the default, which
+            `Search` in decode/options.py holds; a model with one branch is searched with that one.
         maxlenratio, minlenratio: bounds of the number of tokens per video frame, so that they mean the same at both
             feature rates; maxlenratio 0 finds the end by itself, negative is the number of tokens.
         Others: as in ESPnet2's Speech2Text.
@@ -55,30 +61,34 @@ class Speech2Text(EspnetSpeech2Text):
         asr_model_file: str | Path | None = None,
         *,
         modality: str | None = None,
-        search: str = "beam",
-        beam_size: int = 20,
-        ctc_weight: float = 0.5,
-        penalty: float = 0.0,
+        search: str | None = None,
+        beam_size: int | None = None,
+        ctc_weight: float | None = None,
+        penalty: float | None = None,
         lm_train_config: str | Path | None = None,
         lm_file: str | Path | None = None,
-        lm_weight: float = 1.0,
+        lm_weight: float = LM_WEIGHT,
         ngram_file: str | Path | None = None,
-        ngram_weight: float = 0.9,
+        ngram_weight: float = NGRAM_WEIGHT,
         nbest: int = 1,
-        maxlenratio: float = 0.0,
-        minlenratio: float = 0.0,
-        normalize_length: bool = False,
+        maxlenratio: float | None = None,
+        minlenratio: float | None = None,
+        normalize_length: bool | None = None,
         token_type: str | None = None,
         bpemodel: str | None = None,
         device: str = "cpu",
     ):
-        if search not in SEARCHES:
-            raise unknown_name("search", search, SEARCHES)
-        for name, value in (("nbest", nbest), ("beam_size", beam_size)):
-            if value < 1:
-                raise ConfigError(f"a search with a bad {name}", found=value, expected="1 or more hypotheses")
-        if not 0 <= ctc_weight <= 1:
-            raise ConfigError("a search with a bad ctc_weight", found=ctc_weight, expected="0 to 1")
+        asked = SearchOptions(
+            search=search,
+            beam_size=beam_size,
+            ctc_weight=ctc_weight,
+            penalty=penalty,
+            maxlenratio=maxlenratio,
+            minlenratio=minlenratio,
+            normalize_length=normalize_length,
+        )
+        if nbest < 1:
+            raise ConfigError("a search with a bad nbest", found=nbest, expected="1 or more hypotheses")
         check_device(device)
         with inference_with_task(AVSRTask):  # ESPnet's constructor names ASRTask
             super().__init__(
@@ -92,19 +102,11 @@ class Speech2Text(EspnetSpeech2Text):
         if self.tokenizer is None:  # token_type bpe without a model
             self.tokenizer = JoinedPieces()
         model = self.asr_model
-        vocabulary = len(model.token_list)
-        if beam_size > vocabulary:  # as at the first token there is one hypothesis
-            logging.info("beam_size %d is more than the %d tokens there are; using that many", beam_size, vocabulary)
-        self.beam_search = BeamSearch(
-            {"decoder": model.decoder, "ctc": model.ctc, "length_bonus": LengthBonus(vocabulary)},
-            {"decoder": 1.0 - ctc_weight, "ctc": ctc_weight, "length_bonus": penalty},
-            beam_size=min(beam_size, vocabulary),
-            vocabulary=vocabulary,
-            sos=model.sos,
-            eos=model.eos,
-            blank=model.blank_id,
-            normalize_length=normalize_length,
-        )
+        self.modality = check_modality(modality, model.modality)
+        options = asked.complete(has_ctc=model.ctc is not None, has_decoder=model.decoder is not None)
+        self.search, self.attention_only = options.search, options.ctc_weight == 0
+        self.length_ratios = (options.maxlenratio, options.minlenratio)
+        self.beam_search = build_search(model, options)
         if lm_train_config is not None and lm_file is None:
             raise ConfigError("a language model without weights", found=str(lm_train_config), fix="Name its lm_file")
         if lm_file is not None and lm_weight != 0:
@@ -112,13 +114,7 @@ class Speech2Text(EspnetSpeech2Text):
             self.beam_search.add("lm", language_model.lm.to(device), weight=lm_weight)
         if ngram_file is not None and ngram_weight != 0:
             self.beam_search.add("ngram", NgramScorer(read_arpa(ngram_file), model.token_list), weight=ngram_weight)
-        self.modality = check_modality(modality, self.asr_model.modality)
         self._computing = threading.Lock()
-        self.search = search
-        self.attention_only = ctc_weight == 0
-        self.length_ratios = (maxlenratio, minlenratio)
-        branches = {"has_ctc": self.asr_model.ctc is not None, "has_decoder": self.asr_model.decoder is not None}
-        check_branches(ctc_weight, search, **branches)
 
     @classmethod
     def from_pretrained(  # ESPnet's own would build its ASRTask's model
@@ -305,6 +301,24 @@ class Speech2Text(EspnetSpeech2Text):
         text = self.tokenizer.tokens2text(tokens)
         yseq = torch.tensor([self.asr_model.sos, *ids, self.asr_model.eos])
         return text, tokens, ids, Hypothesis(yseq=yseq, score=float(scores.sum()))
+
+
+def build_search(model: "E2E", options: Search) -> BeamSearch:
+    """The beam search over the model's branches and a length bonus."""
+    vocabulary = len(model.token_list)
+    if options.beam_size > vocabulary:  # as at the first token there is one hypothesis
+        found = options.beam_size
+        logging.info("beam_size %d is more than the %d tokens there are; using that many", found, vocabulary)
+    return BeamSearch(
+        {"decoder": model.decoder, "ctc": model.ctc, "length_bonus": LengthBonus(vocabulary)},
+        {"decoder": 1.0 - options.ctc_weight, "ctc": options.ctc_weight, "length_bonus": options.penalty},
+        beam_size=min(options.beam_size, vocabulary),
+        vocabulary=vocabulary,
+        sos=model.sos,
+        eos=model.eos,
+        blank=model.blank_id,
+        normalize_length=options.normalize_length,
+    )
 
 
 def check_device(name: str) -> None:

@@ -2,9 +2,11 @@
 
 In: scored decode folders (decoded.py). Out: tables of numbers that error_plots.py draws.
 
-Word classes: single letters, numbers written as words, and all others; spoken letters are the hard part of lip reading.
-Visemes are those of the synthetic corpus (mini_av/visemes.py), from espeak-ng's phonemes of the words; two words of the
-same visemes look alike on the lips, and no reader of lips can be blamed for taking one for the other.
+Word classes: single letters, numbers, and all others; spoken letters are the hard part of lip reading. Number words are
+known in English. Single letters count as letters only in a test set that spells: in English sentences "a" and "I" are
+words. Visemes are those of the synthetic corpus (mini_av/visemes.py), from espeak-ng's English phonemes of the words;
+two words of the same visemes look alike there, and no reader of lips can be blamed for taking one for the other.
+Recorded lips do not follow that table, so that the report (report.py) compares them in the synthetic corpus alone.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from espnet_vivit.evaluation.error_rates import Score
 from espnet_vivit.evaluation.score import align_words
 from espnet_vivit.units import seconds_of_frames
 
+_ONLY_SPELLED = frozenset("bcdfghjklmnpqrstvwxz")  # no English word is one of these letters
 NUMBERS = frozenset("zero one two three four five six seven eight nine ten eleven twelve".split())
 CLASSES = ("letter", "number", "word")
 _NOISY = re.compile(r"(-?\d+) dB ?(.*)")  # as decoded.py names conditions: "-5 dB babble"
@@ -93,17 +96,20 @@ def by_noise(results: Sequence[Result], test_set: str) -> dict[str, dict[float, 
 def by_class(score: Score) -> dict[str, Rate]:
     """Count substituted and deleted words among those of each class that occurs."""
     said, wrong = Counter(), Counter()
-    for reference, hypothesis in aligned_words(score):
-        if reference:
-            said[word_class(reference)] += 1
-            wrong[word_class(reference)] += reference != hypothesis
+    pairs = [(reference, hypothesis) for reference, hypothesis in aligned_words(score) if reference]
+    spells = any(reference.lower() in _ONLY_SPELLED for reference, _ in pairs)
+    for reference, hypothesis in pairs:
+        name = word_class(reference, spells=spells)
+        said[name] += 1
+        wrong[name] += reference != hypothesis
     return {name: Rate(wrong[name], said[name]) for name in CLASSES if said[name]}
 
 
-def word_class(word: str) -> str:
-    if len(word) == 1 and word.isalpha():
+def word_class(word: str, *, spells: bool = True) -> str:
+    """The class of a word; `spells`: whether single letters are letters there, and not words."""
+    if spells and len(word) == 1 and word.isalpha():
         return "letter"
-    return "number" if word in NUMBERS or word.isdigit() else "word"
+    return "number" if word.lower() in NUMBERS or word.isdigit() else "word"
 
 
 def confused_words(score: Score, *, most: int = 15) -> list[tuple[str, str, int]]:

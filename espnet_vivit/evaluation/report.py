@@ -13,11 +13,13 @@ from pathlib import Path
 
 from espnet_vivit.base.templates import render
 from espnet_vivit.base.whole_file import make_folder, write_whole
+from espnet_vivit.corpora.mini_av.grammar import WORDS
 from espnet_vivit.data.scp import read_scp
 from espnet_vivit.errors import DataError, EspnetVivitError
 from espnet_vivit.evaluation.decoded import CLEAN, Result
 from espnet_vivit.evaluation.error_breakdown import by_class, by_length, by_noise, confused_words, viseme_confusions
 from espnet_vivit.evaluation.error_plots import plot_by_class, plot_by_length, plot_by_noise, plot_viseme_confusions
+from espnet_vivit.evaluation.error_rates import Score
 
 PAGE = "report.html"
 _LENGTHS_DIFFER = 1.2  # longest clip by shortest, from which length is worth a picture
@@ -98,7 +100,12 @@ def _add_test_set(report: Report, results: Sequence[Result], test_set: str, data
         report.picture(f"{test_set}_lip_shapes", lambda path: _draw_visemes(clean[modality], path))
 
 
-def _draw_visemes(score, path: Path) -> None:
+def _draw_visemes(score: Score, path: Path) -> None:
+    """Raises DataError for words that the synthetic corpus does not say: its visemes are those of its drawn mouths."""
+    others = sorted({word for text in score.references.values() for word in text.split()} - set(WORDS))
+    if others:
+        expected = "those of the synthetic corpus mini_av, whose drawn mouths the table of lip shapes describes"
+        raise DataError("lip shapes of other words are not compared", found=", ".join(others[:3]), expected=expected)
     confusions = viseme_confusions(score)
     if confusions is None:
         raise DataError("espeak-ng's phonemes are needed", fix="Type: pip install 'espnet-vivit[mini_av]'")

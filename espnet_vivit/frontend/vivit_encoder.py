@@ -10,6 +10,7 @@ utterance's own length, gray input, any picture size, and no step that is only p
 from typing import Any
 
 import torch
+from transformers import VivitModel
 
 from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.frontend.vivit.embedding import ConvStem
@@ -121,21 +122,9 @@ def vivit_encoder(
         ConfigError: an option that does not exist or contradicts another.
         WeightsError: weights that are not in the local cache and cannot be downloaded.
     """
-    if spatial_pooling is not None and temporal_pooling not in (None, spatial_pooling):
-        found = f"spatial_pooling={spatial_pooling}, temporal_pooling={temporal_pooling}"
-        raise ConfigError("the pooling is given twice, differently", found=found, fix="Give one of the two")
-    pooling = spatial_pooling if temporal_pooling is None else temporal_pooling
+    pooling = _one_pooling(temporal_pooling, spatial_pooling)
     check_options(normalization, feature_rate, output_dim, max_windows)
-    for kind, name, choices in (
-        ("temporal_pooling", pooling, FamilyEncoder.poolings),
-        ("frame_adjust", frame_adjust, FamilyEncoder.frame_adjusts),
-    ):
-        if name is not None and name not in choices:  # before weights are looked for
-            raise unknown_name(kind, name, choices)
-    if stem not in STEMS:
-        raise unknown_name("stem", stem, STEMS)
-    if stem == "conv" and pretrained:
-        raise ConfigError("pretrained weights come with their own stem", found="stem='conv'", expected="'tubelet'")
+    _check_names(pooling, frame_adjust, stem, pretrained=pretrained)  # before weights are looked for
     family = {
         "pooling": pooling,
         "attention_order": attention_order,
@@ -173,7 +162,7 @@ def vivit_encoder(
     tower = choose_tower(request)
     if gradient_checkpointing:
         recompute_layers(tower)
-    around: dict[str, Any] = {
+    around = {
         "frozen": frozen,
         "output_dim": output_dim,
         "window_overlap": window_overlap,
@@ -183,6 +172,34 @@ def vivit_encoder(
         "feature_cache": feature_cache,
         "patch_dropout": patch_dropout,
     }
+    return _encoder_of(tower, stem, pooling=pooling, frame_adjust=frame_adjust, around=around)
+
+
+def _one_pooling(temporal_pooling: str | None, spatial_pooling: str | None) -> str | None:
+    """The pooling under either of its names."""
+    if spatial_pooling is not None and temporal_pooling not in (None, spatial_pooling):
+        found = f"spatial_pooling={spatial_pooling}, temporal_pooling={temporal_pooling}"
+        raise ConfigError("the pooling is given twice, differently", found=found, fix="Give one of the two")
+    return spatial_pooling if temporal_pooling is None else temporal_pooling
+
+
+def _check_names(pooling: str | None, frame_adjust: str | None, stem: str, *, pretrained: bool) -> None:
+    for kind, name, choices in (
+        ("temporal_pooling", pooling, FamilyEncoder.poolings),
+        ("frame_adjust", frame_adjust, FamilyEncoder.frame_adjusts),
+    ):
+        if name is not None and name not in choices:
+            raise unknown_name(kind, name, choices)
+    if stem not in STEMS:
+        raise unknown_name("stem", stem, STEMS)
+    if stem == "conv" and pretrained:
+        raise ConfigError("pretrained weights come with their own stem", found="stem='conv'", expected="'tubelet'")
+
+
+def _encoder_of(
+    tower: VivitModel | FamilyTower, stem: str, *, pooling: str | None, frame_adjust: str | None, around: dict[str, Any]
+) -> VivitEncoder:
+    """The encoder around a tower; `around` has the options that both kinds of encoders take."""
     if isinstance(tower, FamilyTower):
         if stem == "conv":
             fix = "Leave stem out"

@@ -155,14 +155,6 @@ def _check_options(chunk_s, size, detect_every, max_gap_s, start_s, end_s) -> No
             raise ConfigError(f"bad {name}", found=value, expected=f">= {least:g}")
 
 
-def _next_or_pause(pictures: Iterator[np.ndarray]) -> np.ndarray | PauseError | None:
-    """The next picture, the pause that begins instead of it, or None at the end."""
-    try:
-        return next(pictures, None)
-    except PauseError as pause:
-        return pause
-
-
 class _Reading:
     """One pass over a file: keeps the time by stage, and gathers pictures and sound into pieces."""
 
@@ -182,16 +174,16 @@ class _Reading:
             begin_s = seconds_of_frames(self._first)
             speech = SpeechReader(Path(info.path), start_s=begin_s, zero_s=self._source.zero_s, tracks=info.tracks)
         try:
-            for item in self._crops(start_s, end_s):
-                if isinstance(item, SpanError):
-                    refusal = item
-                    break
-                # a full piece waits for its next picture: the last one takes the rest of the sound with it
-                if len(self._kept) >= chunk:
-                    yield self._piece(speech, last=False, open_end=False)
-                self._kept.append(item)
+            try:
+                for kept in self._crops(start_s, end_s):
+                    # a full piece waits for its next picture: the last one takes the rest of the sound with it
+                    if len(self._kept) >= chunk:
+                        yield self._piece(speech, open_end=False)
+                    self._kept.append(kept)
+            except SpanError as error:  # what was read before the span is given out first
+                refusal = error
             if self._kept and not (refusal and chunk_s == float("inf")):
-                yield self._piece(speech, last=True, open_end=end_s is None and refusal is None)
+                yield self._piece(speech, open_end=end_s is None and refusal is None)
             elif refusal is None:
                 raise NoPictureError(self._source.info, start_s, end_s)
         finally:
@@ -200,19 +192,24 @@ class _Reading:
         if refusal is not None:
             raise refusal
 
-    def _crops(self, start_s: float, end_s: float | None) -> Iterator[tuple[np.ndarray, Sighting, float] | SpanError]:
-        """(crop, sighting, change) of each picture; a SpanError comes last where faces or pictures are missing."""
+    def _crops(self, start_s: float, end_s: float | None) -> Iterator[tuple[np.ndarray, Sighting, float]]:
+        """(crop, sighting, change) of each picture. Raises SpanError, after those before it, where there is no more."""
         info = self._source.info
         smoother: LandmarkStream = LandmarkStream(
             max_gap_s=self._max_gap_s, fallback=center_points(info.height, info.width)
         )
+        try:
+            yield from self._followed(smoother, start_s, end_s)
+        except SpanError:
+            yield from map(self._crop, smoother.finish())
+            raise
+        yield from map(self._crop, smoother.finish())
+
+    def _followed(self, smoother: LandmarkStream, start_s: float, end_s: float | None) -> Iterator:
+        """The same without those that the smoother still holds."""
         pictures = self._source.frames(start_s=start_s, end_s=end_s)
         index, shots = self._first, Shots()
-        while (picture := self._timed("decode", _next_or_pause, pictures)) is not None:
-            if isinstance(picture, PauseError):
-                yield from map(self._crop, smoother.finish())
-                yield picture
-                return
+        while (picture := self._timed("decode", next, pictures, None)) is not None:
             sighting = self._timed("detect", self._faces.look, picture, index)
             index += 1
             if self._faces.sees_mouths_only:
@@ -224,11 +221,8 @@ class _Reading:
             done = smoother.push((picture, sighting, change), sighting.points, track=track)
             yield from map(self._crop, done)
             if smoother.refused:
-                yield from map(self._crop, smoother.finish())
-                yield self._refusal(pictures, index, smoother.gap)
-                return
+                raise self._refusal(pictures, index, smoother.gap)
         self._faces.check_end(index, whole=end_s is None)
-        yield from map(self._crop, smoother.finish())
 
     def _changed(self, picture: np.ndarray, points: np.ndarray) -> float:
         before, self._before = self._before, picture
@@ -257,7 +251,7 @@ class _Reading:
             end_s,
         )
 
-    def _piece(self, speech: SpeechReader | None, *, last: bool, open_end: bool) -> MouthClip:
+    def _piece(self, speech: SpeechReader | None, *, open_end: bool) -> MouthClip:
         kept, self._kept = self._kept, []
         begin, self._given = self._given, self._given + len(kept)
         sound = None

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeGuard
 
+from espnet_vivit.base.option_types import is_kind
 from espnet_vivit.errors import ConfigError
 
 
@@ -24,7 +25,7 @@ class ByEpoch:
         index = bisect_right(self.epochs, epoch) - 1
         if index < 0:
             return self.values[0]
-        if index == len(self.epochs) - 1 or not _is_number(self.values[index]):
+        if index == len(self.epochs) - 1 or not is_kind(self.values[index], float):
             return self.values[index]
         (begin, end), (first, last) = self.epochs[index : index + 2], self.values[index : index + 2]
         return first + (last - first) * (epoch - begin) / (end - begin)
@@ -44,13 +45,13 @@ def read_by_epoch(where: str, option: object) -> ByEpoch:
     if not isinstance(option, Mapping):
         if _is_list(option):
             return ByEpoch((1,), (tuple(option),))
-        if not _is_number(option):
+        if not is_kind(option, float):
             expected = "a value, or a schedule by epoch such as {1: 0.0, 10: 0.5}"
             raise ConfigError(where, found=repr(option), expected=expected)
         return ByEpoch((1,), (option,))
     epochs, values = list(option), list(option.values())
     rising = all(isinstance(epoch, int) and epoch >= 1 for epoch in epochs) and all(a < b for a, b in pairwise(epochs))
-    alike = all(map(_is_number, values)) or all(map(_is_list, values))
+    alike = all(is_kind(value, float) for value in values) or all(map(_is_list, values))
     if not option or not rising or not alike:
         raise ConfigError(
             f"{where} is no schedule by epoch",
@@ -58,10 +59,6 @@ def read_by_epoch(where: str, option: object) -> ByEpoch:
             expected="rising epochs from 1, each with a value of one kind, such as {1: 0.0, 10: 0.5}",
         )
     return ByEpoch(tuple(epochs), tuple(tuple(value) if _is_list(value) else value for value in values))
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_list(value: object) -> TypeGuard[Sequence]:

@@ -17,6 +17,7 @@ from espnet2.asr.encoder.abs_encoder import AbsEncoder
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from espnet_vivit.base.option_types import check_values
 from espnet_vivit.errors import ConfigError, InputError, unknown_name
 from espnet_vivit.espnet_compat import (
     LayerNorm,
@@ -122,12 +123,8 @@ class Conformer(RelativeEncoder):
         stochastic_depth_rate: float = 0.0,
     ):
         check_encoder_sizes(input_size, output_size, attention_heads, num_blocks)
-        if cnn_module_kernel < 1 or cnn_module_kernel % 2 == 0:
-            raise ConfigError(
-                "bad cnn_module_kernel", found=cnn_module_kernel, expected="an odd number", fix="31 is usual."
-            )
-        if not 0.0 <= stochastic_depth_rate < 1.0:
-            raise ConfigError("bad stochastic_depth_rate", found=stochastic_depth_rate, expected="0 <= rate < 1")
+        checked = {"cnn_module_kernel": cnn_module_kernel, "stochastic_depth_rate": stochastic_depth_rate}
+        check_values("part", checked, where="{name} of the encoder")
         for option, name in (("ff_activation", ff_activation), ("conv_activation", conv_activation)):
             if name not in ACTIVATIONS:
                 raise unknown_name(option, name, ACTIVATIONS)

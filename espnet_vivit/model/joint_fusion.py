@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from espnet_vivit.base.option_types import check_value
 from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.frontend.masking import MaskedBatchNorm1d, length_mask
 from espnet_vivit.model.fusion import AddFusion, ConcatFusion, CrossAttentionFusion, Fusion, GatedFusion
@@ -27,8 +28,7 @@ class MlpFusion(Fusion):
     def __init__(self, video_size: int, audio_size: int, output_size: int, *, hidden_units: int | None = None):
         super().__init__(video_size, audio_size, output_size)
         hidden_units = HIDDEN_FACTOR * output_size if hidden_units is None else hidden_units
-        if hidden_units < 1:
-            raise ConfigError("fusion mlp without hidden units", found=hidden_units, expected="at least 1")
+        check_value("fusion_conf", "hidden_units", hidden_units, where="fusion mlp without hidden units")
         self.hidden = nn.Linear(video_size + audio_size, hidden_units)
         self.norm = MaskedBatchNorm1d(hidden_units)
         self.output = nn.Linear(hidden_units, output_size)

@@ -2,7 +2,9 @@
 
 import warnings
 from collections.abc import Mapping
+from typing import Any
 
+from espnet_vivit.base.option_types import check_values
 from espnet_vivit.errors import ConfigError, InputError, unknown_name
 from espnet_vivit.units import MODALITIES, STREAMS_OF
 
@@ -47,19 +49,9 @@ def modality_of(modality: str | None, vision_encoder: str | None, audio_encoder:
     return modality
 
 
-def check_loss_weights(frame_loss_weight: float, ignore_id: int, **shares: float) -> None:
-    """Raise ConfigError for a share that is none, such as a ctc_weight of 2, or a negative frame_loss_weight.
-
-    ignore_id is an option of ESPnet's model with one value that works.
-    """
-    if ignore_id != -1:
-        expected = "-1, which is all that ESPnet's error rates know as padding"
-        raise ConfigError("ignore_id", found=ignore_id, expected=expected, fix="Leave it out")
-    if frame_loss_weight < 0:
-        raise ConfigError("frame_loss_weight is negative", found=frame_loss_weight, expected="0 (off) or more")
-    for name, share in shares.items():
-        if not 0 <= share <= 1:
-            raise ConfigError(f"{name} is a share", found=share, expected="0 to 1")
+def check_model_conf(**options: Any) -> None:
+    """Raise ConfigError for a value that no option of `model_conf` can have, such as a ctc_weight of 2."""
+    check_values("model_conf", options, where="{name} in model_conf")
 
 
 def with_model_name(conf: Mapping | None, model_name: str | None) -> dict:

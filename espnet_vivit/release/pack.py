@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING
 import yaml
 
 from espnet_vivit.decode import package
-from espnet_vivit.decode.options import check_branches
 from espnet_vivit.decode.package_decoding import DECODING, Decoding
 from espnet_vivit.decode.package_language import write_language
 from espnet_vivit.errors import ConfigError, DataError
@@ -111,7 +110,7 @@ class PackageWriter:
 
     def add_language(self, decoding: Decoding) -> None:
         """How the model was decoded, with the language models that took part."""
-        self.decoding = decoding
+        self.decoding = decoding = decoding.fitted(self.config)
         write_language(self.folder, decoding.language, self.config["token_list"])
         if decoding.fields():
             _write_json(self.folder / DECODING, decoding.fields())
@@ -144,10 +143,7 @@ class PackageWriter:
         """The package, read back. Raises what does not load, or cannot be decoded so: it is not handed out."""
         checked = package.Package.checked(self.folder)
         model = checked.load_model()
-        search = self.decoding.search
-        weight = 1.0 if search.search == "ctc_greedy" else search.ctc_weight
-        if weight is not None:
-            check_branches(weight, "beam", has_ctc=model.ctc is not None, has_decoder=model.decoder is not None)
+        self.decoding.search.complete(has_ctc=model.ctc is not None, has_decoder=model.decoder is not None)
         return checked
 
 

@@ -30,9 +30,10 @@ from espnet_vivit.espnet_compat import (
 from espnet_vivit.frontend.presets import trained_preset
 from espnet_vivit.model import parts
 from espnet_vivit.model.adapters.report import tower_table
+from espnet_vivit.model.nonfinite import NonFiniteLosses
 from espnet_vivit.model.options import STARTS, decoder_sizes
 from espnet_vivit.model.precision import precision_for_inference
-from espnet_vivit.tasks.launch import is_writer, with_deepspeed
+from espnet_vivit.tasks.launch import espnets_trainer, is_writer
 from espnet_vivit.tasks.loading.augmentation import Augmentation, check_preprocessor_conf
 from espnet_vivit.tasks.loading.batches import frame_batches, log_padding
 from espnet_vivit.tasks.loading.curriculum import EpochIterFactory, read_curriculum
@@ -54,7 +55,7 @@ from espnet_vivit.tasks.optim.muon import NAME as MUON
 from espnet_vivit.tasks.optim.muon import mark_hidden_matrices
 from espnet_vivit.tasks.optim.optimizer import build_optimizer, read_rates
 from espnet_vivit.tasks.optim.optimizer_options import check_optimizer_options
-from espnet_vivit.tasks.optim.schedule_length import with_planned_schedule
+from espnet_vivit.tasks.optim.schedule_length import TrainingBatches
 from espnet_vivit.tasks.options import PartChoices, adapt_parser
 from espnet_vivit.tasks.preflight.alignment import check_alignable
 from espnet_vivit.tasks.preflight.feature_cache import check_feature_cache
@@ -90,6 +91,7 @@ class AVSRTask(ASRTask):
     ]
 
     trainer = AVSRTrainer
+    training_batches: TrainingBatches | None = None  # of the training that `main_worker` runs
 
     # --- options ---
 
@@ -151,8 +153,12 @@ class AVSRTask(ASRTask):
         alone = sole_run(args.output_dir) if is_writer(args) else nullcontext()
         with alone, loading, separate_averages(), atomic_saves(keep_previous={CHECKPOINT}):
             check_resumed_tokens(args)
-            task = with_planned_schedule(with_deepspeed(cls) if args.use_deepspeed else cls)
-            super(AVSRTask, task).main_worker(args)  # pyright: ignore[reportArgumentType]  `task` is made from `cls`
+            cls.training_batches = TrainingBatches()
+            try:
+                with espnets_trainer(cls) if args.use_deepspeed else nullcontext():
+                    super().main_worker(args)
+            finally:
+                cls.training_batches = None
 
     # --- data ---
 
@@ -227,9 +233,12 @@ class AVSRTask(ASRTask):
         cls, args: argparse.Namespace, distributed_option: "DistributedOption", mode: str, kwargs: dict | None = None
     ) -> Any:
         """ESPnet's; that of the training set knows the curriculum, and tells the preprocessing the epoch."""
-        factory = super().build_iter_factory(args, distributed_option, mode, kwargs)
         if mode != "train":
-            return factory
+            return super().build_iter_factory(args, distributed_option, mode, kwargs)
+        counted = None if cls.training_batches is None else cls.training_batches.take()
+        if counted is not None:
+            return counted
+        factory = super().build_iter_factory(args, distributed_option, mode, kwargs)
         shape_files = (kwargs or {}).get("shape_files", args.train_shape_file)
         curriculum = read_curriculum(args.curriculum)
         return EpochIterFactory(factory, curriculum, shape_files, distributed=distributed_option.distributed)
@@ -294,11 +303,15 @@ class AVSRTask(ASRTask):
         logging.info("towers:\n%s", tower_table(model.towers(), adapters))
         start_from_parts(args, model)
         checkpoint_towers(model.towers(), getattr(args, "gradient_checkpointing", None))
+        if getattr(args, "use_deepspeed", False):  # ESPnet's loop for it would step with gradients that are not finite
+            model.non_finite = NonFiniteLosses(limit=1)
         return model
 
     @classmethod
     def build_optimizers(cls, args: argparse.Namespace, model: "E2E") -> list[torch.optim.Optimizer]:
         """ESPnet's optimizer, or one with a group for each rate that lr_scale, layer_decay and freeze_until ask for."""
+        if cls.training_batches is not None:
+            cls.training_batches.plan(cls, args)
         if args.optim == MUON:
             mark_hidden_matrices(args, model)
         (default,) = super().build_optimizers(args, model)

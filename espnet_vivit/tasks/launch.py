@@ -18,21 +18,19 @@ import importlib.util
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from espnet_vivit.errors import ConfigError, MissingDependencyError
 from espnet_vivit.espnet_compat import Trainer
-from espnet_vivit.model.nonfinite import NonFiniteLosses
 from espnet_vivit.tasks.optim.muon import NAME as MUON
 
 if TYPE_CHECKING:
     from espnet2.tasks.asr import ASRTask
-
-    from espnet_vivit.e2e_asr_conformer import E2E
 
 _PRECISIONS = ("bf16", "fp16", "amp")  # of a DeepSpeed configuration
 _OWN_RATES = ("lr_scale", "layer_decay", "freeze_until")
@@ -146,17 +144,12 @@ def _check_deepspeed(args: argparse.Namespace, several: bool) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))  # ESPnet reads it unasked
 
 
-def with_deepspeed(task: "type[ASRTask]") -> "type[ASRTask]":
-    """`task` with ESPnet's own trainer, which ESPnet wants to see before it puts its DeepSpeedTrainer in its place.
-
-    Its loop would step with gradients that are not finite: the first such loss ends the training.
-    """
-
-    def build_model(cls, args: argparse.Namespace) -> "E2E":
-        model = super(deepspeed_task, cls).build_model(args)
-        model.non_finite = NonFiniteLosses(limit=1)
-        return model
-
-    members = {"trainer": Trainer, "build_model": classmethod(build_model)}
-    deepspeed_task: Any = type(task.__name__, (task,), members)
-    return deepspeed_task
+@contextmanager
+def espnets_trainer(task: "type[ASRTask]") -> Iterator[None]:
+    """Inside, `task` has ESPnet's own trainer, which ESPnet wants to see before it puts its DeepSpeedTrainer there."""
+    own = task.trainer
+    task.trainer = Trainer
+    try:
+        yield
+    finally:
+        task.trainer = own

@@ -18,7 +18,7 @@ from espnet_vivit.errors import ConfigError, DataError, WeightsError, unknown_na
 from espnet_vivit.espnet_compat import get_default_kwargs
 from espnet_vivit.model.adapters.config import read_tower_adapters
 from espnet_vivit.model.init_parts import load_parts, weights_table
-from espnet_vivit.model.options import check_loss_weights, modality_of, weight_sources
+from espnet_vivit.model.options import check_model_conf, modality_of, weight_sources
 from espnet_vivit.model.stored_tokens import differing
 from espnet_vivit.tasks.init_param import check_init_param
 from espnet_vivit.tasks.options import refused
@@ -36,8 +36,7 @@ def check_model_options(args: argparse.Namespace) -> None:
         if option not in known:
             raise unknown_name("option in model_conf", option, known)
     check_option_types("model_conf", args.model_conf, model_module().E2E)
-    weights = ("frame_loss_weight", "ignore_id", "ctc_weight", "interctc_weight", "lsm_weight")
-    check_loss_weights(**{name: args.model_conf.get(name, known[name]) for name in weights})
+    check_model_conf(**args.model_conf)
     if getattr(args, "use_adapter", False):
         raise refused("use_adapter", "in the configuration")
     args.modality = modality_of(args.modality, args.vision_encoder, args.audio_encoder)

@@ -9,9 +9,11 @@ import argparse
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from pkgutil import resolve_name
+from types import NoneType
 from typing import Any, NoReturn
 
 from espnet_vivit.base.config_file import read_config
+from espnet_vivit.base.option_types import is_kind, words_for
 from espnet_vivit.errors import ConfigError, nearest_name, unknown_name
 from espnet_vivit.espnet_compat import (
     ClassChoices,
@@ -133,7 +135,7 @@ def check_config(config: Mapping, parser: argparse.ArgumentParser, *, where: str
             if value not in action.choices and not (value is None and action.default is None):
                 raise unknown_name(f"{key} {where}", value, [name for name in action.choices if name is not None])
         else:
-            check_value(action, value, where=where)
+            _check_kind(action, value, where=where)
 
 
 def refused(key: str, where: str) -> ConfigError:
@@ -146,15 +148,14 @@ def add_choice(group: Any, name: str, choices: Iterable[str], *, default: str | 
     group.add_argument(f"--{name}", type=str_or_none, default=default, choices=[*choices, None], help=help_text)
 
 
-_KINDS = {  # an option's type -> (what YAML may give for it, in words)
-    int: (int, "a whole number"),
-    int_or_none: (int, "a whole number, or null"),
-    float: ((int, float), "a number"),
-    str2bool: (bool, "true or false"),
-    str: (str, "text"),
-    str_or_none: (str, "text, or null"),
+_KINDS = {  # the type of an option of the parser -> the kinds that YAML may give for it
+    int: (int,),
+    int_or_none: (int, NoneType),
+    float: (float,),
+    str2bool: (bool,),
+    str: (str,),
+    str_or_none: (str, NoneType),
 }
-_OR_NULL = (int_or_none, str_or_none)
 _ONE_OR_MORE = ("keep_nbest_models",)  # ESPnet's trainer takes a number as well as a list of them
 _TRUE = ("true", "yes", "y", "on", "t", "1")  # what str2bool takes for it
 _OF_ONE_RUN = {  # what ends without a trained model -> what it is for
@@ -163,7 +164,7 @@ _OF_ONE_RUN = {  # what ends without a trained model -> what it is for
 }
 
 
-def check_value(action: argparse.Action, value: Any, *, where: str) -> None:
+def _check_kind(action: argparse.Action, value: Any, *, where: str) -> None:
     """Raise ConfigError unless `value` is of the kind that `action` takes; `where` names the file in the error.
 
     Options of other kinds than numbers, texts, truth values and lists of them are left to whoever reads them.
@@ -183,7 +184,7 @@ def check_value(action: argparse.Action, value: Any, *, where: str) -> None:
 
 
 def _check_list(action: argparse.Action, value: Any, *, where: str) -> None:
-    if action.dest in _ONE_OR_MORE and (isinstance(value, str) or _is(value, int)):
+    if action.dest in _ONE_OR_MORE and (isinstance(value, str) or is_kind(value, int)):
         return
     if not isinstance(value, list | tuple):
         example = "[1, 2]" if action.type is int else "[a, b]"
@@ -193,13 +194,10 @@ def _check_list(action: argparse.Action, value: Any, *, where: str) -> None:
 
 
 def _check_one(action: argparse.Action, value: Any, what: str) -> None:
-    if action.type not in _KINDS or (value is None and (action.type in _OR_NULL or action.default is None)):
+    kinds = _KINDS.get(action.type)
+    if kinds is None or (value is None and action.default is None) or any(is_kind(value, kind) for kind in kinds):
         return
-    kind, expected = _KINDS[action.type]
-    if not _is(value, kind):
-        fix = "Write it in quotes." if kind is str and isinstance(value, int | float) else None
-        raise ConfigError(what, found=repr(value), expected=expected, fix=fix)
-
-
-def _is(value: Any, kind: type | tuple) -> bool:
-    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+    fix = "Write it in quotes." if str in kinds and isinstance(value, int | float) else None
+    expected = words_for([kind for kind in kinds if kind is not NoneType], text="text")
+    expected += ", or null" if NoneType in kinds else ""
+    raise ConfigError(what, found=repr(value), expected=expected, fix=fix)

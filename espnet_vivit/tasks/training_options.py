@@ -5,31 +5,13 @@ In: a parser, or parsed arguments. Out: the options added, or checked as a whole
 
 import argparse
 
+from espnet_vivit.base.option_types import check_values
 from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.tasks.launch import adapt_launch
-from espnet_vivit.tasks.loading.batches import MAX_PADDING, check_batch_options
+from espnet_vivit.tasks.loading.batches import MAX_PADDING
 from espnet_vivit.tasks.training.criteria import check_criteria
 from espnet_vivit.tasks.training.out_of_memory import WAYS
 from espnet_vivit.tasks.training.recompute import check_tower_names
-
-_AT_LEAST = {  # whole numbers, or lists of them -> the least that can be meant; null is where an option may be null
-    "batch_size": 1,
-    "valid_batch_size": 1,
-    "batch_bins": 1,
-    "valid_batch_bins": 1,
-    "min_batch_size": 1,
-    "max_batch_size": 1,
-    "num_iters_per_epoch": 1,
-    "log_interval": 1,
-    "keep_nbest_models": 1,
-    "nbest_averaging_interval": 0,
-    "max_epoch": 0,  # an experiment without training
-    "patience": 0,
-    "num_workers": 0,
-    "num_att_plot": 0,
-    "ngpu": 0,
-    "seed": 0,
-}
 
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,13 +32,10 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check_training_options(args: argparse.Namespace) -> None:
     """Raise ConfigError for what cannot be meant; adapts `args` to whoever has started this process."""
-    check_batch_options(args.batch_frames, args.max_padding)
+    check_values("training", vars(args), where="{name}")
     check_tower_names(args.gradient_checkpointing)
     if args.on_out_of_memory not in WAYS:
         raise unknown_name("on_out_of_memory", args.on_out_of_memory, WAYS)
-    if args.accum_grad < 1:
-        raise ConfigError("accum_grad", found=args.accum_grad, expected="a number of batches per step, 1 or more")
-    _check_ranges(args)
     if args.multiple_iterator:
         raise ConfigError(
             "multiple_iterator reads each epoch from lists cut into pieces, which checks and curriculum do not know",
@@ -64,13 +43,3 @@ def check_training_options(args: argparse.Namespace) -> None:
         )
     check_criteria(args)
     adapt_launch(args)
-
-
-def _check_ranges(args: argparse.Namespace) -> None:
-    for name, least in _AT_LEAST.items():
-        value = getattr(args, name)
-        for number in value if isinstance(value, list | tuple) else [value]:
-            if number is not None and number < least:
-                raise ConfigError(name, found=value, expected=f"{least} or more")
-    if not args.grad_clip > 0:  # 0 would leave no gradient, less would turn it round
-        raise ConfigError("grad_clip", found=args.grad_clip, expected="a norm above 0; .inf clips nothing")

@@ -92,32 +92,101 @@ def cut_into_pieces(stretches: Iterable[Stretch], *, longest_s: float) -> Iterat
     """Pieces of at most `longest_s` seconds, each frame in at least one. Raises ConfigError for a limit too short."""
     if longest_s < SHORTEST_LIMIT_S:
         raise ConfigError("pieces too short to hold words", found=f"{longest_s} s", expected=f">= {SHORTEST_LIMIT_S} s")
-    longest = round(longest_s * VIDEO_RATE_HZ)
-    held: Stretch | None = None
-    own: int | None = None
-    in_freeze = False  # `held` begins in the middle of one
-    source = iter(stretches)
-    ended = False
-    while True:
-        while not ended and (held is None or len(held) <= longest + _REST_FRAMES):
-            stretch = next(source, None)
+    yield from _Cutter(stretches, round(longest_s * VIDEO_RATE_HZ)).pieces()
+
+
+@dataclass(frozen=True)
+class _Seam:
+    """Where one piece ends and the next begins: `at` is the first frame that is the next piece's own.
+
+    before: frames before `at` that the next piece gets, too; after: frames from `at` on that this piece gets, too.
+    """
+
+    at: int
+    before: int = 0
+    after: int = 0
+
+
+class _Cutter:
+    """Reads ahead of the piece that is to be cut off. All indices are frames of `held`, what is read and not given out.
+
+    longest: the most frames of a piece. shared: frames at the beginning of `held` that are the own of the piece before.
+    in_freeze: whether `held` begins in the middle of a freeze.
+    """
+
+    def __init__(self, stretches: Iterable[Stretch], longest: int):
+        self._source: Iterator[Stretch] = iter(stretches)
+        self.longest, self.shared, self.in_freeze = longest, 0, False
+        self.held: Stretch | None = None
+
+    def pieces(self) -> Iterator[Cut]:
+        while (held := self._read()) is not None:
+            freezes = _freezes(held[: self.longest + _FREEZE_FRAMES].clip, self.in_freeze)
+            boundary = self._boundary(held, freezes)
+            if boundary is None and len(held) <= self.longest:
+                yield self._cut(held, _Seam(len(held)))
+                return
+            moving = _activity(held, self.longest)
+            seam = _seam_around(held, moving, self._quietest(held, moving, freezes) if boundary is None else boundary)
+            yield self._cut(held, seam)
+            first = seam.at - seam.before
+            self.held, self.shared = held[first:], seam.before
+            self.in_freeze = any(begin <= first < end for begin, end in freezes)
+
+    def _read(self) -> Stretch | None:
+        """What is held, with enough behind the longest piece that no crumb is left over; None: there was nothing."""
+        while self.held is None or len(self.held) <= self.longest + _REST_FRAMES:
+            stretch = next(self._source, None)
             if stretch is None:
-                ended = True
-            else:
-                held = stretch if held is None else held + stretch
-        if held is None:
-            return
-        own = held.first if own is None else own
-        freezes = _freezes(held[: longest + _FREEZE_FRAMES].clip, in_freeze)
-        at = _boundary(held, own - held.first, longest, freezes)
-        if at is None and len(held) <= longest:
-            yield Cut(held, seconds_of_frames(own), seconds_of_frames(held.first + len(held)))
-            return
-        at, before, after = _place(held, longest, at, freezes)
-        yield Cut(held[: at + after], seconds_of_frames(own), seconds_of_frames(held.first + at))
-        own = held.first + at
-        in_freeze = any(first <= at - before < end for first, end in freezes)
-        held = held[at - before :]
+                break
+            self.held = stretch if self.held is None else self.held + stretch
+        return self.held
+
+    def _cut(self, held: Stretch, seam: _Seam) -> Cut:
+        own, end = held.first + self.shared, held.first + seam.at  # frames of the recording
+        return Cut(held[: seam.at + seam.after], seconds_of_frames(own), seconds_of_frames(end))
+
+    def _latest(self, held: Stretch) -> int:
+        """The last frame at which a piece may end."""
+        return min(self.longest - _FORCED_FRAMES, len(held) - _REST_FRAMES)
+
+    def _boundary(self, held: Stretch, freezes: list[tuple[int, int]]) -> int | None:
+        """The first frame of another shot, or where a freeze begins or ends; a piece's least length from either end."""
+        if held.clip is None:
+            return None
+        places = [*shot_changes(held.clip.frames), *(edge for freeze in freezes for edge in freeze)]
+        earliest, latest = self.shared + _REST_FRAMES, self._latest(held)
+        return min((at for at in places if earliest <= at <= latest), default=None)
+
+    def _quietest(self, held: Stretch, moving: np.ndarray, freezes: list[tuple[int, int]]) -> int:
+        """The quietest frame of a piece's last two thirds."""
+        latest = self._latest(held)
+        ahead = [edge - _REST_FRAMES for freeze in freezes for edge in freeze if edge > latest]
+        latest = min([latest, *ahead])  # what is left before a boundary is a piece of its own
+        earliest = max(self.longest // 3, _FORCED_FRAMES + 1)
+        cost = moving[earliest : latest + 1] - np.linspace(0, _LATE_BONUS, latest + 1 - earliest)
+        return earliest + int(cost.argmin())
+
+
+def _activity(held: Stretch, longest: int) -> np.ndarray:
+    """(longest + 1,) or fewer: how much moves and sounds in each frame, 0 to 1."""
+    return activity(
+        None if held.clip is None else held.clip.frames[: longest + 1],
+        None if held.speech is None else held.speech[: (longest + 1) * SAMPLES_PER_FRAME],
+    )
+
+
+def _seam_around(held: Stretch, moving: np.ndarray, at: int) -> _Seam:
+    """The seam at a frame: both pieces get the pause around it, or the forced overlap where there is none."""
+    quiet = moving < QUIET
+    before, after = 0, 0
+    while before < _MARGIN_FRAMES and at > before and quiet[at - before - 1]:
+        before += 1
+    while after < _MARGIN_FRAMES and at + after < len(quiet) and quiet[at + after]:
+        after += 1
+    if before + after < _PAUSE_FRAMES:
+        return _Seam(at, min(_FORCED_FRAMES, at - 1), min(_FORCED_FRAMES, len(held) - at))
+    return _Seam(at, before, after)
 
 
 def _freezes(clip: "MouthClip | None", in_freeze: bool) -> list[tuple[int, int]]:
@@ -142,36 +211,3 @@ def _repeated(clip: "MouthClip") -> np.ndarray:
         change = measure_change(as_gray(clip.frames))
         change = np.concatenate([change[:1], change])  # what was before the first is not known: it is like the second
     return change < FROZEN_CHANGE  # not where it is NaN
-
-
-def _boundary(held: Stretch, own: int, longest: int, freezes: list[tuple[int, int]]) -> int | None:
-    """The first frame of another shot, or where a freeze begins or ends; a piece's least length from either end."""
-    if held.clip is None:
-        return None
-    last = min(longest - _FORCED_FRAMES, len(held) - _REST_FRAMES)
-    places = [*shot_changes(held.clip.frames), *(edge for freeze in freezes for edge in freeze)]
-    return min((at for at in places if max(own, 0) + _REST_FRAMES <= at <= last), default=None)
-
-
-def _place(held: Stretch, longest: int, at: int | None, freezes: list[tuple[int, int]]) -> tuple[int, int, int]:
-    """Where to cut (`at`, or where it is quietest), and how many frames around it both pieces get."""
-    moving = activity(
-        None if held.clip is None else held.clip.frames[: longest + 1],
-        None if held.speech is None else held.speech[: (longest + 1) * SAMPLES_PER_FRAME],
-    )
-    if at is None:
-        last = min(longest - _FORCED_FRAMES, len(held) - _REST_FRAMES)
-        ahead = [edge - _REST_FRAMES for freeze in freezes for edge in freeze if edge > last]
-        last = min([last, *ahead])  # what is left before a boundary is a piece of its own
-        first = max(longest // 3, _FORCED_FRAMES + 1)
-        cost = moving[first : last + 1] - np.linspace(0, _LATE_BONUS, last + 1 - first)
-        at = first + int(cost.argmin())
-    quiet = moving < QUIET
-    before, after = 0, 0
-    while before < _MARGIN_FRAMES and at > before and quiet[at - before - 1]:
-        before += 1
-    while after < _MARGIN_FRAMES and at + after < len(quiet) and quiet[at + after]:
-        after += 1
-    if before + after < _PAUSE_FRAMES:
-        before, after = min(_FORCED_FRAMES, at - 1), min(_FORCED_FRAMES, len(held) - at)
-    return at, before, after

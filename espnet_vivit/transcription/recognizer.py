@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from espnet_vivit.base.config_file import read_config
 from espnet_vivit.decode.model_files import ModelFiles
 from espnet_vivit.decode.options import SearchOptions
 from espnet_vivit.decode.speech2text import Speech2Text
@@ -33,7 +32,6 @@ from espnet_vivit.transcription.reading import is_silent, stopwatch
 from espnet_vivit.transcription.result import OK, UNCLEAR, WARN, Hypothesis, Piece
 from espnet_vivit.units import MOUTH_SIZE, STREAMS_OF, VIDEO_RATE_HZ, seconds_of_frames, seconds_of_samples
 
-_BEAM_SIZE, _CTC_WEIGHT = 10, 0.3  # where neither caller nor package says; the second of a model with both branches
 _MODALITY_OF = {frozenset(streams): modality for modality, streams in STREAMS_OF.items()}
 
 
@@ -45,9 +43,7 @@ class PieceRecognizer:
         files: ModelFiles,
         *,
         modality: str | None,
-        search: str | None,
-        beam_size: int | None,
-        ctc_weight: float | None,
+        search: SearchOptions,
         lm_weight: float | None,
         ngram_weight: float | None,
         nbest: int,
@@ -60,10 +56,7 @@ class PieceRecognizer:
     ):
         self._one_at_a_time = threading.Lock()  # `seconds` below are those of one piece
         self.files = files  # an archive's temporary folder lives as long
-        usual = SearchOptions(search="beam", beam_size=_BEAM_SIZE, ctc_weight=_ctc_weight(files))
-        asked = SearchOptions(search=search, beam_size=beam_size, ctc_weight=ctc_weight)
-        asked = asked.or_else(files.decoding.search).or_else(usual)
-        arguments = files.decoding_arguments(asked, lm_weight=lm_weight, ngram_weight=ngram_weight)
+        arguments = files.decoding_arguments(search, lm_weight=lm_weight, ngram_weight=ngram_weight)
         self.speech2text = TimedSpeech2Text(**arguments, modality=modality, nbest=nbest, device=device)
         self.modality = self.speech2text.modality
         if self.modality != "audio":
@@ -181,12 +174,6 @@ class TimedSpeech2Text(Speech2Text):
     def _search(self, states: Sequence[torch.Tensor]) -> list[list[tuple]]:
         with stopwatch(self.seconds, "search"):
             return super()._search(states)
-
-
-def _ctc_weight(files: ModelFiles) -> float:
-    """1 for a model without attention decoder, 0 for one without CTC."""
-    trained = float((read_config(files.config).get("model_conf") or {}).get("ctc_weight", 0.1))
-    return trained if trained in (0, 1) else _CTC_WEIGHT
 
 
 def _spread(transcript: Transcript, duration_s: float) -> tuple[Word, ...]:

@@ -51,8 +51,7 @@ class Transcriber:
             `mouth_size`; None is the value stored with the model, or the whole crop.
         longest_piece_s: length in seconds of the longest piece that is decoded at once; None is 1.6 times the longest
             training clip, between 4 and 12 s, or 5 s if that length is unknown.
-        search, beam_size, ctc_weight: as in `Speech2Text`; None is the package's value, or a beam of 10 hypotheses and
-            a ctc_weight that fits the model's branches.
+        search, beam_size, ctc_weight: as in `Speech2Text`; None is the package's value, or the default.
         nbest: number of hypotheses kept for each piece.
         lm_weight, ngram_weight: weights of the language models in a package; None is the package's value, 0 disables
             the model.
@@ -87,22 +86,13 @@ class Transcriber:
         audio_track: int | None = None,
         video_track: int | None = None,
     ):
-        from espnet_vivit.media.faces.detectors import DETECTORS
-
         if not Path(model).exists():  # looked at again below, after seconds of imports
             raise no_model(model)
-        if modality not in MODALITY_CHOICES:
-            raise unknown_name("modality", modality, MODALITY_CHOICES)
-        if detector not in DETECTORS and not detector.endswith(".task"):  # before a model is loaded for nothing
-            raise unknown_name("detector", detector, DETECTORS)
-        if min_confidence is not None and not 0 <= min_confidence <= 1:
-            raise ConfigError("min_confidence", found=min_confidence, expected="0 (believe everything) to 1")
-        if mouth_size is not None and mouth_size < 1:
-            raise ConfigError("mouth_size", found=mouth_size, expected=f"pixels of a side, 1 to {MOUTH_SIZE}")
-        if longest_piece_s is not None and not longest_piece_s > 0:
-            raise ConfigError("longest_piece_s", found=longest_piece_s, expected="seconds above 0")
+        _check_choices(modality, detector)  # before a model is loaded for nothing
+        _check_numbers(min_confidence, mouth_size, longest_piece_s)
         self.tracks = Tracks(video_track, audio_track)
         from espnet_vivit.decode.model_files import open_model  # late: ESPnet takes seconds
+        from espnet_vivit.decode.options import SearchOptions
         from espnet_vivit.transcription.recognizer import PieceRecognizer
 
         files = open_model(model, weights=weights)
@@ -110,9 +100,7 @@ class Transcriber:
         self.recognizer = PieceRecognizer(
             files,
             modality=None if modality == "auto" else modality,
-            search=search,
-            beam_size=beam_size,
-            ctc_weight=ctc_weight,
+            search=SearchOptions(search=search, beam_size=beam_size, ctc_weight=ctc_weight),
             lm_weight=lm_weight,
             ngram_weight=ngram_weight,
             nbest=nbest,
@@ -184,6 +172,24 @@ def _shown(stretches: Iterator["Stretch"], on_stretch: Callable[["Stretch"], obj
     for stretch in stretches:
         on_stretch(stretch)
         yield stretch
+
+
+def _check_choices(modality: str, detector: str) -> None:
+    from espnet_vivit.media.faces.detectors import DETECTORS
+
+    if modality not in MODALITY_CHOICES:
+        raise unknown_name("modality", modality, MODALITY_CHOICES)
+    if detector not in DETECTORS and not detector.endswith(".task"):
+        raise unknown_name("detector", detector, DETECTORS)
+
+
+def _check_numbers(min_confidence: float | None, mouth_size: int | None, longest_piece_s: float | None) -> None:
+    if min_confidence is not None and not 0 <= min_confidence <= 1:
+        raise ConfigError("min_confidence", found=min_confidence, expected="0 (believe everything) to 1")
+    if mouth_size is not None and mouth_size < 1:
+        raise ConfigError("mouth_size", found=mouth_size, expected=f"pixels of a side, 1 to {MOUTH_SIZE}")
+    if longest_piece_s is not None and not longest_piece_s > 0:
+        raise ConfigError("longest_piece_s", found=longest_piece_s, expected="seconds above 0")
 
 
 def _mouth_pictures(size: int | None, view: int | None, facts: "TrainingFacts") -> tuple[int, int | None]:

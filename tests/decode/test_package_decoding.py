@@ -9,7 +9,8 @@ import pytest
 
 from espnet_vivit.bin import avsr_decode, cli
 from espnet_vivit.bin.commands.transcribe import get_parser
-from espnet_vivit.decode.options import SearchOptions, decoding_parser
+from espnet_vivit.decode.espnet3 import ClipRecognizer
+from espnet_vivit.decode.options import Search, SearchOptions, decoding_parser
 from espnet_vivit.decode.package import Package
 from espnet_vivit.decode.package_decoding import Decoding, decoded_with, write_made_with
 from espnet_vivit.decode.speech2text import Speech2Text
@@ -89,13 +90,37 @@ def test_an_explicit_option_wins_and_the_others_stay(package):
     assert (given["search"], given["beam_size"], given["ctc_weight"]) == (None, None, 0.1), "the command says no more"
 
 
-def test_packages_of_before_and_experiments_are_searched_as_ever(experiment, copy):
+def test_where_nobody_says_how_all_search_alike(experiment, copy):
     rewrite(copy, None)
-    for model in (experiment, copy):
-        transcribing = Transcriber(model).recognizer.speech2text
-        assert built(transcribing) == (9, (0.3, 0.7, 0.0), (0.0, 0.0), False)  # of 10, as there are 9 tokens
-        assert transcribing.search == "beam"
-        assert built(Speech2Text.from_pretrained(model)) == (9, (0.5, 0.5, 0.0), (0.0, 0.0), False)
+    files = experiment / "config.yaml", experiment / "valid.acc.ave.pth"
+    searching = [Transcriber(model).recognizer.speech2text for model in (experiment, copy)]
+    searching += [Speech2Text.from_pretrained(model) for model in (experiment, copy)]
+    searching += [ClipRecognizer(experiment).speech2text, Speech2Text(*files)]
+    for speech2text in searching:
+        assert built(speech2text) == (9, (0.3, 0.7, 0.0), (0.0, 0.0), False)  # of 10, as there are 9 tokens
+        assert speech2text.search == "beam"
+
+
+def test_what_the_command_line_leaves_out_is_the_same_default():
+    args = decoding_parser().parse_args([])
+    assert SearchOptions.asked(args) == SearchOptions()
+    complete = SearchOptions.asked(args).complete(has_ctc=True, has_decoder=True)
+    assert complete == Search() == SearchOptions().complete(has_ctc=True, has_decoder=True)
+    assert decoded_with("--beam_size 4").search == SearchOptions(
+        search="beam", beam_size=4, penalty=0.0, maxlenratio=0.0, minlenratio=0.0, normalize_length=False
+    ), "the weight of CTC follows from the model that is packed"
+
+
+@pytest.mark.parametrize(("weight", "searched"), [(0.0, 0.0), (0.3, 0.3), (1.0, 1.0)])
+def test_a_model_of_one_branch_is_decoded_transcribed_and_packed_with_it(tmp_path, weight, searched):
+    parts = {"decoder": ...} if weight == 1 else {}
+    exp = write_experiment(tmp_path / "exp", audio_encoder=..., **parts, model_conf={"ctc_weight": weight})
+    package = pack(exp, tmp_path / "package", licence="MIT", decoding=decoded_with("--beam_size 4"))
+    stored = json.loads((package / "decoding.json").read_text())
+    assert (stored["beam_size"], stored["ctc_weight"]) == (4, searched)
+    for model in (exp, package):
+        for speech2text in (Transcriber(model).recognizer.speech2text, Speech2Text.from_pretrained(model)):
+            assert speech2text.beam_search.weights["ctc"] == pytest.approx(searched)
 
 
 def test_a_package_is_packed_again_with_its_decoding_or_another(package, tmp_path):

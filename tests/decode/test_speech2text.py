@@ -157,9 +157,12 @@ def test_the_n_best_are_sorted(files):
         ({}, {"modality": "audio"}, "trained on video alone: found modality audio; expected video"),
         ({}, {"modality": "vidoe"}, "Did you mean 'video'"),
         ({}, {"search": "greedy"}, "unknown search: found 'greedy'"),
-        ({"model_conf": {"ctc_weight": 0.0}}, {}, "trained without CTC"),
+        ({"model_conf": {"ctc_weight": 0.0}}, {"ctc_weight": 0.3}, "trained without CTC"),
         ({"model_conf": {"ctc_weight": 0.0}}, {"search": "ctc_greedy", "ctc_weight": 0.0}, "trained without CTC"),
-        ({"model_conf": {"ctc_weight": 1.0}}, {}, "trained without attention decoder"),
+        ({"model_conf": {"ctc_weight": 1.0}}, {"ctc_weight": 0.3}, "trained without attention decoder"),
+        ({}, {"beam_size": 0}, "beam_size: found 0; expected 1 or more hypotheses"),
+        ({}, {"ctc_weight": 1.5}, "ctc_weight: found 1.5; expected 0 to 1"),
+        ({}, {"penalty": float("nan")}, "penalty: found nan; expected a number"),
     ],
 )
 def test_what_the_model_cannot_do_is_said(tmp_path, changes, options, message):
@@ -171,8 +174,10 @@ def test_what_the_model_cannot_do_is_said(tmp_path, changes, options, message):
 def test_models_without_one_branch_decode_with_the_other(tmp_path):
     attention = experiment(tmp_path / "att", model_conf={"ctc_weight": 0.0})
     ctc = experiment(tmp_path / "ctc", model_conf={"ctc_weight": 1.0})
-    assert len(Speech2Text(*attention, ctc_weight=0.0, beam_size=2)(video=VIDEO)) == 1
-    assert len(Speech2Text(*ctc, ctc_weight=1.0, beam_size=2)(video=VIDEO)) == 1
+    for stated in ({}, {"ctc_weight": 0.0}):
+        assert len(Speech2Text(*attention, **stated, beam_size=2)(video=VIDEO)) == 1
+    for stated in ({}, {"ctc_weight": 1.0}):
+        assert len(Speech2Text(*ctc, **stated, beam_size=2)(video=VIDEO)) == 1
     assert len(Speech2Text(*ctc, search="ctc_greedy", ctc_weight=0.5)(video=VIDEO)) == 1
 
 

@@ -42,6 +42,13 @@ def test_classes_count_what_was_said_and_not_what_was_put_in(scored):
     ]
 
 
+def test_one_letter_words_of_sentences_are_words():
+    said = {"u1": "I have seen a boat", "u2": "Six of them"}
+    assert by_class(score(said, said)) == {"number": Rate(0, 1), "word": Rate(0, 7)}
+    spelled = {**said, "u3": "a b c"}
+    assert by_class(score(spelled, spelled))["letter"] == Rate(0, 5)
+
+
 def test_confusions_name_words_left_out_and_put_in(scored):
     assert confused_words(scored) == [("b", "p", 1), ("by", NOTHING, 1), ("f", "s", 1), (NOTHING, "again", 1)]
     assert confused_words(scored, most=1) == [("b", "p", 1)]

@@ -8,6 +8,9 @@ import pytest
 from PIL import Image
 
 from espnet_vivit.bin.cli import main
+from espnet_vivit.errors import DataError
+from espnet_vivit.evaluation import report
+from espnet_vivit.evaluation.error_rates import score
 from espnet_vivit.media.files.video_file import write_gray_video
 from tests.evaluation.test_results import recipe  # noqa: F401  (a fixture)
 
@@ -44,6 +47,17 @@ def test_what_cannot_be_shown_is_named(prepared, capsys):
     shutil.rmtree("exp/avsr_vivit/decode_beam")
     assert main(["plot", "exp/avsr_vivit", "--data", "dump/raw", "--out", "page"]) == 0
     assert "nothing has been decoded" in (prepared / "page/report.html").read_text()
+
+
+def test_lip_shapes_are_compared_for_the_words_of_the_synthetic_corpus_alone(prepared, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(report, "viseme_confusions", lambda score: (["p"], np.ones((1, 1), int)))
+    monkeypatch.setattr(report, "plot_viseme_confusions", lambda names, counts, path: drawn.append(names))
+    said = {"u1": "lay red by b nine soon"}
+    report._draw_visemes(score(said, {"u1": "lay red by q nine soon"}), prepared / "x.png")
+    with pytest.raises(DataError, match="other words are not compared: found bin; expected those of the synthetic"):
+        report._draw_visemes(score({"u1": "bin red by b nine soon"}, said), prepared / "x.png")
+    assert drawn == [["p"]]
 
 
 def test_bad_arguments_are_errors(prepared, capsys):

@@ -11,11 +11,13 @@ import torch
 import yaml
 
 from espnet_vivit.errors import ConfigError, MissingDependencyError, NonFiniteLossError
+from espnet_vivit.espnet_compat import Trainer
 from espnet_vivit.tasks import launch
 from espnet_vivit.tasks.avsr import AVSRTask
-from espnet_vivit.tasks.launch import adapt_launch, with_deepspeed
+from espnet_vivit.tasks.launch import adapt_launch, espnets_trainer
+from espnet_vivit.tasks.training.trainer import AVSRTrainer
 from tests.tasks.runs import ROOT, command, free_port, perform, write_corpus
-from tests.tiny_corpus import CONFIG, write_config
+from tests.tiny_corpus import CONFIG, TOKENS, write_config
 
 NO_DROPOUT = {
     "encoder_conf": {**CONFIG["encoder_conf"], "dropout_rate": 0.0, "positional_dropout_rate": 0.0},
@@ -248,12 +250,20 @@ def test_deepspeed_without_cuda_or_with_dropout_by_epoch_is_refused(tmp_path, mo
         adapt_launch(arguments(**options, modality_dropout={"video": {1: 0.0, 10: 0.5}}), {})
 
 
-def test_under_deepspeed_the_first_loss_that_is_not_finite_ends_the_training(monkeypatch):
-    built = type("Model", (), {})
-    monkeypatch.setattr(AVSRTask, "build_model", classmethod(lambda cls, args: built))
-    assert with_deepspeed(AVSRTask).build_model(None) is built
+def test_under_deepspeed_the_first_loss_that_is_not_finite_ends_the_training(tmp_path):
+    args = AVSRTask.get_parser().parse_args(["--config", str(write_config(tmp_path / "train.yaml"))])
+    args.token_list, args.use_deepspeed = list(TOKENS), True
+    model = AVSRTask.build_model(args)
     with pytest.raises(NonFiniteLossError, match="1 training losses in a row were not finite, the last with u7"):
-        built.non_finite.check(torch.tensor(float("nan")), ["u7"])
+        model.non_finite.check(torch.tensor(float("nan")), ["u7"])
+
+
+def test_under_deepspeed_espnet_sees_its_own_trainer_and_afterwards_ours_is_back():
+    with pytest.raises(RuntimeError), espnets_trainer(AVSRTask):
+        assert AVSRTask.trainer is Trainer
+        AVSRTask.trainer = type("DeepSpeedTrainer", (), {})  # as ESPnet does
+        raise RuntimeError
+    assert AVSRTask.trainer is AVSRTrainer
 
 
 def test_wandb_without_an_account_is_an_error_and_not_a_training_without_it(monkeypatch):

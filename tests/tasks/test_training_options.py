@@ -44,7 +44,7 @@ def test_the_least_that_can_be_meant_and_null_are_taken(tmp_path):
 
 def test_a_share_that_is_none_is_blamed_itself_and_not_what_follows_from_it(tmp_path):
     conf = {"ctc_weight": 1.5}
-    with pytest.raises(ConfigError, match=r"^ctc_weight is a share: found 1.5; expected 0 to 1$"):
+    with pytest.raises(ConfigError, match=r"^ctc_weight in model_conf: found 1.5; expected 0 to 1$"):
         checked(tmp_path, model_conf=conf, best_model_criterion=[["valid", "acc", "max"]])
     with pytest.raises(ConfigError, match="best_model_criterion would choose no model: found acc"):
         checked(tmp_path, model_conf={"ctc_weight": 1.0}, best_model_criterion=[["valid", "acc", "max"]])

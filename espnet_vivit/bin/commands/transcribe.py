@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from espnet_vivit.base.whole_file import check_writable, make_folder
 from espnet_vivit.bin.command_parser import CommandParser, add_track_options
-from espnet_vivit.decode.options import SEARCHES
+from espnet_vivit.decode.options import SEARCHES, Search
 from espnet_vivit.errors import ConfigError, EspnetVivitError, MediaError, unknown_name
 from espnet_vivit.media.files.containers import check_is_file, stated_duration_s
 from espnet_vivit.media.files.tracks import AS_PLAYERS, Tracks
@@ -150,9 +150,13 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         type=float,
         help="mean confidence below which a piece is reported as unclear (default: as calibrated)",
     )
-    parser.add_argument("--search", choices=SEARCHES, help="ctc_greedy is faster (default: the package's, or beam)")
-    parser.add_argument("--beam_size", type=int, help="beam size (default: the package's, or 10)")
-    parser.add_argument("--ctc_weight", type=float, help="weight of CTC, 0 to 1 (default: the package's, or 0.3)")
+    default = Search()
+    help_text = f"ctc_greedy is faster (default: the package's, or {default.search})"
+    parser.add_argument("--search", choices=SEARCHES, help=help_text)
+    help_text = f"beam size (default: the package's, or {default.beam_size})"
+    parser.add_argument("--beam_size", type=int, help=help_text)
+    help_text = f"weight of CTC, 0 to 1 (default: the package's, or {default.ctc_weight})"
+    parser.add_argument("--ctc_weight", type=float, help=help_text)
     for name in ("lm", "ngram"):
         parser.add_argument(
             f"--{name}_weight",

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from transformers import VivitModel
 
+from espnet_vivit.base.option_types import check_values
 from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.frontend.feature_rate import at_least_one, check_feature_rate, steps_at_rate
 from espnet_vivit.frontend.masking import check_video, zero_padding
@@ -294,6 +295,4 @@ def check_options(normalization: str, feature_rate: str, output_dim: int | None,
     if normalization not in NORMALIZATIONS:
         raise unknown_name("normalization", normalization, NORMALIZATIONS)
     check_feature_rate(feature_rate)
-    for name, value in (("output_dim", output_dim), ("max_windows", max_windows)):
-        if value is not None and value < 1:
-            raise ConfigError(f"{name} is too small", found=value, expected="1 or more, or None")
+    check_values("vivit", {"output_dim": output_dim, "max_windows": max_windows}, where="{name} is too small")

@@ -8,6 +8,7 @@ of the paper (Arnab et al., "ViViT: A Video Vision Transformer", ICCV 2021), its
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 
+from espnet_vivit.base.option_types import check_values
 from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.units import TUBELET_FRAMES
 
@@ -136,14 +137,9 @@ def _check_sizes(config: FamilyConfig) -> None:
     if config.temporal_positions == "rope" and config.head_width % 2:
         found = f"heads of {config.head_width} channels"
         raise ConfigError("rotary positions turn pairs of channels", found=found, expected="an even number")
-    for name in ("registers", "drop_path", "attention_dropout", "mlp_dropout"):
-        value, most = getattr(config, name), 1024 if name == "registers" else 1
-        if not 0 <= value < most:
-            raise ConfigError(f"bad {name}", found=value, expected=f"0 <= {name} < {most}")
-    least_one = ["num_hidden_layers", "gaussian_masks", "num_channels"]
-    for name in least_one + ["temporal_layers"] * config.splits_space_and_time:
-        if getattr(config, name) < 1:
-            raise ConfigError(f"{name} is too small", found=getattr(config, name), expected="1 or more")
+    unused = () if config.splits_space_and_time else ("temporal_layers",)
+    used = {name: value for name, value in vars(config).items() if name not in unused}
+    check_values("vivit", used, where="bad {name}")
 
 
 def _check_tubelets(config: FamilyConfig) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+from espnet_vivit.base.option_types import check_values
 from espnet_vivit.errors import ConfigError, unknown_name
 
 TOWERS = ("vision_encoder", "audio_encoder", "encoder", "decoder")
@@ -44,15 +45,7 @@ class AdapterConfig:
             value = getattr(self, name)
             if value not in choices and (value is not None or name == "type"):
                 raise unknown_name(f"adapter {name}", value, choices)
-        for name, right, expected in (
-            ("r", _is_number(self.r, int) and self.r >= 1, "a whole number, 1 or more"),
-            ("alpha", _is_number(self.alpha, int | float) and self.alpha > 0, "a number above 0"),
-            ("dropout", _is_number(self.dropout, int | float) and 0 <= self.dropout < 1, "0 or more, below 1"),
-            ("double_quant", isinstance(self.double_quant, bool | None), "true or false"),
-            ("target_modules", _is_names(self.target_modules), "a list of layer names, such as [q_proj, v_proj]"),
-        ):
-            if not right:
-                raise ConfigError(f"adapter {name}", found=repr(getattr(self, name)), expected=expected)
+        check_values("tower_adapters", vars(self), where="adapter {name}")
         given = [name for name in _ONLY_QLORA if getattr(self, name) is not None]
         if self.type == "lora" and given:
             fix = f"Set type: qlora, or leave {' and '.join(given)} out"
@@ -86,11 +79,3 @@ def _read(tower: str, option: Mapping | AdapterConfig) -> AdapterConfig:
         return AdapterConfig(**{**option, "target_modules": targets})
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
-
-
-def _is_number(value, kind) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)
-
-
-def _is_names(value) -> bool:
-    return value is None or (isinstance(value, tuple) and value != () and all(isinstance(name, str) for name in value))

@@ -6,8 +6,8 @@ In: the mapping of the YAML. Out: an `Augmentation`, and by `at(epoch)` one whos
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
-from espnet_vivit.base.option_types import check_option_types
-from espnet_vivit.errors import ConfigError, unknown_name
+from espnet_vivit.base.option_types import check_option_types, check_value, check_values
+from espnet_vivit.errors import unknown_name
 from espnet_vivit.model.by_epoch import ByEpoch, read_by_epoch
 
 SCHEDULED = ("flip_prob", "speed_prob", "word_crop_prob", "join_prob", "noise_prob", "noise_snr_db")
@@ -58,19 +58,9 @@ class Augmentation:
     def __post_init__(self):
         for name, schedule in self.schedules().items():
             for value in schedule.values:
-                if name == "noise_snr_db":
-                    _check(name, value, len(value) > 0, "at least one ratio in dB, or null for clean")
-                else:
-                    _check(name, value, 0 <= value <= 1, "0 to 1")
-        for name, right, expected in (
-            ("time_masks_per_s", self.time_masks_per_s >= 0, "0 (off) or more"),
-            ("time_mask_max_s", self.time_mask_max_s >= 0, "0 (off) or more"),
-            ("speed_range", _is_range(self.speed_range), "[slowest, fastest], such as [0.9, 1.1]"),
-            ("word_crop_min", self.word_crop_min >= 1, "1 or more words"),
-            ("join_max_s", self.join_max_s > 0, "more than 0 seconds"),
-            ("noise_talkers", self.noise_talkers >= 1, "1 or more sounds at once"),
-        ):
-            _check(name, getattr(self, name), right, expected)
+                check_value(_WHERE, name, value, where=f"{name} in {_WHERE}")
+        plain = {name: value for name, value in vars(self).items() if name not in SCHEDULED}
+        check_values(_WHERE, plain, where="{name} in " + _WHERE)
 
     def schedules(self) -> dict[str, ByEpoch]:
         """What may change with the epoch, by name."""
@@ -93,12 +83,3 @@ def check_preprocessor_conf(conf: Mapping) -> None:
         if option not in known:
             raise unknown_name(f"option in {_WHERE}", option, known)
     check_option_types(_WHERE, conf, Augmentation)
-
-
-def _is_range(speeds: Sequence[float]) -> bool:
-    return len(speeds) == 2 and 0 < speeds[0] <= speeds[1]
-
-
-def _check(name: str, value: object, right: bool, expected: str) -> None:
-    if not right:
-        raise ConfigError(f"{name} in {_WHERE}", found=value, expected=expected)

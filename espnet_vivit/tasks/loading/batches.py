@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from espnet_vivit.base.option_types import check_values
 from espnet_vivit.data.scp import read_scp
-from espnet_vivit.errors import ConfigError, DataError
+from espnet_vivit.errors import DataError
 from espnet_vivit.espnet_compat import SequenceIterFactory
 from espnet_vivit.units import SAMPLES_PER_FRAME
 
@@ -88,7 +89,7 @@ def batches_by_frames(
     `min_size` (as many as there are devices) goes before both. A clip longer than the budget is a batch of its own and
     is told. Raises ConfigError for values that cannot be meant, DataError for too few utterances.
     """
-    check_batch_options(budget, max_padding)
+    check_values("training", {"batch_frames": budget, "max_padding": max_padding}, where="{name}")
     if len(frames) < min_size or not frames:
         raise DataError("too few utterances for one batch", found=len(frames), expected=f"at least {max(min_size, 1)}")
     order = sorted(frames, key=lambda utt_id: (frames[utt_id], utt_id), reverse=True)
@@ -123,14 +124,6 @@ def padding_of(batches: Sequence[Sequence[str]], frames: Mapping[str, int]) -> P
     padded = [len(batch) * max(frames[utt_id] for utt_id in batch) for batch in batches]
     valid = sum(frames[utt_id] for batch in batches for utt_id in batch)
     return Padding(len(batches), valid, sum(padded), max(padded))
-
-
-def check_batch_options(budget: int | None, max_padding: float) -> None:
-    """Raise ConfigError for a batch_frames or max_padding that cannot be meant."""
-    if budget is not None and budget < 1:
-        raise ConfigError("batch_frames", found=budget, expected="a number of frames, 1 or more")
-    if not 0 < max_padding < 1:
-        raise ConfigError("max_padding", found=max_padding, expected="a share above 0 and below 1")
 
 
 def frame_batches(task: Any, args: argparse.Namespace, iter_options: "IteratorOptions") -> SequenceIterFactory:

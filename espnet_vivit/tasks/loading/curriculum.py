@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from espnet_vivit.base.option_types import check_values
 from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.espnet_compat import AbsIterFactory
 from espnet_vivit.tasks.loading.batches import read_frames
@@ -33,10 +34,7 @@ class Curriculum:
     epochs: int
 
     def __post_init__(self):
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ConfigError(f"{field.name} of curriculum", found=repr(value), expected="a whole number from 1")
+        check_values("curriculum", vars(self), where="{name} of curriculum")
 
 
 def read_curriculum(option: Mapping | None) -> Curriculum | None:

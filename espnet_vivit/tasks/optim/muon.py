@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 
+from espnet_vivit.base.option_types import check_value
 from espnet_vivit.errors import ConfigError, MissingDependencyError
 from espnet_vivit.espnet_compat import add_optimizer
 from espnet_vivit.frontend.linear import LinearFrontend
@@ -66,8 +67,7 @@ class Muon(torch.optim.Optimizer):
         muon_lr_scale: float = 1.0,
     ):
         check_torch()
-        if not muon_lr_scale > 0:
-            raise ConfigError("optim_conf muon_lr_scale", found=muon_lr_scale, expected="a number above 0")
+        check_value("optim_conf", "muon_lr_scale", muon_lr_scale, where="optim_conf muon_lr_scale")
         stand_in = [nn.Parameter(torch.zeros(1, 1))]
         self.muon_lr_scale = muon_lr_scale
         low, high = betas

@@ -13,13 +13,14 @@ ESPnet's schedulers scale the rate of every group; those that set one rate for a
 import argparse
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from torch import nn
 from torch.optim import Optimizer
 
+from espnet_vivit.base.option_types import check_value
 from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.model.adapters.attach import base_of
 from espnet_vivit.tasks.optim.freezing import FreezeUntil, refuse_other_groups
@@ -44,11 +45,8 @@ class Rates:
     freeze_until: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self):
-        positive = "a number above 0; freeze_param keeps a part as it is"
-        _check("lr_scale", self.lr_scale, lambda value: value > 0, positive)
-        _check("layer_decay", self.layer_decay, lambda value: 0 < value <= 1, "a number above 0, at most 1")
-        whole = "a whole number of optimizer steps, 1 or more"
-        _check("freeze_until", self.freeze_until, lambda value: isinstance(value, int) and value >= 1, whole)
+        for option, values in vars(self).items():
+            _check(option, values)
 
     def __bool__(self) -> bool:
         return bool(self.lr_scale or self.layer_decay or self.freeze_until)
@@ -180,12 +178,10 @@ def _is_frozen(tower: nn.Module) -> bool:
     return not any(parameter.requires_grad for parameter in base_of(tower).parameters())
 
 
-def _check(option: str, values: object, right: Callable, expected: str) -> None:
+def _check(option: str, values: object) -> None:
     if not isinstance(values, Mapping):
         raise ConfigError(option, found=repr(values), expected="a mapping such as {vision_encoder: …}")
     for part, value in values.items():
         if part not in PARTS:
             raise unknown_name(f"part in {option}", part, PARTS)
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not right(value):
-            raise ConfigError(f"{option} of {part}", found=repr(value), expected=expected)
+        check_value("rates", option, value, where=f"{option} of {part}")

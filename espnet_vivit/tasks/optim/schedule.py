@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from espnet_vivit.base.option_types import OPTIONS
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.espnet_compat import AbsBatchStepScheduler, add_scheduler
 
@@ -41,8 +42,8 @@ class CosineWithWarmup(torch.optim.lr_scheduler.LRScheduler, AbsBatchStepSchedul
         if warmup_share is not None and warmup_steps is not None:
             found = f"warmup_steps={warmup_steps}, warmup_share={warmup_share}"
             raise ConfigError(where, found=found, expected="one of the two")
-        if warmup_share is not None and not 0 <= warmup_share < 1:
-            raise ConfigError(where, found=f"warmup_share={warmup_share}", expected="0 or more, and less than 1")
+        if not (shares := OPTIONS["scheduler_conf"]["warmup_share"]).hold(warmup_share):
+            raise ConfigError(where, found=f"warmup_share={warmup_share}", expected=str(shares))
         if warmup_steps is None:
             warmup_steps = int(total_steps * (WARMUP_SHARE if warmup_share is None else warmup_share))
         if not 0 <= warmup_steps < total_steps:

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from espnet2.tasks.asr import ASRTask
     from espnet2.train.distributed_utils import DistributedOption
 
-    from espnet_vivit.e2e_asr_conformer import E2E
-
 FAR = (0.5, 1.5)  # steps of the training, as shares of total_steps: what is outside of them is warned of
 
 
@@ -48,30 +46,27 @@ def batches_of(factory: Any, epoch: int) -> int | None:
         return None
 
 
-def with_planned_schedule(task: "type[ASRTask]") -> "type[ASRTask]":
-    """`task` for one training, which knows its training batches before ESPnet builds its schedule."""
-    built: list = []
+class TrainingBatches:
+    """The factory of one training's batches: counted before ESPnet builds its schedule, and given out afterwards."""
 
-    def build_optimizers(cls, args: argparse.Namespace, model: "E2E") -> list[torch.optim.Optimizer]:
-        if waits_for_batches(args):
-            without_data = args.dry_run and not args.train_data_path_and_name_and_type
-            if args.collect_stats or without_data:  # nothing is trained, and there are no batches
-                args.scheduler, args.scheduler_conf = None, {}
-            else:
-                built.append(cls.build_iter_factory(args, _distributed_option(), mode="train"))
-                plan_schedule(args, built[0])
-        return super(planned, cls).build_optimizers(args, model)
+    def __init__(self):
+        self._factory: Any = None
 
-    def build_iter_factory(
-        cls, args: argparse.Namespace, distributed_option: "DistributedOption", mode: str, kwargs: dict | None = None
-    ) -> Any:
-        if mode == "train" and built:
-            return built.pop()
-        return super(planned, cls).build_iter_factory(args, distributed_option, mode, kwargs)
+    def plan(self, task: "type[ASRTask]", args: argparse.Namespace) -> None:
+        """Build the factory and complete `args` by it, where the schedule waits for the number of batches."""
+        if not waits_for_batches(args):
+            return
+        without_data = args.dry_run and not args.train_data_path_and_name_and_type
+        if args.collect_stats or without_data:  # nothing is trained, and there are no batches
+            args.scheduler, args.scheduler_conf = None, {}
+            return
+        self._factory = task.build_iter_factory(args, _distributed_option(), mode="train")
+        plan_schedule(args, self._factory)
 
-    members = {"build_optimizers": classmethod(build_optimizers), "build_iter_factory": classmethod(build_iter_factory)}
-    planned: Any = type(task.__name__, (task,), members)
-    return planned
+    def take(self) -> Any:
+        """The factory, the first time after `plan`; else None."""
+        factory, self._factory = self._factory, None
+        return factory
 
 
 def _distributed_option() -> "DistributedOption":

@@ -12,10 +12,11 @@ not fit is lost. On one device only: the others would wait for each other.
 
 import gc
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from espnet_vivit.errors import BatchTooLargeError
 from espnet_vivit.model.nonfinite import NonFiniteLosses
@@ -80,13 +81,13 @@ class BatchStream:
         self.returned.append(self.last)
 
 
-class Halving:
-    """Splits what has been found too large for `model` (E2E); one for a whole training."""
+class Halving(nn.Module):
+    """Trains `model` (E2E) in its place, and splits what has been found too large for it; one for a whole training."""
 
     def __init__(self, model: "E2E"):
-        self.model, self.whole = model, model.forward
+        super().__init__()
+        self.model = model
         self.limit: int | None = None  # frames, padding included, of what is computed at once
-        model.forward = self.forward  # pyright: ignore[reportAttributeAccessIssue]  it passes all arguments on
 
     def learn(self, utt_ids: list[str], batch: Mapping, reason: str) -> None:
         """After an out of memory with this batch. Raises BatchTooLargeError if a single utterance was too large."""
@@ -112,23 +113,24 @@ class Halving:
         return -(-count // max(1, self.limit // frames))
 
     def forward(self, **batch: Any) -> Any:
-        pieces = self.pieces(batch) if self.model.training else 1
+        """As `model(**batch)`: (loss, stats, weight), of large batches from their pieces one after the other."""
+        pieces = self.pieces(batch)
         if pieces == 1:
-            return self.whole(**batch)
+            return self.model(**batch)
         count = padded_frames(batch)[0]
         size = -(-count // pieces)
         answers = []
         for start in range(0, count, size):
             part = cut(batch, start, start + size)
-            answers.append(recomputed(_Counted(self.model, self.whole), self.model, **part))
+            answers.append(recomputed(_Counted(self.model), self.model, **part))
         return weighted_sum(answers)
 
 
 class _Counted:
-    """`whole(**part)`, where losses that are not finite are counted in the first run only."""
+    """`model(**part)`, where losses that are not finite are counted in the first run only."""
 
-    def __init__(self, model: "E2E", whole: Callable):
-        self.model, self.whole, self.ran = model, whole, False
+    def __init__(self, model: "E2E"):
+        self.model, self.ran = model, False
 
     def __call__(self, **part: Any) -> Any:
         counted, first = self.model.non_finite, not self.ran
@@ -136,7 +138,7 @@ class _Counted:
         if not first:
             self.model.non_finite = NonFiniteLosses(limit=counted.limit + 1)
         try:
-            return self.whole(**part)
+            return self.model(**part)
         finally:
             self.model.non_finite = counted
 

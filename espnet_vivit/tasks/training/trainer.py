@@ -46,7 +46,7 @@ class AVSRTrainerOptions(TrainerOptions):
 
 
 class AVSRTrainer(Trainer):
-    """Each run has a subclass of this, as ESPnet's trainer has no instances; `report` and `halving` are the run's."""
+    """ESPnet's trainer has no instances: `report` and `halving` belong to the run that goes on, and end with it."""
 
     report: TrainingReport
     halving: Halving | None = None
@@ -95,17 +95,21 @@ class AVSRTrainer(Trainer):
             first=first,
             distributed=distributed_option.distributed,
         )
-        this_run = type(cls.__name__, (cls,), {"report": report})
-        super(AVSRTrainer, this_run).run(
-            model=model,
-            optimizers=optimizers,
-            schedulers=schedulers,
-            train_iter_factory=train_iter_factory,
-            valid_iter_factory=valid_iter_factory,
-            plot_attention_iter_factory=plot_attention_iter_factory,
-            trainer_options=trainer_options,
-            distributed_option=distributed_option,
-        )
+        cls.report = report
+        try:
+            super().run(
+                model=model,
+                optimizers=optimizers,
+                schedulers=schedulers,
+                train_iter_factory=train_iter_factory,
+                valid_iter_factory=valid_iter_factory,
+                plot_attention_iter_factory=plot_attention_iter_factory,
+                trainer_options=trainer_options,
+                distributed_option=distributed_option,
+            )
+        finally:
+            del cls.report
+            cls.halving = None
 
     @classmethod
     def train_one_epoch(
@@ -127,8 +131,8 @@ class AVSRTrainer(Trainer):
         batches = BatchStream(progress)
         while True:
             try:
-                invalid = super().train_one_epoch(
-                    model=model,
+                invalid = super().train_one_epoch(  # what is left of the epoch
+                    model=model if cls.halving is None else cls.halving,
                     iterator=batches,
                     optimizers=optimizers,
                     schedulers=schedulers,

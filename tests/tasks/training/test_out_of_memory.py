@@ -74,7 +74,7 @@ def test_halves_have_the_loss_and_the_gradients_of_the_whole(pieces):
         halving = Halving(one)
         halving.limit = limit
         assert halving.pieces(batch()) == (1 if limit is None else pieces)
-        loss, stats, weight = one(**batch())
+        loss, stats, weight = halving(**batch())
         loss.sum().backward()
         results.append((loss.detach(), {n: p.grad for n, p in one.named_parameters()}, stats["loss_ctc"], weight))
     torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-5)
@@ -82,10 +82,11 @@ def test_halves_have_the_loss_and_the_gradients_of_the_whole(pieces):
 
 def test_each_piece_keeps_its_own_graph_only_while_it_is_computed():
     one = model().train()
-    Halving(one).limit = LENGTHS[0]
+    halving = Halving(one)
+    halving.limit = LENGTHS[0]
     runs = []
     one.encoder.register_forward_pre_hook(lambda module, inputs: runs.append(len(inputs[0])))
-    loss, _, _ = one(**batch())
+    loss, _, _ = halving(**batch())
     assert runs == [1, 1, 1, 1]
     loss.sum().backward()
     assert len(runs) == 8  # the backward pass has computed each again
