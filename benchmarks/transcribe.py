@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--modality", default="auto")
     parser.add_argument("--detector", default="auto")
     parser.add_argument("--search", default="beam", choices=("beam", "ctc_greedy"))
-    parser.add_argument("--vision_dtype", default="float32", help="of a ViViT: float32 or bfloat16")
+    parser.add_argument("--precision", default="float32", help="float32, bfloat16 (of a ViViT) or int8")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--memory", action="store_true", help="memory by length instead of time")
     parser.add_argument("--seconds", type=int, nargs="+", default=MEMORY_LENGTHS_S, help="lengths for --memory")
@@ -105,7 +105,7 @@ def measure_time(options: argparse.Namespace) -> None:
 
 def prepared(size: str, folder: Path, options: argparse.Namespace) -> Transcriber:
     """The trained model as it is, or the preset `size` with random weights, held to a speaker's number of words."""
-    names = ("modality", "detector", "search", "vision_dtype")
+    names = ("modality", "detector", "search", "precision")
     common = {name: getattr(options, name) for name in names}
     if options.model:
         return Transcriber(size, **common)

@@ -22,6 +22,7 @@ from espnet_vivit.decode.beam_search import BeamSearch
 from espnet_vivit.decode.language_model import load_language_model
 from espnet_vivit.decode.ngram import NgramScorer, read_arpa
 from espnet_vivit.decode.options import LM_WEIGHT, NGRAM_WEIGHT, Search, SearchOptions
+from espnet_vivit.decode.precision import set_precision
 from espnet_vivit.decode.word_times import StepScores, Transcript, Word, spread_words, words_with_times
 from espnet_vivit.errors import ConfigError, InputError, unknown_name
 from espnet_vivit.espnet_compat import Hypothesis, LengthBonus, inference_with_task
@@ -48,6 +49,7 @@ class Speech2Text(EspnetSpeech2Text):
             `Search` in decode/options.py holds; a model with one branch is searched with that one.
         maxlenratio, minlenratio: bounds of the number of tokens per video frame, so that they mean the same at both
             feature rates; maxlenratio 0 finds the end by itself, negative is the number of tokens.
+        precision: "float32", "bfloat16" (of a ViViT) or "int8" (of all linear layers, on a CPU): decode/precision.py.
         Others: as in ESPnet2's Speech2Text.
 
     Raises:
@@ -77,6 +79,7 @@ class Speech2Text(EspnetSpeech2Text):
         token_type: str | None = None,
         bpemodel: str | None = None,
         device: str = "cpu",
+        precision: str = "float32",
     ):
         asked = SearchOptions(
             search=search,
@@ -109,11 +112,13 @@ class Speech2Text(EspnetSpeech2Text):
         self.beam_search = build_search(model, options)
         if lm_train_config is not None and lm_file is None:
             raise ConfigError("a language model without weights", found=str(lm_train_config), fix="Name its lm_file")
+        language_models = []
         if lm_file is not None and lm_weight != 0:
-            language_model = load_language_model(lm_train_config, lm_file, model.token_list)
-            self.beam_search.add("lm", language_model.lm.to(device), weight=lm_weight)
+            language_models = [load_language_model(lm_train_config, lm_file, model.token_list).lm.to(device)]
+            self.beam_search.add("lm", language_models[0], weight=lm_weight)
         if ngram_file is not None and ngram_weight != 0:
             self.beam_search.add("ngram", NgramScorer(read_arpa(ngram_file), model.token_list), weight=ngram_weight)
+        set_precision(model, precision, language_models=language_models)
         self._computing = threading.Lock()
 
     @classmethod
@@ -130,6 +135,7 @@ class Speech2Text(EspnetSpeech2Text):
         ngram_weight: float | None = None,
         nbest: int = 1,
         device: str = "cpu",
+        precision: str = "float32",
     ) -> "Speech2Text":
         """From an experiment folder, its weights file, a package (folder or .zip), or the id "owner/name" of one.
 
@@ -143,7 +149,7 @@ class Speech2Text(EspnetSpeech2Text):
         files = open_model(model if here else Package.from_pretrained(model).folder, weights=weights)
         asked = SearchOptions(search=search, beam_size=beam_size, ctc_weight=ctc_weight)
         arguments = files.decoding_arguments(asked, lm_weight=lm_weight, ngram_weight=ngram_weight)
-        recognizer = cls(**arguments, modality=modality, nbest=nbest, device=device)
+        recognizer = cls(**arguments, modality=modality, nbest=nbest, device=device, precision=precision)
         recognizer.files = files  # an archive's temporary folder, which may hold a sentencepiece model, lives as long
         return recognizer
 

@@ -9,23 +9,18 @@ import dataclasses
 import math
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 
 import numpy as np
 import torch
-from torch import nn
 
 from espnet_vivit.decode.model_files import ModelFiles
 from espnet_vivit.decode.options import SearchOptions
 from espnet_vivit.decode.speech2text import Speech2Text
 from espnet_vivit.decode.word_times import Transcript, Word, spread_words
-from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.frontend.presets import trained_preset
-from espnet_vivit.frontend.vivit.encoder import VivitEncoder
 from espnet_vivit.media.faces.mouth_roi import middle, shrink
 from espnet_vivit.media.mouth_clip import MouthClip
 from espnet_vivit.media.quality.verdict import Quality, assess_clip
-from espnet_vivit.model.precision import check_amp_dtype
 from espnet_vivit.tasks.loading.augment import crop
 from espnet_vivit.transcription.cutting import Cut, slice_clip
 from espnet_vivit.transcription.reading import is_silent, stopwatch
@@ -48,7 +43,7 @@ class PieceRecognizer:
         ngram_weight: float | None,
         nbest: int,
         device: str,
-        vision_dtype: str = "float32",
+        precision: str = "float32",
         min_confidence: float | None,
         default_confidence: float,
         mouth_size: int = MOUTH_SIZE,
@@ -57,10 +52,10 @@ class PieceRecognizer:
         self._one_at_a_time = threading.Lock()  # `seconds` below are those of one piece
         self.files = files  # an archive's temporary folder lives as long
         arguments = files.decoding_arguments(search, lm_weight=lm_weight, ngram_weight=ngram_weight)
-        self.speech2text = TimedSpeech2Text(**arguments, modality=modality, nbest=nbest, device=device)
+        self.speech2text = TimedSpeech2Text(
+            **arguments, modality=modality, nbest=nbest, device=device, precision=precision
+        )
         self.modality = self.speech2text.modality
-        if self.modality != "audio":
-            _prepare(self.speech2text.asr_model.vision_encoder, vision_dtype)
         args = self.speech2text.asr_train_args
         self.preset = None
         if self.modality != "audio":
@@ -134,23 +129,6 @@ class PieceRecognizer:
         if self.mouth_view is not None:
             frames = shrink(middle(frames, self.mouth_view), self.mouth_size)
         return np.ascontiguousarray(crop(frames, self.preset, rng=None))
-
-
-def _prepare(vision_encoder: nn.Module, dtype: str) -> None:
-    """A ViViT computes in `dtype`, on a CPU from packed weights if it can: a sixth faster for ViViT-B."""
-    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-    if dtype not in dtypes:
-        raise unknown_name("vision_dtype", dtype, dtypes)
-    if not isinstance(vision_encoder, VivitEncoder):
-        if dtype != "float32":
-            found, expected = type(vision_encoder).__name__, "a ViViT: others are small, and compute in float32"
-            raise ConfigError(f"vision_dtype: {dtype} for another vision encoder", found=found, expected=expected)
-        return
-    if dtype != "float32":
-        check_amp_dtype(dtype, next(vision_encoder.parameters()).device)
-        nn.Module.to(vision_encoder.vivit, dtypes[dtype])
-    with suppress(ConfigError):  # says what it cannot be packed for: another device, adapters
-        vision_encoder.pack_weights()
 
 
 def _judge(cut: Cut, clip: MouthClip) -> Quality:

@@ -44,7 +44,7 @@ class Transcriber:
         modality: "video", "audio", "multimodal", or "auto" for all streams that the model and the file have.
         weights: weights file of an experiment folder; None is the average of the best epochs.
         device: torch's name of the device.
-        vision_dtype: dtype in which a ViViT computes: "float32", or "bfloat16", which is faster on recent CPUs.
+        precision: "float32"; "bfloat16" for a ViViT, or "int8" for all linear layers, which are faster on recent CPUs.
         detector: face detector, as in `stream_mouth_clips`; "centre" is for files that show only a mouth.
         mouth_size: side in pixels of the mouth crops in training; None is the size stored with the model.
         mouth_view: side in pixels of the centre region of the 96-pixel crop that the model sees, resized to
@@ -71,7 +71,7 @@ class Transcriber:
         modality: str = "auto",
         weights: str | None = None,
         device: str = "cpu",
-        vision_dtype: str = "float32",
+        precision: str = "float32",
         detector: str = "auto",
         mouth_size: int | None = None,
         mouth_view: int | None = None,
@@ -105,7 +105,7 @@ class Transcriber:
             ngram_weight=ngram_weight,
             nbest=nbest,
             device=device,
-            vision_dtype=vision_dtype,
+            precision=precision,
             min_confidence=min_confidence,
             default_confidence=MIN_CONFIDENCE,
             mouth_size=mouth_size,

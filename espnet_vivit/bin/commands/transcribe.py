@@ -9,13 +9,12 @@ from tqdm import tqdm
 
 from espnet_vivit.base.whole_file import check_writable, make_folder
 from espnet_vivit.bin.command_parser import CommandParser, add_track_options
-from espnet_vivit.decode.options import SEARCHES, Search
+from espnet_vivit.decode.options import PRECISIONS, SEARCHES, Search
 from espnet_vivit.errors import ConfigError, EspnetVivitError, MediaError, unknown_name
 from espnet_vivit.media.files.containers import check_is_file, stated_duration_s
 from espnet_vivit.media.files.tracks import AS_PLAYERS, Tracks
 from espnet_vivit.transcription.transcriber import MODALITY_CHOICES, Transcriber, _shown_name
 
-VISION_DTYPES = ("float32", "bfloat16")
 BURNT_SUFFIX = ".subtitled.mp4"
 _FORMATS = ("txt", "srt", "vtt", "ctm", "json", "trn")
 
@@ -124,10 +123,10 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="cpu", help="device, such as cpu or cuda (default: cpu)")
     parser.add_argument(
-        "--vision_dtype",
+        "--precision",
         default="float32",
-        choices=VISION_DTYPES,
-        help="precision of a ViViT; bfloat16 is faster on recent CPUs",
+        choices=PRECISIONS,
+        help="bfloat16 (of a ViViT) and int8 (of all linear layers) are faster on recent CPUs (default: float32)",
     )
     parser.add_argument(
         "--detector",
