@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from espnet_vivit.base.option_types import OPTIONS, check_values
+from espnet_vivit.base.option_types import OPTIONS, check_value
 from espnet_vivit.errors import ConfigError, DataError, unknown_name
 
 _VALUES = OPTIONS["search"]
@@ -36,7 +36,8 @@ class SearchOptions:
     normalize_length: bool | None = None
 
     def __post_init__(self):
-        check_values("search", self.stated(), where="{name}")
+        for name, value in self.stated().items():
+            check_value("search", name, value, where=name if name == "search" else f"a search with a bad {name}")
 
     @classmethod
     def asked(cls, args: argparse.Namespace) -> "SearchOptions":
