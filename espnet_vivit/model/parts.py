@@ -29,6 +29,7 @@ VISION_ENCODERS = {
     "linear": "espnet_vivit.frontend.linear:LinearFrontend",
     "avhubert": "espnet_vivit.frontend.avhubert:AvHubertFrontend",
     "avhubert_video": "espnet_vivit.frontend.avhubert:AvHubertVideo",
+    "huggingface": "espnet_vivit.frontend.huggingface_vision:HuggingFaceVision",
 }
 AUDIO_ENCODERS = {
     "resnet1d": "espnet_vivit.frontend.resnet1d:ResNet1d",

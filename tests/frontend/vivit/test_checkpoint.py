@@ -143,7 +143,7 @@ DAMAGES = [empty, config_only, truncate, garbage, broken_config, other_size]
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 def test_a_folder_that_cannot_be_loaded_is_named_with_what_it_needs(folder, damage):
     damage(folder)
-    with pytest.raises(WeightsError, match=r"vivit holds no ViViT that can be loaded: .*needs config.json and model"):
+    with pytest.raises(WeightsError, match=r"vivit holds no tower that can be loaded: .*needs config.json and model"):
         read(folder)
 
 
@@ -163,7 +163,7 @@ def test_an_incomplete_checkpoint_names_what_is_missing(folder):
     state = load_file(folder / "model.safetensors")
     del state["embeddings.position_embeddings"]
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(WeightsError, match=r"not a complete ViViT checkpoint: found missing \['embeddings.position"):
+    with pytest.raises(WeightsError, match=r"not a complete checkpoint of VivitModel: found missing \['embeddings.pos"):
         read(folder)
 
 
