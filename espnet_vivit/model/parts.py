@@ -35,6 +35,7 @@ AUDIO_ENCODERS = {
     "resnet1d": "espnet_vivit.frontend.resnet1d:ResNet1d",
     "logmel": "espnet_vivit.frontend.log_mel:LogMel",
     "filterbanks": "espnet_vivit.frontend.filterbanks:FilterbankAudio",
+    "huggingface": "espnet_vivit.frontend.huggingface_audio:HuggingFaceAudio",
 }
 ENCODERS = {
     "conformer": "espnet_vivit.model.conformer:Conformer",

@@ -19,6 +19,7 @@ from espnet_vivit import vivit_encoder
 from espnet_vivit.errors import InputError, TooShortError
 from espnet_vivit.frontend.avhubert import AvHubertFrontend, AvHubertVideo
 from espnet_vivit.frontend.filterbanks import FilterbankAudio
+from espnet_vivit.frontend.huggingface_audio import HuggingFaceAudio
 from espnet_vivit.frontend.huggingface_vision import HuggingFaceVision
 from espnet_vivit.frontend.linear import LinearFrontend
 from espnet_vivit.frontend.log_mel import LogMel
@@ -145,6 +146,11 @@ def saved(kind: str) -> str:
 def hub_vision(kind: str, dropout: float, **options) -> nn.Module:
     torch.manual_seed(6)  # of what stands behind the tower
     return HuggingFaceVision(saved(kind), **options)
+
+
+def hub_audio(kind: str, dropout: float, **options) -> nn.Module:
+    torch.manual_seed(6)
+    return HuggingFaceAudio(saved(kind), **options)
 
 
 _FOLDERS: list[tempfile.TemporaryDirectory] = []
@@ -275,6 +281,20 @@ SUBJECTS = [
         raw_clip,
         tubelet_steps,
         longest=9,
+    ),
+    *(
+        Subject(f"hub-{kind}", partial(hub_audio, kind), waveform, bad_inputs=BAD_SPEECH, longest=9)
+        for kind in ("whisper", *towers.WAVEFORMS)
+    ),
+    Subject(
+        "hub-whisper-tubelet",
+        partial(hub_audio, "whisper", feature_rate="tubelet", output_dim=4),
+        waveform,
+        tubelet_steps,
+        longest=9,
+    ),
+    Subject(
+        "hub-wavlm-tubelet", partial(hub_audio, "wavlm", feature_rate="tubelet"), waveform, tubelet_steps, longest=9
     ),
     Subject("filterbanks", without_dropout(FilterbankAudio, output_dim=4), waveform, bad_inputs=BAD_SPEECH),
     Subject("relative-transformer", small_transformer, feature_steps, bad_inputs=BAD_FEATURES),

@@ -28,6 +28,23 @@ CONFIGS = {  # model_type -> fields of its configuration
         **{"num_attention_heads": 2, "intermediate_size": 32, "num_spatial_layers": 1, "num_temporal_layers": 2},
     },
 }
+_WAVEFORM = {  # the smallest that still takes 16000 samples to 49 states
+    **SIZES,
+    **{"conv_dim": [8] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2},
+    **{"hidden_dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0, "feat_proj_dropout": 0.0},
+}
+CONFIGS |= {
+    "whisper": {
+        **{"d_model": HIDDEN, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 32},
+        **{"decoder_layers": 1, "decoder_attention_heads": 2, "decoder_ffn_dim": 32, "vocab_size": 20},
+        **{"max_source_positions": 400, "num_mel_bins": 80, "pad_token_id": 0, "bos_token_id": 1},
+        **{"eos_token_id": 2, "decoder_start_token_id": 1},
+    },
+    "wav2vec2": _WAVEFORM,
+    "hubert": {**_WAVEFORM, "feat_extract_norm": "layer", "do_stable_layer_norm": True},
+    "wavlm": _WAVEFORM,
+}
+WAVEFORMS = ("wav2vec2", "hubert", "wavlm")
 PICTURES = ("vit", "clip_vision_model", "siglip_vision_model", "dinov2", "dinov3_vit")
 VIDEOS = ("videomae", "timesformer", "vjepa2", "videoprism_vision_model")
 CLASSES = {
@@ -40,6 +57,10 @@ CLASSES = {
     "timesformer": "TimesformerModel",
     "vjepa2": "VJEPA2Model",
     "videoprism_vision_model": "VideoPrismVisionModel",
+    "whisper": "WhisperModel",
+    "wav2vec2": "Wav2Vec2Model",
+    "hubert": "HubertModel",
+    "wavlm": "WavLMModel",
 }
 MEANS, DEVIATIONS = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)  # of the colors, each another
 
