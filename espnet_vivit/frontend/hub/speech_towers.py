@@ -67,7 +67,7 @@ def waveform_states(tower: Any, speech: Tensor, lengths: Tensor) -> tuple[Tensor
     heard = [tower.feature_extractor(row[None, :count])[0].T for row, count in rows]  # (L, C) of each utterance
     counts = torch.tensor([len(one) for one in heard], device=speech.device)
     projected = tower.feature_projection(nn.utils.rnn.pad_sequence(heard, batch_first=True))
-    x = projected[0] if isinstance(projected, tuple) else projected
+    x = zero_padding(projected[0] if isinstance(projected, tuple) else projected, counts)
     mask = length_mask(counts, x.size(1)) if len(set(counts.tolist())) > 1 else None
     return tower.encoder(x, attention_mask=mask).last_hidden_state, counts
 
