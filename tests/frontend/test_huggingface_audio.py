@@ -4,6 +4,7 @@ import pytest
 import torch
 import transformers
 
+from espnet_vivit.errors import ConfigError, InputError
 from espnet_vivit.frontend.hub.speech_towers import KINDS
 from espnet_vivit.frontend.huggingface_audio import HuggingFaceAudio
 from tests.frontend.hub.towers import CONFIGS, WAVEFORMS, library_tower, save
@@ -58,3 +59,41 @@ def test_whisper_hears_the_own_length_of_an_utterance(tmp_path):
         features, lengths = encoder(speech[None], torch.tensor([SECOND]))
     assert mel.shape[-1] == 100 and lengths.tolist() == [25]
     torch.testing.assert_close(features[0], averaged(states, 25), **TOLERANCE)
+
+
+@pytest.mark.parametrize("kind", ["whisper", *WAVEFORMS])
+def test_a_kept_layer_gives_the_states_that_the_library_shows(kind, tmp_path):
+    tower, encoder = both(kind, tmp_path, layer=1)
+    speech = torch.randn(SECOND) * 0.1
+    with torch.no_grad():
+        if kind == "whisper":
+            speech = torch.randn(8 * SECOND) * 0.1  # the library takes no other length
+            extractor = transformers.WhisperFeatureExtractor()
+            mel = extractor(speech.numpy(), sampling_rate=SECOND, padding=False, return_tensors="pt").input_features
+            states = tower.encoder(mel, output_hidden_states=True).hidden_states[1][0]
+        else:
+            values = (speech - speech.mean()) / (speech.var(correction=0) + 1e-7).sqrt()
+            states = tower(values[None], output_hidden_states=True).hidden_states[1][0]
+        features, _ = encoder(speech[None], torch.tensor([len(speech)]))
+    torch.testing.assert_close(features[0], averaged(states, features.size(1)), **TOLERANCE)
+
+
+def test_speech_beyond_whispers_positions_is_an_error(tmp_path):
+    _, encoder = both("whisper", tmp_path)  # 400 positions, 8 s
+    long = torch.randn(1, 9 * SECOND)
+    with pytest.raises(
+        InputError, match=r"longer than this Whisper has positions for: found 9.0 s; expected at most 8 s"
+    ):
+        encoder(long, torch.tensor([9 * SECOND]))
+
+
+def test_states_that_cannot_be_brought_to_25_hz_are_an_error(tmp_path):
+    odd = save(library_tower("wav2vec2", conv_stride=(5, 3, 2, 2, 2, 2, 2)), tmp_path / "odd")
+    with pytest.raises(ConfigError, match=r"cannot be brought to 25 Hz: found 33.3333 Hz, from sound of 16000 Hz"):
+        HuggingFaceAudio(odd)
+    low = save(library_tower("wav2vec2"), tmp_path / "low", sampling_rate=8000)
+    with pytest.raises(ConfigError, match="found 25 Hz, from sound of 8000 Hz; expected sound of 16000 Hz"):
+        HuggingFaceAudio(low)
+    shortened = save(library_tower("wav2vec2", add_adapter=True), tmp_path / "shortened")
+    with pytest.raises(ConfigError, match="shortens its states behind its layers: found add_adapter"):
+        HuggingFaceAudio(shortened)
