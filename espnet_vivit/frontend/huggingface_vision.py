@@ -200,14 +200,18 @@ class HuggingFaceVision(nn.Module):
 
     def _in_graph(self, clips: Tensor) -> Tensor:
         """Every frame of a padded batch, the padded ones too: where a graph is traced, lengths have no values."""
+        self.check_exportable()
+        steps = self._encode_pictures(clips.transpose(1, 2).flatten(0, 1))
+        return steps.unflatten(0, (clips.size(0), clips.size(2)))
+
+    def check_exportable(self) -> None:
+        """Raise ConfigError for a tower whose windows depend on the values of lengths, which no graph knows."""
         if self.kind.video:
             raise ConfigError(
                 "towers of videos are neither exported nor compiled as a whole",
                 found=self.kind.model,
-                expected="a tower of pictures, as DINOv2, or vision_encoder: vivit",
+                expected="a tower of pictures such as DINOv2, or vision_encoder: vivit",
             )
-        steps = self._encode_pictures(clips.transpose(1, 2).flatten(0, 1))
-        return steps.unflatten(0, (clips.size(0), clips.size(2)))
 
     def _finish(self, steps: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """The layers behind the tower: what `_steps` gives -> (features (B, T', D) float32, lengths (B,))."""

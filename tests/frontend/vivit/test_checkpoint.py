@@ -1,7 +1,6 @@
 """Stored towers: both libraries' names, both file formats, and one prompt error where there is nothing to read."""
 
 import copy
-import http.server
 import json
 import pickle
 import socket
@@ -180,42 +179,6 @@ def online(monkeypatch, tmp_path):
     """As on a user's machine, where nothing says that there is no network; the cache is empty."""
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     return lambda **options: vivit_encoder(HUB_ID, cache_dir=str(tmp_path / "cache"), **options)
-
-
-@pytest.fixture
-def hub(monkeypatch):
-    """A hub on this machine: `hub(code)` answers every request with that error, `hub(None)` never answers."""
-    servers = []
-
-    def start(error_code):
-        if error_code is None:
-            server = socket.create_server(("127.0.0.1", 0))  # connections wait in its queue for ever
-            servers.append(server.close)
-            port = server.getsockname()[1]
-        else:
-            server = http.server.HTTPServer(("127.0.0.1", 0), answer_with(error_code))
-            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-            servers.extend([server.shutdown, server.server_close])
-            port = server.server_port
-        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{port}")
-
-    yield start
-    for stop in servers:
-        stop()
-
-
-def answer_with(error_code):
-    class Answer(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(404)
-            self.send_header("X-Error-Code", error_code)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *args):
-            """Not on the terminal."""
-
-    return Answer
 
 
 def assert_says_both_ways_out(error, cache):
