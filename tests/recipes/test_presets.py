@@ -1,8 +1,8 @@
 """Every preset in conf/ and egs/*/avsr1/conf/ is understood, without a key that nobody reads, and builds.
 
-In conf/ there are three families: train_<size>_<streams>.yaml and train_<tower>_<streams>.yaml to train with, the second
-on towers of the hub, and train_avsr_<front-end>.yaml to compare front-ends with, which differ in nothing but the vision encoder; train_vsr_<front-end>.yaml are the same for lips alone.
-Large ones are built on PyTorch's meta device.
+In conf/ there are three families: train_<size>_<streams>.yaml to train with, train_<tower>_<streams>.yaml on towers of
+the hub, and train_avsr_<front-end>.yaml to compare front-ends with, which differ in nothing but the vision encoder;
+train_vsr_<front-end>.yaml are the same for lips alone. Large ones are built on PyTorch's meta device.
 """
 
 from pathlib import Path
