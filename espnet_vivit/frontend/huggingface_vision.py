@@ -11,12 +11,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig
 
 from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.frontend.feature_rate import average_pairs, check_feature_rate, steps_at_rate
 from espnet_vivit.frontend.hub.gray_tower import GRAY, fit_tower, frames_per_token, side
-from espnet_vivit.frontend.hub.stored import Source, build_tower, check_source, keep_layers, read_config, read_tower
+from espnet_vivit.frontend.hub.stored import Source, build_tower, check_source, keep_layers, read_tower
 from espnet_vivit.frontend.hub.vision_kinds import KINDS
 from espnet_vivit.frontend.masking import check_video, length_mask, pack_valid, unpack_valid, zero_padding
 from espnet_vivit.frontend.presets import VisualPreset, vivit_preset
@@ -234,18 +233,3 @@ class HuggingFaceVision(nn.Module):
         if features.dtype != torch.float32 and not torch.is_autocast_enabled(features.device.type):
             features = features.float()
         return features, out_lengths
-
-
-def picture_size(conf: Any) -> int:
-    """Side in pixels of the pictures of an encoder with the options `conf`. Raises what `read_config` does."""
-    if conf.get("image_size") is not None:
-        return conf["image_size"]
-    stated = conf.get("config")
-    if stated is None:
-        check_source(conf.get("model_name"), conf.get("pretrained", True), None)
-        source = Source(conf.get("revision"), conf.get("cache_dir"), bool(conf.get("local_files_only")))
-        stated = read_config(conf["model_name"], source).to_dict()
-    kind = KINDS.get(stated.get("model_type", ""))
-    if kind is None:
-        raise unknown_name("model_type", stated.get("model_type"), KINDS)
-    return side(AutoConfig.for_model(**stated).to_dict()[kind.sizes[0]])

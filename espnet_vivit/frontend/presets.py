@@ -95,7 +95,7 @@ def visual_preset(vision_encoder: str, conf: Mapping) -> VisualPreset:
         stored = conf.get("config") or _folder_config(conf)
         return vivit_preset(conf.get("image_size") or stored.get("image_size") or VIVIT_IMAGE_SIZE)
     if vision_encoder == "huggingface":
-        from espnet_vivit.frontend.huggingface_vision import picture_size  # late: it imports transformers
+        from espnet_vivit.frontend.hub.picture_size import picture_size  # late: it imports transformers
 
         return vivit_preset(picture_size(conf))
     raise unknown_name("vision_encoder", vision_encoder, ("vivit", "huggingface", "linear", *MOUTH_ENCODERS))

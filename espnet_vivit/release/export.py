@@ -120,8 +120,9 @@ def _write(
         raise MissingDependencyError(
             f"ONNX export needs a package: {error}", fix="pip install 'espnet-vivit[export]'"
         ) from error
-    if hasattr(frontend, "check_exportable"):  # of the hub's towers
-        frontend.check_exportable()
+    check = getattr(frontend, "check_exportable", None)
+    if callable(check):  # of the hub's towers
+        check()
     mouth_size = (facts and facts.mouth_size) or MOUTH_SIZE
     height, width = frontend.preset.crop_shape(mouth_size)
     if any(parameter.dtype != torch.float32 for parameter in graph.parameters()):

@@ -111,7 +111,8 @@ def _resize(table: Tensor, rows: str, old: tuple, new: tuple, *, video: bool) ->
     """
 
     def axes(grid: tuple) -> tuple[int, int, int]:
-        return (grid[0] if "t" in rows else 1), *(grid[1:] if rows.endswith("s") else (1, 1))
+        time = grid[0] if "t" in rows else 1
+        return (time, grid[1], grid[2]) if rows.endswith("s") else (time, 1, 1)
 
     whole = table if table.dim() == 3 else table[None]
     if not rows.startswith("cls"):
