@@ -13,7 +13,10 @@ from tests.frontend.hub import towers
 from tests.tiny import tiny_e2e
 
 VISION, AUDIO = (*towers.PICTURES, *towers.VIDEOS), ("whisper", *towers.WAVEFORMS)
-EVERY_KIND = pytest.mark.parametrize("kind", [*VISION, *AUDIO])
+QUICK = ("dinov2", "videomae", "whisper", "wavlm")  # one of each way through; the others take their time
+EVERY_KIND = pytest.mark.parametrize(
+    "kind", [kind if kind in QUICK else pytest.param(kind, marks=pytest.mark.slow) for kind in (*VISION, *AUDIO)]
+)
 FRAMES = 6
 
 

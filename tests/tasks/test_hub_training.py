@@ -74,6 +74,7 @@ def test_epochs_hold_the_adapters_alone_and_their_average_decodes(trained):
     assert isinstance(found[0][0], str)
 
 
+@pytest.mark.slow
 def test_resuming_gives_the_weights_of_an_uninterrupted_training(trained, tmp_path):
     corpus, root, exp = trained
     train(corpus, root, tmp_path / "exp", max_epoch=1)
@@ -113,6 +114,7 @@ def test_merged_and_packed_it_answers_the_same_where_no_checkpoint_is(trained, t
     torch.testing.assert_close(encoded(loaded), encoded(adapted), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_frozen_tower_is_trained_upon_recomputed_and_packed(trained, tmp_path):
     """All of the tower's weights are in each checkpoint, so that neither decoding nor the package asks for it."""
     corpus, root, _ = trained
