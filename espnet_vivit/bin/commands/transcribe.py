@@ -33,7 +33,8 @@ def transcribe_files(
     """Transcribe each file, write what is asked for beside it or into `output_dir`; returns how many failed.
 
     tracks: those that the transcriber reads, for the burnt video. What is not written to a file is printed:
-    `path: text`. Remarks and errors of any kind go to standard error, and the next file is begun.
+    `path: text`. Remarks, what is wrong with pieces, and errors of any kind go to standard error, and the next file is
+    begun.
     """
     failed = 0
     for number, video in enumerate(videos, 1):
@@ -51,9 +52,10 @@ def transcribe_files(
             print(_shown_name(line))
         for remark in result.remarks:
             print(_shown_name(f"warning: {video}: {remark}"), file=sys.stderr)
-        for piece in result.unclear:
+        for piece in (piece for piece in result.pieces if piece.reasons):
             reasons, span = "; ".join(piece.reasons), f"{piece.start_s:.1f} to {piece.end_s:.1f} s"
-            print(_shown_name(f"unclear: {video}, {span}: {reasons}"), file=sys.stderr)
+            verdict = "unclear" if piece in result.unclear else "warning"
+            print(_shown_name(f"{verdict}: {video}, {span}: {reasons}"), file=sys.stderr)
     return failed
 
 
@@ -148,7 +150,7 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--min_confidence",
         type=float,
-        help="mean confidence below which a piece is reported as unclear (default: as calibrated)",
+        help="mean confidence below which a piece is unclear; 0 accepts any answer (default: as calibrated)",
     )
     parser.add_argument("--search", choices=SEARCHES, help="ctc_greedy is faster (default: the package's, or beam)")
     parser.add_argument("--beam_size", type=int, help="beam size (default: the package's, or 10)")
