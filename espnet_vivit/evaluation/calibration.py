@@ -62,21 +62,22 @@ class Reliability:
         ranks = rankdata(self.confidences)  # ties share their mean rank
         return float((ranks[self.correct].sum() - right * (right + 1) / 2) / (right * wrong))
 
-    def threshold(self, accuracy: float) -> tuple[float, float] | None:
+    def threshold(self, accuracy: float, weights: Sequence[float] | None = None) -> tuple[float, float] | None:
         """The lowest confidence from which on at least the share `accuracy` of words is right, and the share kept.
 
-        None if no threshold reaches it.
+        weights: of the words in these shares, one each unless given. None if no threshold reaches the accuracy.
         """
         if not 0 < accuracy <= 1:
             raise ConfigError("accuracy is a share", found=accuracy, expected="above 0, up to 1")
         order = np.argsort(-self.confidences, kind="stable")
-        confidences, right = self.confidences[order], np.cumsum(self.correct[order])
-        kept = np.arange(1, len(order) + 1)
+        counted = np.ones(len(order)) if weights is None else np.asarray(weights, dtype=np.float64)[order]
+        confidences, right = self.confidences[order], np.cumsum(counted * self.correct[order])
+        kept = np.cumsum(counted)
         last_of_its_value = np.append(confidences[1:] < confidences[:-1], True)
-        reached = np.flatnonzero((right >= accuracy * kept) & last_of_its_value)
+        reached = np.flatnonzero((right >= accuracy * kept - 1e-9) & last_of_its_value)
         if not len(reached):
             return None
-        return float(confidences[reached[-1]]), float(kept[reached[-1]] / len(order))
+        return float(confidences[reached[-1]]), float(kept[reached[-1]] / kept[-1])
 
     def table(self) -> str:
         """What is printed."""
@@ -171,8 +172,11 @@ class DecodedSet:
 
 
 def calibrate(sets: Mapping[str, DecodedSet], *, accuracy: float = ACCURACY) -> dict:
-    """Compute the calibration of one modality, as it is written to a file, over the words of all sets together; `sets`
-    in it says what the threshold keeps of each. Speakers outside the training set belong among them.
+    """Compute the calibration of one modality, as it is written to a file; `sets` in it says what the threshold keeps
+    of each set, and how many of these words are right. Speakers outside the training set belong among the sets.
+
+    Each set counts the same for the threshold, however many words it has: a speaker is as likely to be in one as in
+    another, and a large set of known speakers would else outvote the others.
 
     `min_confidence` is 1 where no threshold reaches the accuracy: nothing but certainty is believed then; where all
     utterances together reach it, it is at most `MIN_CONFIDENCE`, because nothing speaks against less sure ones. Raises
@@ -180,7 +184,8 @@ def calibrate(sets: Mapping[str, DecodedSet], *, accuracy: float = ACCURACY) -> 
     """
     judged = {name: _judged(of_set) for name, of_set in sets.items()}
     words, means, correct = (list(chain.from_iterable(lists)) for lists in zip(*judged.values(), strict=True))
-    found = reliability(means, correct).threshold(accuracy)
+    weights = [1 / len(of_set) for of_set, *_ in judged.values() for _ in of_set]
+    found = reliability(means, correct).threshold(accuracy, weights)
     threshold, kept = (1.0, 0.0) if found is None else found
     if kept == 1.0:
         threshold = min(threshold, MIN_CONFIDENCE)

@@ -70,9 +70,8 @@ def report(found: Mapping) -> str:
     if found["min_confidence"] == 1.0 and not found["kept_words"]:
         lines.append(f"no threshold reaches {found['accuracy']:g} right words: nothing will be believed")
     else:
-        kept = (
-            f"keeps {found['kept_words']:.1%} of {found['words']} words, {found['accuracy']:.0%} or more of them right"
-        )
+        words = f"{found['words']} words" if len(found["sets"]) == 1 else "the words, each set counted the same"
+        kept = f"keeps {found['kept_words']:.1%} of {words}, {found['accuracy']:.0%} or more of them right"
         lines.append(f"pieces with a mean confidence from {found['min_confidence']:.3f} on are believed: {kept}")
         if found["kept_words"] == 1.0:
             lines.append("all that was measured is right often enough; what is less sure has not been seen here")

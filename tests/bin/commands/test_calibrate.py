@@ -120,12 +120,26 @@ def test_sets_of_other_speakers_count_in_the_threshold_and_are_shown_in_the_card
         "dev_video": (2 / 7, 1.0),
         "unseen_video": (0.0, None),
     }
+    assert "keeps 14.3% of the words, each set counted the same, 80% or more of them right" in printed
     assert "dev_video: keeps 28.6% of 7 words, 100.0% of them right\nunseen_video: keeps 0.0% of 6 words\n" in printed
     assert cli.main(["pack", str(tmp_path / "exp"), str(tmp_path / "package"), "--licence", "MIT"]) == 0
     card = (tmp_path / "package/README.md").read_text()
     assert "video: pieces with a mean confidence from 0.85 on are believed." in card
     assert "Of unseen_video (6 words) 0% are believed, none:" in card
     assert "| 0.30 to 0.40 | 3 | 0.400 | 0.333 |" in card  # of f, one of three words
+
+
+def test_a_large_set_of_known_speakers_does_not_outvote_the_others():
+    """Of all words 100 of 105 are right; but of a speaker whom the model does not know none."""
+    known = {f"known{i}": "bin blue at f" for i in range(25)}
+    sets = {
+        "dev": DecodedSet(known, known, {key: [0.9] * 4 for key in known}),
+        "unseen": DecodedSet({"new": "a b c d e"}, {"new": "v w x y z"}, {"new": [0.6] * 5}),
+    }
+    assert calibrate({"dev": sets["dev"]})["min_confidence"] == MIN_CONFIDENCE
+    found = calibrate(sets)
+    assert (found["min_confidence"], round(found["kept_words"], 9)) == (0.9, 0.5)
+    assert found["sets"]["unseen"]["kept_words"] == 0.0 and found["right"] == pytest.approx(100 / 105)
 
 
 def test_each_set_needs_its_references_and_a_name(decoded, tmp_path, capsys):
