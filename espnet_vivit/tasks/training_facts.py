@@ -5,13 +5,12 @@ config.yaml (`noted_facts`), because the data directories that the configuration
 they are asked where an older experiment has no note. What cannot be known is None, and the user of it takes a default.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from espnet_vivit.data.scp import read_scp
-from espnet_vivit.data.text_bounds import TextBounds, measure_texts
+from espnet_vivit.data.text_bounds import FAST_PER_S, TextBounds, measure_texts
 from espnet_vivit.errors import DataError
 from espnet_vivit.frontend.presets import trained_preset
 from espnet_vivit.media.files.video_file import probe_video
@@ -51,13 +50,20 @@ def training_facts(config: Mapping, experiment: Path) -> TrainingFacts:
 
 
 def noted_texts(noted: Mapping) -> TextBounds | None:
-    """The bounds among facts that were written to a file. Raises DataError for other fields than they have."""
+    """The bounds among facts that were written to a file. Raises DataError for anything else in their place."""
     fields = noted.get("texts")
-    try:
-        return None if fields is None else TextBounds(**fields)
-    except TypeError:
-        expected = ", ".join(field.name for field in dataclasses.fields(TextBounds))
-        raise DataError(f"{NOTE}: texts", found=repr(fields)[:80], expected=expected) from None
+    if fields is None:
+        return None
+    kinds = {"unit": str, "per_s": (int, float), "repeats": int, "count": int}
+    if not (
+        isinstance(fields, dict)
+        and fields.keys() == kinds.keys()
+        and all(isinstance(fields[name], kind) for name, kind in kinds.items())
+        and fields["unit"] in FAST_PER_S
+    ):
+        expected = f"unit ({' or '.join(FAST_PER_S)}), per_s, repeats and count"
+        raise DataError(f"{NOTE}: texts", found=repr(fields)[:80], expected=expected, fix="Train or pack again")
+    return TextBounds(**fields)
 
 
 def training_set(config: Mapping, experiment: Path) -> str | None:

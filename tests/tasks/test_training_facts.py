@@ -29,10 +29,18 @@ def test_a_training_notes_them_and_they_outlive_its_data(tmp_path):
     config = yaml.safe_load((tmp_path / "exp/config.yaml").read_text())
     shutil.rmtree(corpus)
     assert training_facts(config, tmp_path / "exp") == expected and expected.texts.per_s > 0
-    with pytest.raises(DataError, match="expected unit, per_s, repeats, count"):
-        training_facts({"training_facts": {"texts": {"speed": 3}}}, tmp_path)
     without_note = {key: value for key, value in config.items() if key != "training_facts"}
     assert training_facts(without_note, tmp_path / "exp").longest_clip_s is None, "the data are there after all"
+
+
+BOUNDS = {"unit": "words", "per_s": 5.3, "repeats": 1, "count": 3894}
+
+
+@pytest.mark.parametrize("texts", [3, {"speed": 3}, BOUNDS | {"per_s": "5"}, BOUNDS | {"unit": "letters"}], ids=str)
+def test_bounds_of_the_texts_that_are_none_are_refused(tmp_path, texts):
+    assert training_facts({"modality": "audio", "training_facts": {"texts": BOUNDS}}, tmp_path).texts.per_s == 5.3
+    with pytest.raises(DataError, match=r"texts: found .*; expected unit \(words or characters\), per_s"):
+        training_facts({"modality": "audio", "training_facts": {"texts": texts}}, tmp_path)
 
 
 @pytest.mark.parametrize(("image_size", "expected"), [([40, 60], 64), ([96, 48], 96), (44, 48), ([100, 20], None)])
