@@ -32,7 +32,7 @@ from espnet_vivit.decode.package_language import read_language
 from espnet_vivit.errors import ConfigError, DataError, WeightsError, unknown_name
 from espnet_vivit.frontend.presets import trained_preset
 from espnet_vivit.model.options import FROM_CHECKPOINTS, TOWER_CONFIGS
-from espnet_vivit.tasks.training_facts import TrainingFacts
+from espnet_vivit.tasks.training_facts import TrainingFacts, noted_texts
 from espnet_vivit.units import AUDIO_RATE_HZ, VIDEO_RATE_HZ
 
 FORMAT, FORMAT_VERSION = "espnet_vivit package", 1
@@ -121,7 +121,8 @@ class Package:
         if not isinstance(known, dict):
             found, expected = f"training: {known!r}"[:80], "fields, as `espnet-vivit pack` writes them"
             raise DataError(f"{self.folder / PREPROCESSOR}", found=found, expected=expected)
-        return TrainingFacts(known.get("mouth_size"), known.get("longest_clip_s"), known.get("mouth_view"))
+        sizes = (known.get("mouth_size"), known.get("longest_clip_s"), known.get("mouth_view"))
+        return TrainingFacts(*sizes, noted_texts(known))
 
     @property
     def reliability(self) -> dict | None:

@@ -23,7 +23,14 @@ from espnet_vivit.decode.language_model import load_language_model
 from espnet_vivit.decode.ngram import NgramScorer, read_arpa
 from espnet_vivit.decode.options import LM_WEIGHT, NGRAM_WEIGHT, Search, SearchOptions
 from espnet_vivit.decode.precision import set_precision
-from espnet_vivit.decode.word_times import StepScores, Transcript, Word, spread_words, words_with_times
+from espnet_vivit.decode.word_times import (
+    StepScores,
+    Transcript,
+    Word,
+    frame_support,
+    spread_words,
+    words_with_times,
+)
 from espnet_vivit.errors import ConfigError, InputError, unknown_name
 from espnet_vivit.espnet_compat import Hypothesis, LengthBonus, inference_with_task
 from espnet_vivit.espnet_compat import Speech2Text as EspnetSpeech2Text
@@ -218,16 +225,11 @@ class Speech2Text(EspnetSpeech2Text):
         return words_with_times(tokens, ids, scores, tokens2text=self.tokenizer.tokens2text)
 
     def _transcripts(self, found: Sequence[tuple], scores: StepScores | None) -> list[Transcript]:
-        transcripts = [
-            Transcript(
-                text=text,
-                tokens=tuple(tokens),
-                ids=tuple(ids),
-                score=float(hypothesis.score),
-                words=() if scores is None else self._words(tokens, ids, scores),
-            )
-            for text, tokens, ids, hypothesis in found
-        ]
+        transcripts = []
+        for text, tokens, ids, hypothesis in found:
+            words, support = ((), None) if scores is None else self._words(tokens, ids, scores)
+            score = float(hypothesis.score)
+            transcripts.append(Transcript(text, tuple(tokens), tuple(ids), score, words, support))
         return transcripts or [Transcript("", (), (), -math.inf, ())]
 
     def _require_ctc_for_times(self) -> None:
@@ -243,13 +245,15 @@ class Speech2Text(EspnetSpeech2Text):
             step_s=FEATURE_RATES[model.feature_rate] / VIDEO_RATE_HZ,
         )
 
-    def _words(self, tokens: list[str], ids: list[int], scores: StepScores) -> tuple[Word, ...]:
+    def _words(self, tokens: list[str], ids: list[int], scores: StepScores) -> tuple[tuple[Word, ...], float | None]:
+        """The words, and their support by the frame head."""
         to_text = self.tokenizer.tokens2text
         try:
-            return words_with_times(tokens, ids, scores, tokens2text=to_text)
+            words = words_with_times(tokens, ids, scores, tokens2text=to_text)
         except InputError as error:  # a decoder without CTC can say more tokens than there are steps
             logging.warning("the words are spread evenly over the clip, with no confidence: %s", error)
-            return spread_words(tokens, scores.duration_s, tokens2text=to_text)
+            return spread_words(tokens, scores.duration_s, tokens2text=to_text), None
+        return words, frame_support(tokens, ids, words, scores, tokens2text=to_text)
 
     def _encode(self, speech, video) -> torch.Tensor:
         """Encoder states (1, T', D) of one clip."""

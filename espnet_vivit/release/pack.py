@@ -127,6 +127,7 @@ class PackageWriter:
             size=_size(self.folder, self.files) | {"language models": str(self.decoding.language)},
             search=str(self.decoding.search),
             results=results_of(self.files.config.parent),
+            reliability=self.files.reliability,
         )
         (self.folder / package.CARD).write_text(written, encoding="utf-8")
 

@@ -32,7 +32,7 @@ from espnet_vivit.model import parts
 from espnet_vivit.model.adapters.attach import base_of
 from espnet_vivit.model.adapters.report import tower_table
 from espnet_vivit.model.nonfinite import NonFiniteLosses
-from espnet_vivit.model.options import STARTS, decoder_sizes
+from espnet_vivit.model.options import TOWER_CONFIGS, built_again, decoder_sizes
 from espnet_vivit.model.precision import precision_for_inference
 from espnet_vivit.tasks.launch import espnets_trainer, is_writer
 from espnet_vivit.tasks.loading.augmentation import Augmentation, check_preprocessor_conf

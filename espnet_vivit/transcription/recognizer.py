@@ -1,8 +1,8 @@
 """One piece of a recording in, its words or the reason why there are none out.
 
 What is looked at before and after the search: whether the picture shows a talking mouth (media/quality/verdict.py),
-whether there is any sound, and whether the words are sure enough. A model of both streams reads a piece whose picture
-is rejected from the sound alone, and says so.
+whether there is any sound, and whether the words can be believed (doubts.py). A model of both streams reads a piece
+whose picture is rejected from the sound alone, and says so.
 """
 
 import dataclasses
@@ -23,6 +23,7 @@ from espnet_vivit.media.mouth_clip import MouthClip
 from espnet_vivit.media.quality.verdict import Quality, assess_clip
 from espnet_vivit.tasks.loading.augment import crop
 from espnet_vivit.transcription.cutting import Cut, slice_clip
+from espnet_vivit.transcription.doubts import doubts, mean_confidence
 from espnet_vivit.transcription.reading import is_silent, stopwatch
 from espnet_vivit.transcription.result import OK, UNCLEAR, WARN, Hypothesis, Piece
 from espnet_vivit.units import MOUTH_SIZE, STREAMS_OF, VIDEO_RATE_HZ, seconds_of_frames, seconds_of_samples
@@ -75,12 +76,13 @@ class PieceRecognizer:
             transcripts = self._transcripts(streams, warnings)
         offset_s = seconds_of_frames(cut.stretch.first)
         nbest = tuple(Hypothesis(found.text, found.score, _shifted(found, offset_s)) for found in transcripts)
-        words = nbest[0].words
-        confidence = sum(word.confidence for word in words) / len(words) if words else 0.0
-        status, needed = (WARN if warnings else OK), self.needed_confidence(modality)
-        if words and confidence < needed:
+        best, words = transcripts[0], nbest[0].words
+        status = WARN if warnings else OK
+        bounds = {"min_confidence": self.needed_confidence(modality), "bounds": self.files.facts.texts}
+        if reasons := list(doubts(best, duration_s=_duration_s(streams), **bounds)):
             status, words = UNCLEAR, ()
-            warnings.append(f"confidence {confidence:.2f} is below {needed:.2f}")
+            warnings += reasons
+        confidence = mean_confidence(best)
         return Piece(cut.start_s, cut.end_s, status, tuple(warnings), confidence, modality, words, nbest)
 
     def _transcripts(self, streams: Mapping[str, np.ndarray], warnings: list[str]) -> list[Transcript]:
@@ -89,13 +91,8 @@ class PieceRecognizer:
         if self.speech2text.asr_model.ctc is not None:
             return self.speech2text.recognize(speech, video)
         warnings.append("the model has no CTC, so the times of words are spread evenly")
-        if video is None:
-            assert speech is not None  # `recognize` returns before this where there is no stream
-            duration_s = seconds_of_samples(len(speech))
-        else:
-            duration_s = seconds_of_frames(len(video))
         found = self.speech2text.recognize(speech, video, word_times=False)
-        return [dataclasses.replace(one, words=_spread(one, duration_s)) for one in found]
+        return [dataclasses.replace(one, words=_spread(one, _duration_s(streams))) for one in found]
 
     def needed_confidence(self, modality: str) -> float:
         """The mean confidence from which the words of a piece are believed."""
@@ -129,6 +126,13 @@ class PieceRecognizer:
         if self.mouth_view is not None:
             frames = shrink(middle(frames, self.mouth_view), self.mouth_size)
         return np.ascontiguousarray(crop(frames, self.preset, rng=None))
+
+
+def _duration_s(streams: Mapping[str, np.ndarray]) -> float:
+    """Of the pictures, or else of the sound."""
+    if "video" in streams:
+        return seconds_of_frames(len(streams["video"]))
+    return seconds_of_samples(len(streams["speech"]))
 
 
 def _judge(cut: Cut, clip: MouthClip) -> Quality:

@@ -32,7 +32,8 @@ def transcribe_files(
     """Transcribe each file, write what is asked for beside it or into `output_dir`; returns how many failed.
 
     tracks: those that the transcriber reads, for the burnt video. What is not written to a file is printed:
-    `path: text`. Remarks and errors of any kind go to standard error, and the next file is begun.
+    `path: text`. Remarks, what is wrong with pieces, and errors of any kind go to standard error, and the next file is
+    begun.
     """
     failed = 0
     for number, video in enumerate(videos, 1):
@@ -50,9 +51,10 @@ def transcribe_files(
             print(_shown_name(line))
         for remark in result.remarks:
             print(_shown_name(f"warning: {video}: {remark}"), file=sys.stderr)
-        for piece in result.unclear:
+        for piece in (piece for piece in result.pieces if piece.reasons):
             reasons, span = "; ".join(piece.reasons), f"{piece.start_s:.1f} to {piece.end_s:.1f} s"
-            print(_shown_name(f"unclear: {video}, {span}: {reasons}"), file=sys.stderr)
+            verdict = "unclear" if piece in result.unclear else "warning"
+            print(_shown_name(f"{verdict}: {video}, {span}: {reasons}"), file=sys.stderr)
     return failed
 
 
@@ -147,7 +149,7 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--min_confidence",
         type=float,
-        help="mean confidence below which a piece is reported as unclear (default: as calibrated)",
+        help="mean confidence below which a piece is unclear; 0 accepts any answer (default: as calibrated)",
     )
     default = Search()
     help_text = f"ctc_greedy is faster (default: the package's, or {default.search})"
