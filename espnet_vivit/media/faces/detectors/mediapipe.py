@@ -9,7 +9,7 @@ from 0.10.35 on its library has a client that reports its use to Google. A newer
 the positions of 1.2.3 differ by less than 0.01 pixels.
 """
 
-# pyright: reportMissingImports=false
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false
 
 from __future__ import annotations
 
