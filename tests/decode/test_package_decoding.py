@@ -9,7 +9,6 @@ import pytest
 
 from espnet_vivit.bin import avsr_decode, cli
 from espnet_vivit.bin.commands.transcribe import get_parser
-from espnet_vivit.decode.espnet3 import ClipRecognizer
 from espnet_vivit.decode.options import Search, SearchOptions, decoding_parser
 from espnet_vivit.decode.package import Package
 from espnet_vivit.decode.package_decoding import Decoding, decoded_with, write_made_with
@@ -95,7 +94,7 @@ def test_where_nobody_says_how_all_search_alike(experiment, copy):
     files = experiment / "config.yaml", experiment / "valid.acc.ave.pth"
     searching = [Transcriber(model).recognizer.speech2text for model in (experiment, copy)]
     searching += [Speech2Text.from_pretrained(model) for model in (experiment, copy)]
-    searching += [ClipRecognizer(experiment).speech2text, Speech2Text(*files)]
+    searching += [Speech2Text(*files)]
     for speech2text in searching:
         assert built(speech2text) == (9, (0.3, 0.7, 0.0), (0.0, 0.0), False)  # of 10, as there are 9 tokens
         assert speech2text.search == "beam"
