@@ -117,16 +117,28 @@ class Speech2Text(EspnetSpeech2Text):
         self.search, self.attention_only = options.search, options.ctc_weight == 0
         self.length_ratios = (options.maxlenratio, options.minlenratio)
         self.beam_search = build_search(model, options)
+        models = self._add_language_models(lm_train_config, lm_file, lm_weight, ngram_file, ngram_weight)
+        set_precision(model, precision, language_models=models)
+        self._computing = threading.Lock()
+
+    def _add_language_models(
+        self,
+        lm_train_config: str | Path | None,
+        lm_file: str | Path | None,
+        lm_weight: float,
+        ngram_file: str | Path | None,
+        ngram_weight: float,
+    ) -> list[torch.nn.Module]:
+        """Let the beam search ask those that have a weight. Return the neural ones."""
+        tokens, models = self.asr_model.token_list, []
         if lm_train_config is not None and lm_file is None:
             raise ConfigError("a language model without weights", found=str(lm_train_config), fix="Name its lm_file")
-        language_models = []
         if lm_file is not None and lm_weight != 0:
-            language_models = [load_language_model(lm_train_config, lm_file, model.token_list).lm.to(device)]
-            self.beam_search.add("lm", language_models[0], weight=lm_weight)
+            models.append(load_language_model(lm_train_config, lm_file, tokens).lm.to(self.device))
+            self.beam_search.add("lm", models[0], weight=lm_weight)
         if ngram_file is not None and ngram_weight != 0:
-            self.beam_search.add("ngram", NgramScorer(read_arpa(ngram_file), model.token_list), weight=ngram_weight)
-        set_precision(model, precision, language_models=language_models)
-        self._computing = threading.Lock()
+            self.beam_search.add("ngram", NgramScorer(read_arpa(ngram_file), tokens), weight=ngram_weight)
+        return models
 
     @classmethod
     def from_pretrained(  # ESPnet's own would build its ASRTask's model
