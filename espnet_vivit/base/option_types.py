@@ -85,7 +85,10 @@ class Values:
         if value is None and self.null:
             return True
         if self.rule is not None:
-            return bool(self.rule(value))
+            try:
+                return bool(self.rule(value))
+            except TypeError:  # a value of another kind than the rule is about
+                return False
         if self.choices:
             return value in self.choices
         if not is_kind(value, self.kind):
@@ -117,6 +120,10 @@ def _from(least: int, words: str | None = None, *, null: bool = False, lists: bo
 
 def _is_speed_range(speeds: Any) -> bool:
     return len(speeds) == 2 and 0 < speeds[0] <= speeds[1]
+
+
+def _are_ratios(ratios: Any) -> bool:
+    return len(ratios) > 0 and all(one is None or (is_kind(one, float) and math.isfinite(one)) for one in ratios)
 
 
 def _are_names(names: Any) -> bool:
@@ -170,9 +177,7 @@ OPTIONS: Mapping[str, Mapping[str, Values]] = {
         "speed_range": Values(rule=_is_speed_range, words="[slowest, fastest], such as [0.9, 1.1]"),
         "word_crop_min": _from(1, "1 or more words"),
         "join_max_s": Values(float, above=0, words="more than 0 seconds"),
-        "noise_snr_db": Values(
-            rule=lambda ratios: len(ratios) > 0, words="at least one ratio in dB, or null for clean"
-        ),
+        "noise_snr_db": Values(rule=_are_ratios, words="at least one ratio in dB, or null for clean"),
         "noise_talkers": _from(1, "1 or more sounds at once"),
     },
     "tower_adapters": {
