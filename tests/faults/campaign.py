@@ -1,8 +1,9 @@
 """Faults by kind, and what each came to: right, an error of ours that names it, or counted; never anything else.
 
 A kind is a function of a folder that yields faults. A fault's `run` returns RIGHT where the result is what it would be
-without the fault, COUNTED where what is lost is counted and said; an error of this package makes it NAMED. An error of
-another class, a result that is neither, or more than `LIMIT_S` seconds is a failure.
+without the fault, COUNTED where what is lost is counted and said, UNTOLD where the file states no length to miss it by; an error
+of this package makes it NAMED. An error of another class, a result that is neither, or more than `LIMIT_S` seconds is a
+failure.
 """
 
 import signal
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from espnet_vivit.errors import EspnetVivitError
 
-RIGHT, NAMED, COUNTED = "right", "named error", "counted"
+RIGHT, NAMED, COUNTED, UNTOLD = "right", "named error", "counted", "the file does not tell"
 LIMIT_S = 30.0
 
 
@@ -64,7 +65,7 @@ def outcome_of(fault: Fault) -> str:
         if not str(error).strip():
             raise AssertionError("an error without a word") from error
         return NAMED
-    if outcome not in (RIGHT, COUNTED):
+    if outcome not in (RIGHT, COUNTED, UNTOLD):
         raise SilentLossError(outcome)
     return outcome
 

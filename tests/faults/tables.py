@@ -9,26 +9,46 @@ import numpy as np
 
 from espnet_vivit.base.config_file import read_config
 from espnet_vivit.corpora.folder import folder_clips
-from espnet_vivit.data.data_dir import read_data_dir, validate_data_dir, write_data_dir
+from espnet_vivit.data.data_dir import Utterance, read_data_dir, validate_data_dir, write_data_dir
 from espnet_vivit.tasks.model_config import read_token_list
 from tests.faults.campaign import COUNTED, RIGHT, Fault
 from tests.faults.damage import damaged
 from tests.tiny_corpus import TOKENS, write_clip
 
 EACH = 7  # damaged copies of each file and kind of damage
-_STRANGE = ("", "\x00", "\ufeff", "\u200b", "\t", "é", "e\u0301", "日本", "a" * 5000, "-1", "nan", "1e999", '"', "../..", " ")
+_STRANGE = (
+    "",
+    "\x00",
+    "\ufeff",
+    "\u200b",
+    "\t",
+    "é",
+    "e\u0301",
+    "日本",
+    "a" * 5000,
+    "-1",
+    "nan",
+    "1e999",
+    '"',
+    "../..",
+    " ",
+)
 
 
 def data_directories(folder: Path) -> Iterator[Fault]:
     """Each list of a data directory with damaged bytes, and with a strange value in the place of each field."""
-    rng = np.random.default_rng(0)
-    (folder / "media").mkdir()
-    write_data_dir(folder / "data", [write_clip(folder / "media", f"s{n % 2}-{n}", rng) for n in range(3)])
+    write_data_dir(folder / "data", three_utterances(folder / "media"))
     sound = read_data_dir(folder / "data")
     for file in sorted(path for path in (folder / "data").iterdir() if path.is_file()):
         content = file.read_bytes()
         for name, changed in [*damaged(content, each=EACH), *_odd_fields(content.decode())]:
             yield Fault(f"{file.name}, {name}", _then(file, changed, content, lambda: _same_or_other(folder, sound)))
+
+
+def three_utterances(folder: Path) -> list[Utterance]:
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    return [write_clip(folder, f"s{number % 2}-{number}", rng) for number in range(3)]
 
 
 def _same_or_other(folder: Path, sound: list) -> str:
@@ -98,11 +118,17 @@ def texts(folder: Path) -> Iterator[Fault]:
     """Token lists and YAML files with damaged bytes."""
     for name, content, read in (
         ("tokens.txt", "\n".join(TOKENS).encode() + b"\n", read_token_list),
-        ("train.yaml", b"encoder: conformer\nencoder_conf:\n    num_blocks: 3\n    '1': [a, b]\nseed: 0\n", read_config),
+        (
+            "train.yaml",
+            b"encoder: conformer\nencoder_conf:\n    num_blocks: 3\n    '1': [a, b]\nseed: 0\n",
+            read_config,
+        ),
     ):
         for what, changed in damaged(content, each=2 * EACH):
             file = folder / name
-            yield Fault(f"{name}, {what}", _then(file, changed, content, lambda file=file, read=read: _read(file, read)))
+            yield Fault(
+                f"{name}, {what}", _then(file, changed, content, lambda file=file, read=read: _read(file, read))
+            )
 
 
 def _read(file: Path, read: Callable[[Path], object]) -> str:

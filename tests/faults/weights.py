@@ -27,7 +27,9 @@ def files_of_weights(folder: Path) -> Iterator[Fault]:
     path = folder / "weights.pth"
     torch.save(weights, path)
     for name, content in damaged(path.read_bytes(), each=3 * EACH):
-        yield Fault(f"weights.pth, {name}", _written(path, content, lambda path=path: _same(read_tensors(path), weights)))
+        yield Fault(
+            f"weights.pth, {name}", _written(path, content, lambda path=path: _same(read_tensors(path), weights))
+        )
     path = folder / "weights.safetensors"
     write_safetensors(weights, path)
     header = 8 + int.from_bytes(path.read_bytes()[:8], "little")

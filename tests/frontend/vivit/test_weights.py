@@ -204,3 +204,11 @@ def test_a_missing_and_an_unknown_key_are_named():
     state["vivit.layers.2.extra"] = state.pop("vivit.layers.1.mlp.fc2.bias")
     with pytest.raises(RuntimeError, match=r"(?s)vivit\.layers\.1\.mlp\.fc2\.bias.*vivit\.layers\.2\.extra"):
         encoder.load_state_dict(state)
+
+
+@pytest.mark.parametrize("config", [{"hidden_size": 0}, {"intermediate_size": -1}, {"num_attention_heads": 0},
+                                    {"num_hidden_layers": 10**30}, {"image_size": 10**30}, 3, "abc"], ids=str)  # fmt: skip
+def test_a_tower_of_impossible_sizes_is_refused_by_name(config):
+    name = next(iter(config)) if isinstance(config, dict) else "config of a ViViT"
+    with pytest.raises(ConfigError, match=f"^{name}"):
+        vivit_encoder(pretrained=False, config={**CONFIG, **config} if isinstance(config, dict) else config)
