@@ -9,10 +9,17 @@ import yaml
 
 from espnet_vivit.tasks.avsr import AVSRTask
 from tests.experiments import VIVIT
-from tests.faults.campaign import RIGHT, Fault
+from tests.faults.campaign import AS_IT_IS, RIGHT, Fault
 from tests.tiny_corpus import CONFIG, TOKENS
 
-_CHECKED_WHEN_BUILT = ("vision_encoder_conf", "encoder_conf", "decoder_conf", "modality_dropout", "fusion_conf")
+_CHECKED_WHEN_BUILT = (
+    "vision_encoder_conf",
+    "audio_encoder_conf",
+    "encoder_conf",
+    "decoder_conf",
+    "modality_dropout",
+    "fusion_conf",
+)
 _SECTIONS = {(name,) for name in _CHECKED_WHEN_BUILT}
 CONF = Path(__file__).resolve().parents[2] / "conf"
 NEVER = {  # no option takes these
@@ -61,10 +68,9 @@ def options() -> dict[tuple[str, ...], tuple[str, Mapping]]:
 
 def training_options(folder: Path) -> Iterator[Fault]:
     """What is checked before anything is built."""
-    parser = AVSRTask.get_parser()
     for path, (file, conf) in options().items():
         if len(path) == 1 or path[0] not in _CHECKED_WHEN_BUILT:
-            yield from _faults_of(conf, path, f"{file}, {'.'.join(path)}", lambda conf: _parse(folder, conf, parser))
+            yield from _faults_of(conf, path, f"{file}, {'.'.join(path)}", lambda conf: _parse(folder, conf))
 
 
 def _faults_of(conf: Mapping, path: tuple[str, ...], where: str, check: Callable[[Mapping], Any]) -> Iterator[Fault]:
@@ -78,6 +84,7 @@ def _faults_of(conf: Mapping, path: tuple[str, ...], where: str, check: Callable
     def misspell(inner, key):
         inner[f"{key[:-1]}qx"] = inner.pop(key)
 
+    yield Fault(f"{where}, {AS_IT_IS}", after(lambda inner, key: None, wrong=False))
     yield Fault(f"{where}, misspelt", after(misspell, wrong=True))
     section = path in _SECTIONS
     for name, value in {**NEVER, **PERHAPS}.items():
@@ -89,11 +96,11 @@ def _faults_of(conf: Mapping, path: tuple[str, ...], where: str, check: Callable
         yield Fault(f"{where}, {name}", after(put, wrong=wrong))
 
 
-def _parse(folder: Path, conf: Mapping, parser: Any) -> Any:
+def _parse(folder: Path, conf: Mapping) -> Any:
     (folder / "tokens.txt").write_text("\n".join(TOKENS) + "\n")
     (folder / "train.yaml").write_text(yaml.safe_dump(conf))
     fixed = ["--token_list", str(folder / "tokens.txt"), "--output_dir", str(folder / "exp")]
-    args = parser.parse_args(["--config", str(folder / "train.yaml"), *fixed])
+    args = AVSRTask.get_parser().parse_args(["--config", str(folder / "train.yaml"), *fixed])
     AVSRTask.check_required_command_args(args)
     return args
 
@@ -106,13 +113,18 @@ BUILT = {  # model options that are checked where their part is built
 
 def model_options(folder: Path) -> Iterator[Fault]:
     """The sections of a model that is built, with the values of each option's own kind replaced."""
-    parser = AVSRTask.get_parser()
 
     def build(conf: Mapping) -> None:
-        AVSRTask.build_model(_parse(folder, conf, parser))
+        AVSRTask.build_model(_parse(folder, conf))
 
     for tower, sections in BUILT.items():
-        conf = {**CONFIG, "fusion_conf": {}, "modality_dropout": {"video": 0.25, "audio": 0.25}, **sections}
+        conf = {
+            **CONFIG,
+            "audio_encoder_conf": {"channels": 4, "stem_stride": 4},
+            "fusion_conf": {},
+            "modality_dropout": {"video": 0.25, "audio": 0.25},
+            **sections,
+        }
         parts = [path for path in paths(conf) if len(path) > 1 and path[0] in _CHECKED_WHEN_BUILT]
         for path in parts if tower == "linear" else [path for path in parts if path[0] == "vision_encoder_conf"]:
             yield from _faults_of(conf, path, f"{tower}, {'.'.join(path)}", build)

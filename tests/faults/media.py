@@ -7,7 +7,7 @@ import numpy as np
 
 from espnet_vivit.media.files.source import open_source, read_speech
 from espnet_vivit.media.files.video_file import read_video
-from tests.faults.campaign import COUNTED, RIGHT, UNTOLD, Fault
+from tests.faults.campaign import AS_IT_IS, COUNTED, RIGHT, UNTOLD, Fault
 from tests.faults.damage import damaged
 from tests.media.videos import numbered, write_sound, write_video
 
@@ -35,13 +35,18 @@ def videos(folder: Path) -> Iterator[Fault]:
         speech = np.repeat(tone, rate_hz // 16_000)
         how = {"codec": codec, "sound_codec": sound, "speech_rate_hz": rate_hz, "speech": speech}
         path = write_video(folder / f"whole{suffix}", map(numbered, range(PICTURES)), **how)
-        heard = read_speech(path)
-        assert heard is not None
-        for name, content in damaged(path.read_bytes(), each=EACH):
+        samples = len(_speech(path))
+        for name, content in [(AS_IT_IS, path.read_bytes()), *damaged(path.read_bytes(), each=EACH)]:
             broken = folder / f"broken{suffix}"
             yield Fault(f"{suffix}, pictures, {name}", _written(broken, content, lambda broken=broken: _seen(broken)))
-            listen = lambda broken=broken, expected=len(heard): _heard(broken, expected)  # noqa: E731
+            listen = lambda broken=broken, expected=samples: _heard(broken, expected)  # noqa: E731
             yield Fault(f"{suffix}, sound, {name}", _written(broken, content, listen))
+
+
+def _speech(path: Path) -> np.ndarray:
+    speech = read_speech(path)
+    assert speech is not None
+    return speech
 
 
 def _written(path: Path, content: bytes, check: Callable[[], str]) -> Callable[[], str]:
@@ -76,12 +81,11 @@ def sounds(folder: Path) -> Iterator[Fault]:
     tone = 0.3 * np.sin(np.arange(SAMPLES) / 20).astype(np.float32)
     for suffix, codec in {".wav": "pcm_s16le", ".flac": "flac", ".mp3": "libmp3lame", ".ogg": "flac"}.items():
         path = write_sound(folder / f"whole{suffix}", tone, rate_hz=16_000, codec=codec)
-        heard = read_speech(path)
-        assert heard is not None
+        samples = len(_speech(path))
         whole, header = path.read_bytes(), _HEADER.get(suffix, 0)
-        for name, content in damaged(whole[header:], each=2 * EACH):
+        for name, content in [(AS_IT_IS, whole[header:]), *damaged(whole[header:], each=2 * EACH)]:
             broken = folder / f"broken{suffix}"
-            listen = lambda broken=broken, expected=len(heard): _heard(broken, expected)  # noqa: E731
+            listen = lambda broken=broken, expected=samples: _heard(broken, expected)  # noqa: E731
             yield Fault(f"{suffix}, {name}", _written(broken, whole[:header] + content, listen))
 
 
@@ -91,7 +95,7 @@ def arrays(folder: Path) -> Iterator[Fault]:
     rng = np.random.default_rng(0)
     np.save(path, rng.integers(0, 256, (12, 8, 8), dtype=np.uint8))
     content, header = path.read_bytes(), 128
-    for name, changed in damaged(content[:header], each=2 * EACH):
+    for name, changed in [(AS_IT_IS, content[:header]), *damaged(content[:header], each=2 * EACH)]:
         yield Fault(f"header, {name}", _written(path, changed + content[header:], lambda: _clip(path)))
     for array in (np.zeros((12, 8)), np.zeros(0), np.zeros((0, 8, 8), np.uint8), np.full((4, 8, 8), np.nan)):
         yield Fault(f"{array.dtype} {array.shape}", lambda array=array: np.save(path, array) or _clip(path))

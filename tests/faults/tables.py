@@ -11,7 +11,7 @@ from espnet_vivit.base.config_file import read_config
 from espnet_vivit.corpora.folder import folder_clips
 from espnet_vivit.data.data_dir import Utterance, read_data_dir, validate_data_dir, write_data_dir
 from espnet_vivit.tasks.model_config import read_token_list
-from tests.faults.campaign import COUNTED, RIGHT, Fault
+from tests.faults.campaign import AS_IT_IS, COUNTED, RIGHT, Fault
 from tests.faults.damage import damaged
 from tests.tiny_corpus import TOKENS, write_clip
 
@@ -41,7 +41,7 @@ def data_directories(folder: Path) -> Iterator[Fault]:
     sound = read_data_dir(folder / "data")
     for file in sorted(path for path in (folder / "data").iterdir() if path.is_file()):
         content = file.read_bytes()
-        for name, changed in [*damaged(content, each=EACH), *_odd_fields(content.decode())]:
+        for name, changed in [(AS_IT_IS, content), *damaged(content, each=EACH), *_odd_fields(content.decode())]:
             yield Fault(f"{file.name}, {name}", _then(file, changed, content, lambda: _same_or_other(folder, sound)))
 
 
@@ -87,30 +87,30 @@ def tables_of_videos(folder: Path) -> Iterator[Fault]:
     """The table of a folder of videos: every clip is listed, or what is wrong with the table is said."""
     for row in ROWS[1:]:
         (folder / row[0]).touch()
-    table = folder / "videos.csv"
-    contents = [("as it is", _csv(ROWS))]
+    table = folder / "videos.tsv"
+    contents = [(AS_IT_IS, _table(ROWS))]
     for line in range(len(ROWS)):
         for column in range(len(ROWS[0])):
             for strange in _STRANGE:
                 rows = [list(row) for row in ROWS]
                 rows[line][column] = strange
-                contents.append((f"row {line}, column {column}: {strange[:8]!r}", _csv(rows)))
-    contents += damaged(_csv(ROWS), each=EACH)
+                contents.append((f"row {line}, column {column}: {strange[:8]!r}", _table(rows)))
+    contents += damaged(_table(ROWS), each=EACH)
     for name, content in contents:
-        yield Fault(f"videos.csv, {name}", _then(table, content, _csv(ROWS), lambda: _listed(folder)))
+        yield Fault(f"videos.tsv, {name}", _then(table, content, _table(ROWS), lambda: _listed(folder)))
 
 
 def _listed(folder: Path) -> str:
-    rows = [row for row in (folder / "videos.csv").read_bytes().splitlines() if row.strip(b', "\t')]
-    clips = list(folder_clips(folder, dev=0, test=0))
+    rows = [row for row in (folder / "videos.tsv").read_bytes().splitlines() if row.strip(b', "\t')]
+    clips = list(folder_clips(folder, table=folder / "videos.tsv", dev=0, test=0))
     if any(clip.problem for clip in clips):
         return COUNTED
     return RIGHT if len(clips) >= len(rows) - 1 else f"{len(rows) - 1 - len(clips)} rows are gone"
 
 
-def _csv(rows: list[list[str]]) -> bytes:
+def _table(rows: list[list[str]]) -> bytes:
     file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerows(rows)
+    csv.writer(file, delimiter="\t", lineterminator="\n").writerows(rows)
     return file.getvalue().encode("utf-8")
 
 
@@ -124,7 +124,7 @@ def texts(folder: Path) -> Iterator[Fault]:
             read_config,
         ),
     ):
-        for what, changed in damaged(content, each=2 * EACH):
+        for what, changed in [(AS_IT_IS, content), *damaged(content, each=2 * EACH)]:
             file = folder / name
             yield Fault(
                 f"{name}, {what}", _then(file, changed, content, lambda file=file, read=read: _read(file, read))

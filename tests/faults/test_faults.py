@@ -22,7 +22,7 @@ def test_faults_end_right_named_or_counted(kind, tmp_path, record_property):
     outcomes = run_all(KINDS[kind], tmp_path)
     record_property("outcomes", dict(outcomes.counts))
     assert not outcomes.failures, f"{len(outcomes.failures)} faults:\n" + "\n".join(outcomes.failures[:40])
-    assert sum(outcomes.counts.values()) > 0
+    assert outcomes.counts[RIGHT] > 0
 
 
 def test_the_page_names_every_kind():
@@ -50,10 +50,10 @@ def ends():
 def test_a_traceback_a_hang_an_exit_and_a_silent_loss_are_failures(tmp_path, monkeypatch):
     monkeypatch.setattr(campaign, "LIMIT_S", 0.2)
     runs = {"right": lambda: RIGHT, "counted": lambda: COUNTED, "named": named, "traceback": traceback}
-    runs |= {"hang": endless, "exit": ends, "loss": lambda: "2 pictures are gone"}
+    runs |= {"as it is": named, "hang": endless, "exit": ends, "loss": lambda: "2 pictures are gone"}
     outcomes = run_all(lambda folder: iter([Fault(name, run) for name, run in runs.items()]), tmp_path)
     assert dict(outcomes.counts) == {RIGHT: 1, COUNTED: 1, NAMED: 1}
-    assert [line.split(":")[0] for line in outcomes.failures] == ["traceback", "hang", "exit", "loss"]
+    assert [line.split(":")[0] for line in outcomes.failures] == ["traceback", "as it is", "hang", "exit", "loss"]
 
 
 def test_damage_depends_on_the_seed_alone_and_always_damages():

@@ -14,7 +14,7 @@ from espnet_vivit.release.pack import pack
 from espnet_vivit.tasks.avsr import AVSRTask
 from espnet_vivit.tasks.model_config import load_strictly
 from tests.experiments import write_experiment
-from tests.faults.campaign import RIGHT, Fault
+from tests.faults.campaign import AS_IT_IS, RIGHT, Fault
 from tests.faults.damage import damaged
 from tests.tiny import tiny_e2e
 
@@ -26,7 +26,7 @@ def files_of_weights(folder: Path) -> Iterator[Fault]:
     weights = {"a": torch.randn(20, 7), "b.c": torch.arange(5), "half": torch.randn(9).half()}
     path = folder / "weights.pth"
     torch.save(weights, path)
-    for name, content in damaged(path.read_bytes(), each=3 * EACH):
+    for name, content in [(AS_IT_IS, path.read_bytes()), *damaged(path.read_bytes(), each=3 * EACH)]:
         yield Fault(
             f"weights.pth, {name}", _written(path, content, lambda path=path: _same(read_tensors(path), weights))
         )
@@ -34,7 +34,7 @@ def files_of_weights(folder: Path) -> Iterator[Fault]:
     write_safetensors(weights, path)
     header = 8 + int.from_bytes(path.read_bytes()[:8], "little")
     whole = path.read_bytes()
-    for name, content in damaged(whole[:header], each=2 * EACH):
+    for name, content in [(AS_IT_IS, whole[:header]), *damaged(whole[:header], each=2 * EACH)]:
         read = lambda path=path: _same_kinds(read_tensors(path), weights)  # noqa: E731
         yield Fault(f"weights.safetensors, header, {name}", _written(path, content + whole[header:], read))
 
@@ -84,6 +84,7 @@ def states_of_models(folder: Path) -> Iterator[Fault]:
 
         return run
 
+    yield Fault(AS_IT_IS, lambda: torch.save(state, path) or load_strictly(model, path) or RIGHT)
     for name in floats[::6]:
         rest = {key: value for key, value in state.items() if key != name}
         yield Fault(f"{name} is absent", load(rest))
@@ -96,6 +97,7 @@ def packages(folder: Path) -> Iterator[Fault]:
     """Every file of a package damaged or absent, and the archive of it: hashes tell."""
     experiment = write_experiment(folder / "exp", audio_encoder=...)
     whole = pack(experiment, folder / "package", licence="CC-BY-4.0")
+    yield Fault(AS_IT_IS, lambda: _opened(whole))
     for file in sorted(path for path in whole.iterdir() if path.is_file()):
         content = file.read_bytes()
         for name, changed in damaged(content, each=EACH // 8):
@@ -105,7 +107,7 @@ def packages(folder: Path) -> Iterator[Fault]:
     archive = Path(shutil.make_archive(str(folder / "model"), "zip", whole))
     with zipfile.ZipFile(archive) as opened:
         assert opened.testzip() is None
-    for name, changed in damaged(archive.read_bytes(), each=EACH // 4):
+    for name, changed in [(AS_IT_IS, archive.read_bytes()), *damaged(archive.read_bytes(), each=EACH // 4)]:
         yield Fault(f"model.zip, {name}", _put_back(archive, changed, lambda: _opened(archive)))
 
 

@@ -206,9 +206,17 @@ def test_a_missing_and_an_unknown_key_are_named():
         encoder.load_state_dict(state)
 
 
-@pytest.mark.parametrize("config", [{"hidden_size": 0}, {"intermediate_size": -1}, {"num_attention_heads": 0},
-                                    {"num_hidden_layers": 10**30}, {"image_size": 10**30}, 3, "abc"], ids=str)  # fmt: skip
-def test_a_tower_of_impossible_sizes_is_refused_by_name(config):
-    name = next(iter(config)) if isinstance(config, dict) else "config of a ViViT"
-    with pytest.raises(ConfigError, match=f"^{name}"):
-        vivit_encoder(pretrained=False, config={**CONFIG, **config} if isinstance(config, dict) else config)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("hidden_size", 0), ("intermediate_size", -1), ("num_attention_heads", 0), ("num_hidden_layers", 10**30)],
+)
+def test_a_tower_of_impossible_sizes_is_refused_by_name(name, value):
+    with pytest.raises(ConfigError, match=f"^{name} in config"):
+        vivit_encoder(pretrained=False, num_frames=WINDOW, config={**CONFIG, name: value})
+
+
+def test_a_picture_larger_than_any_and_a_config_that_is_none_are_refused():
+    with pytest.raises(ConfigError, match=r"^image_size in .*at most 16384 pixels"):
+        vivit_encoder(pretrained=False, num_frames=WINDOW, config={**CONFIG, "image_size": 10**30})
+    with pytest.raises(ConfigError, match="config of a ViViT: found 3; expected a mapping"):
+        vivit_encoder(pretrained=False, config=3)
