@@ -134,7 +134,7 @@ def _are_names(names: Any) -> bool:
 
 
 _LARGEST = 2**20  # beyond any layer's size; PyTorch's errors for what no memory holds name no option
-_WIDEST = 2**14
+_WIDEST, _FITTING = 2**14, f"at most {_LARGEST}"
 _SIZE, _LAYERS = _from(1, most=_LARGEST), _from(1, most=1000)
 _SHARE = Values(float, at_least=0, at_most=1, words="0 to 1")
 _RATE = Values(float, at_least=0, below=1, words="a share from 0 to below 1")
@@ -163,8 +163,8 @@ OPTIONS: Mapping[str, Mapping[str, Values]] = {
     },
     "part": {  # of whatever encoder, decoder or CTC has an option of this name
         **dict.fromkeys(("linear_units", "attention_heads", "output_size"), _SIZE),
-        "output_dim": Values(int, at_most=_LARGEST, words=f"at most {_LARGEST}"),
-        "image_size": Values(int, at_most=_WIDEST, words=f"at most {_WIDEST} pixels"),
+        **dict.fromkeys(("output_dim", "channels"), Values(int, at_most=_LARGEST, null=True, words=_FITTING)),
+        "image_size": Values(int, at_most=_WIDEST, null=True, words=f"at most {_WIDEST} pixels"),
         "num_blocks": _LAYERS,
         **dict.fromkeys(("dropout_rate", "positional_dropout_rate", "attention_dropout_rate"), _RATE),
         **dict.fromkeys(("self_attention_dropout_rate", "src_attention_dropout_rate", "layer_dropout_rate"), _RATE),
