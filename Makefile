@@ -58,8 +58,9 @@ demo: install  ## render the synthetic corpus, train, decode, print word error r
 	(cd egs/mini_av/avsr1 && PYTHON="$(CURDIR)/$(PYTHON_VENV)" ./run.sh $(DEMO_ARGS)); status=$$?; \
 	echo "== demo: $$(( $$(date +%s) - started )) s"; exit $$status
 
-faces: install  ## MediaPipe, the better face detector, beside the environment (72 MB)
-	@tools/install_mediapipe.sh
+faces: install  ## MediaPipe, the better face detector, and its model file (14 MB)
+	@$(PYTHON_VENV) -m pip install --quiet --disable-pip-version-check -e ".[faces]"
+	@$(PYTHON_VENV) -m espnet_vivit.bin.cli face-model
 
 wheel: install  ## dist/*.whl
 	@$(PYTHON_VENV) -m pip wheel --no-deps --wheel-dir dist .

@@ -93,14 +93,12 @@ def recording(options: argparse.Namespace, sizes: dict) -> None:
     """Seconds of each stage per second of a drawn recording, whose mouth is its middle."""
     seconds = sizes["recording_s"]
     print(f"\ntranscribe: conf/train_{sizes['preset']}_both.yaml with random weights, {seconds} s of drawn pictures\n")
-    print("| vision_dtype | real-time factor | the model's part |\n|:--|---:|---:|")
+    print("| precision | real-time factor | the model's part |\n|:--|---:|---:|")
     with tempfile.TemporaryDirectory() as folder:
         model = transcribe.build(sizes["preset"], Path(folder) / "model")
         video = concatenate([transcribe.noise(Path(folder) / "noise.mkv", min(10, seconds))], Path(folder), seconds)
         for dtype in ("float32", "bfloat16"):
-            reader = Transcriber(
-                model, device=options.device, vision_dtype=dtype, detector="centre", search="ctc_greedy"
-            )
+            reader = Transcriber(model, device=options.device, precision=dtype, detector="centre", search="ctc_greedy")
             reader.transcribe(video)  # what is loaded or compiled at the first call counts for nobody
             begun_s = time.perf_counter()
             result = reader.transcribe(video)

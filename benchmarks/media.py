@@ -3,15 +3,15 @@
     python benchmarks/media.py ../shared/data/grid              every detector that works here, 40 videos
     python benchmarks/media.py FOLDER --detector haar --detect-every 3 --clips 12
 
-FOLDER holds `original/*/*.mpg` and `landmarks/*/*.npy`. Frames per second of one core: all CPU time of this process and
-of MediaPipe (decode, detect, align, crop, sound). The first clip, in which libraries are loaded, is not counted.
+FOLDER holds `original/*/*.mpg` and `landmarks/*/*.npy`. Frames per second of one core: all CPU time of this process
+(decode, detect, align, crop, sound). The first clip, in which libraries are loaded, is not counted.
 Errors are distances of the mouth point in pixels, before smoothing. Programs beside it make processor time longer; as
 root, `chrt -f 10 taskset -c 1 python benchmarks/media.py …` has a core to itself.
 """
 
 import argparse
-import os
 import platform
+import time
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,6 @@ import numpy as np
 from espnet_vivit.errors import MediaError
 from espnet_vivit.media.faces.detectors import haar, mediapipe
 from espnet_vivit.media.mouth_clip import read_mouth_clip
-
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
@@ -60,29 +58,14 @@ def measured(detector: str, every, landmarks: list[Path]) -> str:
             refused += 1
             continue
         if index == 0:
-            begun = cpu_s()
+            begun = time.process_time()
         else:
             frames += len(clip.frames)
         lost += int(np.isnan(clip.landmarks).any(axis=(1, 2)).sum())
         errors.append(np.linalg.norm(clip.landmarks[:, 3] - given[: len(clip.frames), 3], axis=1))
-    rate = frames / (cpu_s() - begun)
+    rate = frames / (time.process_time() - begun)
     median, p95 = np.nanpercentile(np.concatenate(errors), [50, 95])
     return f"| {detector} | {every} | {rate:.0f} | {lost} | {median:.2f} / {p95:.2f} | {refused} |"
-
-
-def cpu_s() -> float:
-    """CPU seconds of this process and its children that run now, as Linux counts them."""
-    family = [os.getpid(), *children()]
-    ticks = 0
-    for process in family:
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])  # user, system
-    return ticks / TICKS_PER_S
-
-
-def children() -> list[int]:
-    tasks = Path("/proc/self/task").glob("*/children")
-    return [int(child) for task in tasks for child in task.read_text().split()]
 
 
 if __name__ == "__main__":

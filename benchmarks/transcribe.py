@@ -7,7 +7,7 @@
 The long recording is made of the clips without encoding them again; `--minutes` has a length for each of `--sizes`, so
 that the slow model need not read as much as the quick one. Without --model the models of conf/ are built with random
 weights: speed does not depend on them, except that such a model finds no end, so the search is held to the two words a
-second that GRID's speakers say. `total` is what the clock says; `cpu` the computing time of all processes, which a busy
+second that GRID's speakers say. `total` is what the clock says; `cpu` the computing time of the process, which a busy
 machine falsifies less. The last column is the largest memory that the process has had so far.
 
 `--memory` needs no clips: drawn noise of 48 pixels with sound is read by a tiny model, for each length in a process of
@@ -16,7 +16,6 @@ shortest.
 """
 
 import argparse
-import os
 import resource
 import subprocess
 import sys
@@ -71,7 +70,7 @@ def main() -> None:
     parser.add_argument("--modality", default="auto")
     parser.add_argument("--detector", default="auto")
     parser.add_argument("--search", default="beam", choices=("beam", "ctc_greedy"))
-    parser.add_argument("--vision_dtype", default="float32", help="of a ViViT: float32 or bfloat16")
+    parser.add_argument("--precision", default="float32", help="float32, bfloat16 (of a ViViT) or int8")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--memory", action="store_true", help="memory by length instead of time")
     parser.add_argument("--seconds", type=int, nargs="+", default=MEMORY_LENGTHS_S, help="lengths for --memory")
@@ -105,7 +104,7 @@ def measure_time(options: argparse.Namespace) -> None:
 
 def prepared(size: str, folder: Path, options: argparse.Namespace) -> Transcriber:
     """The trained model as it is, or the preset `size` with random weights, held to a speaker's number of words."""
-    names = ("modality", "detector", "search", "vision_dtype")
+    names = ("modality", "detector", "search", "precision")
     common = {name: getattr(options, name) for name in names}
     if options.model:
         return Transcriber(size, **common)
@@ -118,27 +117,16 @@ def prepared(size: str, folder: Path, options: argparse.Namespace) -> Transcribe
 def row(model: str, name: str, transcriber: Transcriber, videos: list[Path]) -> str:
     """A line of the table: the real-time factor of each stage."""
     spent, seconds = dict.fromkeys(STAGES, 0.0), 0.0
-    begun_s = cpu_s()
+    begun_s = time.process_time()
     for video in tqdm(videos, desc=f"{model}, {name}", unit="file"):
         result = transcriber.transcribe(video)
         seconds += result.duration_s
         for stage in STAGES:
             spent[stage] += result.seconds.get(stage, 0.0)
-    spent["cpu"] = cpu_s() - begun_s
+    spent["cpu"] = time.process_time() - begun_s
     megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     factors = " | ".join(f"{spent[stage] / seconds:.3f}" for stage in COLUMNS)
     return f"| {model} | {name} | {seconds:.0f} | {factors} | {megabytes:.0f} |"
-
-
-def cpu_s() -> float:
-    """Computing time of this process and of its children, such as the one that MediaPipe runs in (Linux)."""
-    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    total_s = time.process_time() + ended.ru_utime + ended.ru_stime
-    for task in Path("/proc/self/task").glob("*/children"):
-        for child in task.read_text().split():
-            fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
-            total_s += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return total_s
 
 
 def build(size: str, folder: Path, **changes) -> Path:

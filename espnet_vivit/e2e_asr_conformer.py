@@ -58,11 +58,11 @@ class E2E(HybridLoss):
         odim: size of the vocabulary V; index 0 is the CTC blank, V - 1 both <sos> and <eos>.
         token_list: the V tokens (default: their numbers).
         modality: "video", "audio" or "multimodal" (default: that of the encoders given).
-        vision_encoder: "vivit", "resnet", "linear" or "avhubert", or "avhubert_video" for `encoder: avhubert`;
-            `vision_encoder_conf` holds its options.
+        vision_encoder: "vivit", "resnet", "linear" or "avhubert", "avhubert_video" for `encoder: avhubert`, or
+            "huggingface" for a tower of the hub; `vision_encoder_conf` holds its options.
         vision_model_name: shorthand for vision_encoder_conf["model_name"].
-        audio_encoder: "resnet1d" (raw waveform), "logmel", or "filterbanks" for `encoder: avhubert`;
-            `audio_encoder_conf` holds its options.
+        audio_encoder: "resnet1d" (raw waveform), "logmel", "filterbanks" for `encoder: avhubert`, or "huggingface" for
+            a tower of the hub; `audio_encoder_conf` holds its options.
         fusion: "concat", "add", "gated", "cross_attention" (with the encoder's number of heads), "mlp" or
             "normalized_concat"; `fusion_conf` holds its options.
         fusion_place: "features" fuses before the encoder, "encoder" after two encoders, one for each stream.
@@ -148,7 +148,7 @@ class E2E(HybridLoss):
         tower, self.audio_encoder = build_frontends(modality, vision=vision, audio=audio, feature_rate=feature_rate)
         self._build_fusion(fusion, fusion_conf, modality_dropout, tower, parts["encoder"])
         self._initialize(init, tower)
-        self._add_adapters(adapters, precision, weight_sources(vision_encoder, vision_conf))
+        self._add_adapters(adapters, precision, weight_sources(vision_encoder=vision, audio_encoder=audio))
 
     def _split_encoder(self, encoder: str, encoder_conf: Mapping, vision_tower) -> None:
         """Add a second encoder of the same sizes, for the sound, and a projection before each of the two."""

@@ -280,6 +280,11 @@ def test_make_test_installs_lints_checks_types_and_ends_with_the_closing_line(ma
     assert [call.split()[2] for call in second.calls_made] == ["ruff", "ruff", "pyright", "pytest"]
 
 
+def test_make_faces_installs_mediapipe_and_then_its_model_file(machine):
+    commands = machine.run("make", "-n", "faces").stdout.splitlines()
+    assert commands[-2].endswith('-e ".[faces]"') and commands[-1].endswith("espnet_vivit.bin.cli face-model")
+
+
 def test_make_help_describes_every_target(machine):
     listed = {line.split()[1] for line in machine.run("make", "help").stdout.splitlines()}
     phony = next(line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith(".PHONY:"))

@@ -42,7 +42,7 @@ class Int8Linear(nn.Module):
         self._bias = torch.zeros(self.out_features) if linear.bias is None else linear.bias.detach().clone()
 
     def forward(self, x: Tensor) -> Tensor:
-        rows = x.flatten(0, -2)
+        rows = x.flatten(0, -2).float()  # inside autocast, x may be of another dtype
         levels = largest_level()
         largest = torch.maximum(rows.amax(1, keepdim=True), -rows.amin(1, keepdim=True))
         scale = largest.clamp_min_(_TINY) / levels
@@ -57,7 +57,7 @@ class Int8Linear(nn.Module):
         return f"in_features={self.in_features}, out_features={self.out_features}"
 
 
-def use_int8(module: nn.Module, *, keep: Collection[nn.Module] = ()) -> int:
+def use_int8(module: nn.Module, *, keep: Collection[nn.Module | None] = ()) -> int:
     """Replace the linear layers below `module`, except those in `keep`, by `Int8Linear`. Return their number.
 
     Subclasses of nn.Linear, such as adapters' and 4-bit layers, are left as they are.

@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         token_type=args.token_type,
         bpemodel=args.bpemodel,
         device="cuda" if args.ngpu else "cpu",
+        precision=args.precision,
     )
     names = [name for _, name, _ in args.data_path_and_name_and_type]
     streams = streams_to_read(names, args.modality, speech2text.asr_model.modality)

@@ -20,6 +20,7 @@ import yaml
 
 from espnet_vivit.base.config_file import read_config
 from espnet_vivit.bin.command_parser import CommandParser, exit_status
+from espnet_vivit.tasks.presets import configuration_file
 from espnet_vivit.tasks.streams import configured_modality, feature_rate_of, train_options, view_options
 
 OVERRIDES = ("modality", "feature_rate", "vision_encoder", "audio_encoder", "mouth_view")
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         epilog="example: python -m espnet_vivit.bin.avsr_streams --config conf/train_avsr_vivit.yaml --ask modality",
         allow_abbrev=False,
     )
-    parser.add_argument("--config", type=Path, required=True, help="training YAML")
+    parser.add_argument("--config", required=True, help="training YAML, or a preset such as tiny_both")
     parser.add_argument("--prepared", type=Path, help="folder of stage 1, in which a mouth_view may be noted")
     parser.add_argument(
         "--ask", choices=["modality", "feature_rate", "train_options"], required=True, help="what to print"
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name in OVERRIDES:
         parser.add_argument(f"--{name}", help=f"overrides the YAML's {name}")
     args, _ = parser.parse_known_args(argv)  # the rest are other options of avsr_train
-    config = read_config(args.config)
+    config = read_config(configuration_file(args.config))
     given = {name: getattr(args, name) for name in OVERRIDES if getattr(args, name) is not None}
     config.update({name: yaml.safe_load(value) for name, value in given.items()})  # as in the file: null is nothing
     if args.ask == "modality":

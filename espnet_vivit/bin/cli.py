@@ -18,6 +18,7 @@ from espnet_vivit.version import __version__
 STOPPED, UNREAD = 130, 141  # 128 + the signal's number: SIGINT, SIGPIPE
 COMMANDS = {  # command -> what it does, in the order of the work, from a machine and videos to a model for others
     "doctor": "report what works on this machine, what is missing and how to install it",
+    "face-model": "download the model file of the face detector MediaPipe (3.8 MB)",
     "prepare": "make data directories of mouth crops from a corpus or a folder of videos",
     "inspect": "check whether videos are fit for lip reading, with contact sheets",
     "check": "validate data against a configuration, then overfit one batch",
@@ -38,6 +39,7 @@ ALIASES = {"import-auto-avsr": "import"}  # earlier names
 
 EXAMPLES = """examples:
   espnet-vivit doctor
+  espnet-vivit face-model
   espnet-vivit prepare folder my_videos out
   espnet-vivit inspect corpus/ --out inspected
   espnet-vivit check tiny_both dump/raw/train --token_list tokens.txt

@@ -31,7 +31,8 @@ from espnet_vivit.decode.package_language import FILES as LANGUAGE_FILES
 from espnet_vivit.decode.package_language import read_language
 from espnet_vivit.errors import ConfigError, DataError, WeightsError, unknown_name
 from espnet_vivit.frontend.presets import trained_preset
-from espnet_vivit.tasks.training_facts import TrainingFacts
+from espnet_vivit.model.options import FROM_CHECKPOINTS, TOWER_CONFIGS
+from espnet_vivit.tasks.training_facts import TrainingFacts, noted_texts
 from espnet_vivit.units import AUDIO_RATE_HZ, VIDEO_RATE_HZ
 
 FORMAT, FORMAT_VERSION = "espnet_vivit package", 1
@@ -120,7 +121,8 @@ class Package:
         if not isinstance(known, dict):
             found, expected = f"training: {known!r}"[:80], "fields, as `espnet-vivit pack` writes them"
             raise DataError(f"{self.folder / PREPROCESSOR}", found=found, expected=expected)
-        return TrainingFacts(known.get("mouth_size"), known.get("longest_clip_s"), known.get("mouth_view"))
+        sizes = (known.get("mouth_size"), known.get("longest_clip_s"), known.get("mouth_view"))
+        return TrainingFacts(*sizes, noted_texts(known))
 
     @property
     def reliability(self) -> dict | None:
@@ -184,6 +186,8 @@ def preprocessor_config(config: Mapping) -> dict:
         streams["video"] = {"rate_hz": VIDEO_RATE_HZ, "color": "gray", **preset}
     if config["modality"] != "video":
         normalization = (config.get("audio_encoder_conf") or {}).get("waveform_normalization", "utterance")
+        if config["audio_encoder"] == "huggingface":
+            normalization = "the tower's own"
         streams["audio"] = {"rate_hz": AUDIO_RATE_HZ, "channels": 1, "waveform_normalization": normalization}
     return streams
 
@@ -232,9 +236,10 @@ def _check_config(folder: Path) -> None:
     from espnet_vivit.base.config_file import read_config
 
     config = read_config(folder / CONFIG)
-    vision = config.get("vision_encoder_conf") or {}
-    if config.get("vision_encoder") == "vivit" and vision.get("pretrained", True):
-        raise ConfigError(f"{folder / CONFIG} wants weights from elsewhere", fix="Pack the experiment again")
+    for part in TOWER_CONFIGS:
+        conf = config.get(f"{part}_conf") or {}
+        if config.get(part) in FROM_CHECKPOINTS and conf.get("pretrained", True):
+            raise ConfigError(f"{folder / CONFIG} wants weights from elsewhere", fix="Pack the experiment again")
     stored = read_json(folder / PREPROCESSOR)
     for stream in ("video", "audio"):
         here, there = preprocessor_config(config)[stream], stored.get(stream)

@@ -22,7 +22,15 @@ from espnet_vivit.decode.beam_search import BeamSearch
 from espnet_vivit.decode.language_model import load_language_model
 from espnet_vivit.decode.ngram import NgramScorer, read_arpa
 from espnet_vivit.decode.options import LM_WEIGHT, NGRAM_WEIGHT, Search, SearchOptions
-from espnet_vivit.decode.word_times import StepScores, Transcript, Word, spread_words, words_with_times
+from espnet_vivit.decode.precision import set_precision
+from espnet_vivit.decode.word_times import (
+    StepScores,
+    Transcript,
+    Word,
+    frame_support,
+    spread_words,
+    words_with_times,
+)
 from espnet_vivit.errors import ConfigError, InputError, unknown_name
 from espnet_vivit.espnet_compat import Hypothesis, LengthBonus, inference_with_task
 from espnet_vivit.espnet_compat import Speech2Text as EspnetSpeech2Text
@@ -48,6 +56,7 @@ class Speech2Text(EspnetSpeech2Text):
             `Search` in decode/options.py holds; a model with one branch is searched with that one.
         maxlenratio, minlenratio: bounds of the number of tokens per video frame, so that they mean the same at both
             feature rates; maxlenratio 0 finds the end by itself, negative is the number of tokens.
+        precision: "float32", "bfloat16" (of a ViViT) or "int8" (of all linear layers, on a CPU): decode/precision.py.
         Others: as in ESPnet2's Speech2Text.
 
     Raises:
@@ -77,6 +86,7 @@ class Speech2Text(EspnetSpeech2Text):
         token_type: str | None = None,
         bpemodel: str | None = None,
         device: str = "cpu",
+        precision: str = "float32",
     ):
         asked = SearchOptions(
             search=search,
@@ -109,11 +119,13 @@ class Speech2Text(EspnetSpeech2Text):
         self.beam_search = build_search(model, options)
         if lm_train_config is not None and lm_file is None:
             raise ConfigError("a language model without weights", found=str(lm_train_config), fix="Name its lm_file")
+        language_models = []
         if lm_file is not None and lm_weight != 0:
-            language_model = load_language_model(lm_train_config, lm_file, model.token_list)
-            self.beam_search.add("lm", language_model.lm.to(device), weight=lm_weight)
+            language_models = [load_language_model(lm_train_config, lm_file, model.token_list).lm.to(device)]
+            self.beam_search.add("lm", language_models[0], weight=lm_weight)
         if ngram_file is not None and ngram_weight != 0:
             self.beam_search.add("ngram", NgramScorer(read_arpa(ngram_file), model.token_list), weight=ngram_weight)
+        set_precision(model, precision, language_models=language_models)
         self._computing = threading.Lock()
 
     @classmethod
@@ -130,6 +142,7 @@ class Speech2Text(EspnetSpeech2Text):
         ngram_weight: float | None = None,
         nbest: int = 1,
         device: str = "cpu",
+        precision: str = "float32",
     ) -> "Speech2Text":
         """From an experiment folder, its weights file, a package (folder or .zip), or the id "owner/name" of one.
 
@@ -143,7 +156,7 @@ class Speech2Text(EspnetSpeech2Text):
         files = open_model(model if here else Package.from_pretrained(model).folder, weights=weights)
         asked = SearchOptions(search=search, beam_size=beam_size, ctc_weight=ctc_weight)
         arguments = files.decoding_arguments(asked, lm_weight=lm_weight, ngram_weight=ngram_weight)
-        recognizer = cls(**arguments, modality=modality, nbest=nbest, device=device)
+        recognizer = cls(**arguments, modality=modality, nbest=nbest, device=device, precision=precision)
         recognizer.files = files  # an archive's temporary folder, which may hold a sentencepiece model, lives as long
         return recognizer
 
@@ -212,16 +225,11 @@ class Speech2Text(EspnetSpeech2Text):
         return words_with_times(tokens, ids, scores, tokens2text=self.tokenizer.tokens2text)
 
     def _transcripts(self, found: Sequence[tuple], scores: StepScores | None) -> list[Transcript]:
-        transcripts = [
-            Transcript(
-                text=text,
-                tokens=tuple(tokens),
-                ids=tuple(ids),
-                score=float(hypothesis.score),
-                words=() if scores is None else self._words(tokens, ids, scores),
-            )
-            for text, tokens, ids, hypothesis in found
-        ]
+        transcripts = []
+        for text, tokens, ids, hypothesis in found:
+            words, support = ((), None) if scores is None else self._words(tokens, ids, scores)
+            score = float(hypothesis.score)
+            transcripts.append(Transcript(text, tuple(tokens), tuple(ids), score, words, support))
         return transcripts or [Transcript("", (), (), -math.inf, ())]
 
     def _require_ctc_for_times(self) -> None:
@@ -237,13 +245,15 @@ class Speech2Text(EspnetSpeech2Text):
             step_s=FEATURE_RATES[model.feature_rate] / VIDEO_RATE_HZ,
         )
 
-    def _words(self, tokens: list[str], ids: list[int], scores: StepScores) -> tuple[Word, ...]:
+    def _words(self, tokens: list[str], ids: list[int], scores: StepScores) -> tuple[tuple[Word, ...], float | None]:
+        """The words, and their support by the frame head."""
         to_text = self.tokenizer.tokens2text
         try:
-            return words_with_times(tokens, ids, scores, tokens2text=to_text)
+            words = words_with_times(tokens, ids, scores, tokens2text=to_text)
         except InputError as error:  # a decoder without CTC can say more tokens than there are steps
             logging.warning("the words are spread evenly over the clip, with no confidence: %s", error)
-            return spread_words(tokens, scores.duration_s, tokens2text=to_text)
+            return spread_words(tokens, scores.duration_s, tokens2text=to_text), None
+        return words, frame_support(tokens, ids, words, scores, tokens2text=to_text)
 
     def _encode(self, speech, video) -> torch.Tensor:
         """Encoder states (1, T', D) of one clip."""

@@ -34,13 +34,17 @@ class Word:
 
 @dataclass(frozen=True)
 class Transcript:
-    """One hypothesis of the n best: its text, the tokens and token ids of the search, its score, its words."""
+    """One hypothesis of the n best: its text, the tokens and token ids of the search, its score, its words.
+
+    support: what the frame head says to the words (`frame_support`); None without one, or without words.
+    """
 
     text: str
     tokens: tuple[str, ...]
     ids: tuple[int, ...]
     score: float  # log-probability of the search, with its weights and bonuses; comparable within one clip only
     words: tuple[Word, ...]  # they spell `text`; empty where word times were not asked for
+    support: float | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,29 @@ def words_with_times(
         Word(word, first * scores.step_s, last * scores.step_s, float(confidences[list(positions)].prod()))
         for (word, positions), (first, last) in zip(groups, times, strict=True)
     )
+
+
+def frame_support(
+    tokens: Sequence[str],
+    ids: Sequence[int],
+    words: Sequence[Word],
+    scores: StepScores,
+    *,
+    tokens2text: Callable[[list[str]], str],
+) -> float | None:
+    """The frame head's probability, 0 to 1, that at a word's time one of its tokens is spoken: the mean over the words.
+
+    Search and CTC complete what they know to a likely sentence, whoever is seen; the frame head judges each step, and
+    is unsure where the pictures are unlike those of its training. None without frame head or words.
+    """
+    if scores.frame is None or not words:
+        return None
+    spoken = scores.frame.exp()
+    shares = []
+    for word, (_, positions) in zip(words, tokens_of_words(tokens, tokens2text), strict=True):
+        first, last = round(word.start_s / scores.step_s), round(word.end_s / scores.step_s)
+        shares.append(spoken[first:last, sorted({ids[i] for i in positions})].sum(dim=-1).mean())
+    return float(torch.stack(shares).mean())
 
 
 def spread_words(

@@ -14,6 +14,7 @@ one entry per modality, with the reliability curve of single words; packing take
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 
 import jiwer
@@ -61,21 +62,22 @@ class Reliability:
         ranks = rankdata(self.confidences)  # ties share their mean rank
         return float((ranks[self.correct].sum() - right * (right + 1) / 2) / (right * wrong))
 
-    def threshold(self, accuracy: float) -> tuple[float, float] | None:
+    def threshold(self, accuracy: float, weights: Sequence[float] | None = None) -> tuple[float, float] | None:
         """The lowest confidence from which on at least the share `accuracy` of words is right, and the share kept.
 
-        None if no threshold reaches it.
+        weights: of the words in these shares, one each unless given. None if no threshold reaches the accuracy.
         """
         if not 0 < accuracy <= 1:
             raise ConfigError("accuracy is a share", found=accuracy, expected="above 0, up to 1")
         order = np.argsort(-self.confidences, kind="stable")
-        confidences, right = self.confidences[order], np.cumsum(self.correct[order])
-        kept = np.arange(1, len(order) + 1)
+        counted = np.ones(len(order)) if weights is None else np.asarray(weights, dtype=np.float64)[order]
+        confidences, right = self.confidences[order], np.cumsum(counted * self.correct[order])
+        kept = np.cumsum(counted)
         last_of_its_value = np.append(confidences[1:] < confidences[:-1], True)
-        reached = np.flatnonzero((right >= accuracy * kept) & last_of_its_value)
+        reached = np.flatnonzero((right >= accuracy * kept - 1e-9) & last_of_its_value)
         if not len(reached):
             return None
-        return float(confidences[reached[-1]]), float(kept[reached[-1]] / len(order))
+        return float(confidences[reached[-1]]), float(kept[reached[-1]] / kept[-1])
 
     def table(self) -> str:
         """What is printed."""
@@ -160,37 +162,72 @@ MIN_CONFIDENCE = 0.5  # where nobody has calibrated the model
 ACCURACY = 0.8  # of the words of the pieces that are believed
 
 
-def calibrate(
-    references: Mapping[str, str],
-    hypotheses: Mapping[str, str],
-    confidences: Mapping[str, Sequence[float]],
-    *,
-    accuracy: float = ACCURACY,
-) -> dict:
-    """Compute the calibration of one modality, as it is written to a file. Raises DataError for lists of different
-    utterances.
+@dataclass(frozen=True)
+class DecodedSet:
+    """References and hypotheses of a decoded set by utterance, and the confidences of the hypotheses' words."""
+
+    references: Mapping[str, str]
+    hypotheses: Mapping[str, str]
+    confidences: Mapping[str, Sequence[float]]
+
+
+def calibrate(sets: Mapping[str, DecodedSet], *, accuracy: float = ACCURACY) -> dict:
+    """Compute the calibration of one modality, as it is written to a file; `sets` in it says what the threshold keeps
+    of each set, and how many of these words are right. Speakers outside the training set belong among the sets.
+
+    Each set counts the same for the threshold, however many words it has: a speaker is as likely to be in one as in
+    another, and a large set of known speakers would else outvote the others.
 
     `min_confidence` is 1 where no threshold reaches the accuracy: nothing but certainty is believed then; where all
-    utterances together reach it, it is at most `MIN_CONFIDENCE`, because nothing speaks against less sure ones.
+    utterances together reach it, it is at most `MIN_CONFIDENCE`, because nothing speaks against less sure ones. Raises
+    DataError for lists of different utterances.
     """
-    from espnet_vivit.evaluation.calibration import judged_words, reliability
-
-    words, correct = judged_words(references, hypotheses, confidences)
-    means = {utt_id: sum(values) / len(values) for utt_id, values in confidences.items() if values}
-    by_utterance = [means[utt_id] for utt_id in sorted(hypotheses) for _ in hypotheses[utt_id].split()]
-    of_words = reliability(words, correct)
-    found = reliability(by_utterance, correct).threshold(accuracy)
+    judged = {name: _judged(of_set) for name, of_set in sets.items()}
+    words, means, correct = (list(chain.from_iterable(lists)) for lists in zip(*judged.values(), strict=True))
+    weights = [1 / len(of_set) for of_set, *_ in judged.values() for _ in of_set]
+    found = reliability(means, correct).threshold(accuracy, weights)
     threshold, kept = (1.0, 0.0) if found is None else found
     if kept == 1.0:
         threshold = min(threshold, MIN_CONFIDENCE)
+    threshold = math.floor(threshold * 1e4) / 1e4
+    measured = {"min_confidence": threshold, "accuracy": accuracy, "kept_words": kept}
+    measured |= {"utterances": sum(len(of_set.hypotheses) for of_set in sets.values()), **_curve(words, correct)}
+    return measured | {"sets": {name: _kept(*of_set, threshold) for name, of_set in judged.items()}}
+
+
+def _judged(decoded: DecodedSet) -> tuple[list[float], list[float], list[bool]]:
+    """Of each word its confidence, the mean confidence of its utterance, and whether it is right."""
+    words, correct = judged_words(decoded.references, decoded.hypotheses, decoded.confidences)
+    means = {utt_id: sum(values) / len(values) for utt_id, values in decoded.confidences.items() if values}
+    return words, [means[utt] for utt in sorted(decoded.hypotheses) for _ in decoded.hypotheses[utt].split()], correct
+
+
+def _kept(words: list[float], means: list[float], correct: list[bool], threshold: float) -> dict:
+    """What a threshold on the mean confidence keeps of a set's words, the share of these that is right, the curve."""
+    curve = _curve(words, correct)
+    kept = [right for mean, right in zip(means, correct, strict=True) if mean >= threshold]
     return {
-        "min_confidence": math.floor(threshold * 1e4) / 1e4,
-        "accuracy": accuracy,
-        "kept_words": kept,
+        "kept_words": len(kept) / len(means),
+        "right_of_kept": sum(kept) / len(kept) if kept else None,
+        **curve,
+    }
+
+
+def _curve(words: list[float], correct: list[bool]) -> dict:
+    of_words = reliability(words, correct)
+    return {
         "words": len(correct),
-        "utterances": len(hypotheses),
         "right": sum(correct) / len(correct),
         "expected_calibration_error": of_words.expected_calibration_error,
         "separation": of_words.separation,
         "curve": [{k: None if v != v else v for k, v in asdict(part).items()} for part in of_words.bins],
     }
+
+
+def curve_rows(curve: Sequence[Mapping]) -> list[tuple[str, ...]]:
+    """(confidence, words, mean, right) of each bin, as printed and as a model's card has it."""
+    return [
+        (f"{part['low']:.2f} to {part['high']:.2f}", str(part["words"]))
+        + ((f"{part['confidence']:.3f}", f"{part['accuracy']:.3f}") if part["words"] else ("-", "-"))
+        for part in curve
+    ]

@@ -75,7 +75,7 @@ def linear_preset(image_size: int = LINEAR_IMAGE_SIZE) -> VisualPreset:
 
 
 def vivit_preset(image_size: int | Sequence[int] = VIVIT_IMAGE_SIZE) -> VisualPreset:
-    """ViViT sees the whole picture it was built for, in [-1, 1]."""
+    """ViViT sees the whole picture it was built for, in [-1, 1]; so do the towers of the hub."""
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     return VisualPreset(crop=(height, width), crop_ratio=None, mean=0.5, std=0.5)
 
@@ -84,8 +84,8 @@ def visual_preset(vision_encoder: str, conf: Mapping) -> VisualPreset:
     """The preset of the frontend `vision_encoder` built with the constructor fields `conf`.
 
     ViViT's size is `conf["image_size"]`, else that of `conf["config"]` or of a local folder `conf["model_name"]`, or
-    224.
-    Raises ConfigError for an unknown frontend.
+    224. A tower of the hub is asked for its own size where `conf` states none.
+    Raises ConfigError for an unknown frontend, and for a tower of the hub what `picture_size` raises.
     """
     if vision_encoder in MOUTH_ENCODERS:
         return RESNET_PRESET
@@ -94,7 +94,11 @@ def visual_preset(vision_encoder: str, conf: Mapping) -> VisualPreset:
     if vision_encoder == "vivit":
         stored = conf.get("config") or _folder_config(conf)
         return vivit_preset(conf.get("image_size") or stored.get("image_size") or VIVIT_IMAGE_SIZE)
-    raise unknown_name("vision_encoder", vision_encoder, ("vivit", "linear", *MOUTH_ENCODERS))
+    if vision_encoder == "huggingface":
+        from espnet_vivit.frontend.hub.picture_size import picture_size  # late: it imports transformers
+
+        return vivit_preset(picture_size(conf))
+    raise unknown_name("vision_encoder", vision_encoder, ("vivit", "huggingface", "linear", *MOUTH_ENCODERS))
 
 
 def trained_preset(config: Mapping) -> VisualPreset:

@@ -160,7 +160,7 @@ def _of_hugging_face(part: str, module: nn.Module, source: str) -> dict[str, Ten
     """Weights of a stored ViViT under our full names, its position table resized to our picture and window."""
     vivit = base_of(module)
     config: Any = getattr(vivit, "config", None)
-    if config is None or source.endswith(_FILES):
+    if config is None or source.endswith(_FILES) or getattr(config, "model_type", "vivit") != "vivit":
         raise WeightsError(
             f"the checkpoint for {part} does not exist",
             found=source,

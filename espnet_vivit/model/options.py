@@ -9,6 +9,8 @@ from espnet_vivit.errors import ConfigError, InputError, unknown_name
 from espnet_vivit.units import MODALITIES, STREAMS_OF
 
 STARTS = ("weights", "image_weights", "kernel_init")  # of `vivit_encoder`: what a trained model no longer needs
+FROM_CHECKPOINTS = ("vivit", "huggingface")  # encoders whose towers have sizes of their own, which config.yaml notes:
+TOWER_CONFIGS = {"vision_encoder": "vision_tower", "audio_encoder": "audio_tower"}  # part -> key of these
 ENCODER_SIZES = {"output_size": 768, "attention_heads": 12, "linear_units": 3072}  # Auto-AVSR's
 DECODER_BLOCKS = 6
 
@@ -66,14 +68,41 @@ def with_model_name(conf: Mapping | None, model_name: str | None) -> dict:
     return conf
 
 
-def weight_sources(vision_encoder: str | None, conf: Mapping) -> dict[str, str]:
-    """The towers whose weights are loaded by name, and from where."""
-    if vision_encoder != "vivit" or not conf.get("pretrained", True) or conf.get("image_weights"):
+def weight_sources(**parts: tuple[str | None, Mapping | None]) -> dict[str, str]:
+    """The towers whose weights are loaded by name, and from where; parts: vision_encoder and audio_encoder."""
+    sources = {}
+    for part, (name, conf) in parts.items():
+        conf = conf or {}
+        if name == "vivit":
+            sources |= _vivit_source(part, conf)
+        elif name == "huggingface" and conf.get("pretrained", True):
+            sources[part] = str(conf.get("model_name")) + _revision(conf)
+    return sources
+
+
+def built_again(config: Mapping, part: str) -> dict:
+    """Options of a trained model's `part` that build it with the noted sizes, without the checkpoint it started from.
+
+    A tower with adapters on weights that are loaded by name is built from these, as before.
+    """
+    conf, tower = dict(config.get(f"{part}_conf") or {}), config.get(TOWER_CONFIGS[part])
+    base_elsewhere = part in (config.get("tower_adapters") or {}) and conf.get("pretrained", True)
+    if tower is None or base_elsewhere:
+        return conf
+    kept = {name: value for name, value in conf.items() if name not in STARTS}
+    return {**kept, "pretrained": False, "config": tower}
+
+
+def _vivit_source(part: str, conf: Mapping) -> dict[str, str]:
+    if not conf.get("pretrained", True) or conf.get("image_weights"):
         return {}  # what an image does not give starts at random, and could not be loaded again
     if conf.get("weights"):
-        return {} if conf.get("registers") or "gaussian" in _poolings(conf) else {"vision_encoder": conf["weights"]}
-    revision = conf.get("revision")
-    return {"vision_encoder": conf.get("model_name", "its default checkpoint") + (f" ({revision})" if revision else "")}
+        return {} if conf.get("registers") or "gaussian" in _poolings(conf) else {part: conf["weights"]}
+    return {part: conf.get("model_name", "its default checkpoint") + _revision(conf)}
+
+
+def _revision(conf: Mapping) -> str:
+    return f" ({conf['revision']})" if conf.get("revision") else ""
 
 
 def _poolings(conf: Mapping) -> tuple:

@@ -29,11 +29,13 @@ VISION_ENCODERS = {
     "linear": "espnet_vivit.frontend.linear:LinearFrontend",
     "avhubert": "espnet_vivit.frontend.avhubert:AvHubertFrontend",
     "avhubert_video": "espnet_vivit.frontend.avhubert:AvHubertVideo",
+    "huggingface": "espnet_vivit.frontend.huggingface_vision:HuggingFaceVision",
 }
 AUDIO_ENCODERS = {
     "resnet1d": "espnet_vivit.frontend.resnet1d:ResNet1d",
     "logmel": "espnet_vivit.frontend.log_mel:LogMel",
     "filterbanks": "espnet_vivit.frontend.filterbanks:FilterbankAudio",
+    "huggingface": "espnet_vivit.frontend.huggingface_audio:HuggingFaceAudio",
 }
 ENCODERS = {
     "conformer": "espnet_vivit.model.conformer:Conformer",

@@ -69,12 +69,12 @@ def export_frontend(
 ) -> Path:
     """Write a visual frontend as ONNX: `video`, `lengths` -> `features` (B, T', D), `steps` (B,). Returns the path.
 
-    frontend: `vivit_encoder`, `LinearFrontend` or `ResNetFrontend`; it is exported as it answers in evaluation, and
-    left as it was. facts: of its training, which say how large its mouth clips were; None: 96 pixels. See the module
-    for the rest.
+    frontend: `vivit_encoder`, `LinearFrontend`, `ResNetFrontend` or `HuggingFaceVision`; it is exported as it answers
+    in evaluation, and left as it was. facts: of its training, which say how large its mouth clips were; None: 96
+    pixels. See the module for the rest.
 
     Raises:
-        ConfigError: a model beyond the 2 GB that one ONNX file holds.
+        ConfigError: a model beyond the 2 GB that one ONNX file holds, or a tower that no graph can hold.
         MissingDependencyError: onnx and onnxscript are not installed.
     """
     return _write(frontend, frontend, Path(path), "features", metadata={}, facts=facts, int8=int8)
@@ -120,6 +120,9 @@ def _write(
         raise MissingDependencyError(
             f"ONNX export needs a package: {error}", fix="pip install 'espnet-vivit[export]'"
         ) from error
+    check = getattr(frontend, "check_exportable", None)
+    if callable(check):  # of the hub's towers
+        check()
     mouth_size = (facts and facts.mouth_size) or MOUTH_SIZE
     height, width = frontend.preset.crop_shape(mouth_size)
     if any(parameter.dtype != torch.float32 for parameter in graph.parameters()):

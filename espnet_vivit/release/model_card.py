@@ -19,6 +19,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from espnet_vivit.errors import ConfigError, unknown_name
+from espnet_vivit.evaluation.calibration import curve_rows
 
 NOT_STATED = "not stated"
 _LISTS = ("data", "intended_use", "limits")
@@ -73,10 +74,12 @@ def model_card(
     size: Mapping,
     results: str | None,
     search: str = NOT_STATED,
+    reliability: Mapping | None = None,
 ) -> str:
     """README.md. history: where the weights come from; size: name and value of what the model takes; both as lists.
 
     search: its options, with which `results` were measured and which transcribing takes unless told otherwise.
+    reliability: what `espnet-vivit calibrate` measured, by modality.
     """
     from huggingface_hub import ModelCardData
 
@@ -99,6 +102,8 @@ def model_card(
         "Size": _listed([f"{name}: {value}" for name, value in size.items()]),
         "Search": search,
         "Results": results or "not measured",
+        "Confidence": "\n\n".join(_confidence(*of_modality) for of_modality in (reliability or {}).items())
+        or "not measured (`espnet-vivit calibrate`)",
         "Where it comes from": _listed([f"{name}: {value}" for name, value in history.items()]),
     }
     body = "".join(f"\n## {title}\n\n{text}\n" for title, text in sections.items())
@@ -106,6 +111,17 @@ def model_card(
         f"---\n{metadata.to_yaml()}\n---\n\n# {card.title}\n\n{config['modality'].capitalize()} speech recognition "
         f"with {parts}, {len(config['token_list'])} tokens.\n{body}"
     )
+
+
+def _confidence(modality: str, measured: Mapping) -> str:
+    """The threshold of a modality, and of each set that it was measured on what it keeps and the reliability curve."""
+    lines = [f"{modality}: pieces with a mean confidence from {measured['min_confidence']:.2f} on are believed."]
+    for name, of_set in (measured.get("sets") or {}).items():
+        right = "none" if of_set["right_of_kept"] is None else f"{of_set['right_of_kept']:.0%} of them right"
+        lines.append(f"\nOf {name} ({of_set['words']} words) {of_set['kept_words']:.0%} are believed, {right}:\n")
+        lines += ["| confidence of a word | words | mean | right |", "|---|---:|---:|---:|"]
+        lines += [f"| {' | '.join(row)} |" for row in curve_rows(of_set["curve"])]
+    return "\n".join(lines)
 
 
 def _listed(texts: Sequence[str]) -> str:

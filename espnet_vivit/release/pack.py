@@ -32,7 +32,7 @@ from espnet_vivit.decode.package_language import write_language
 from espnet_vivit.errors import ConfigError, DataError
 from espnet_vivit.evaluation.provenance import commit, versions
 from espnet_vivit.evaluation.training_log import read_training_history
-from espnet_vivit.model.options import STARTS
+from espnet_vivit.model.options import FROM_CHECKPOINTS, STARTS, TOWER_CONFIGS
 from espnet_vivit.release.model_card import NOT_STATED, CardText, model_card, read_card, results_of
 from espnet_vivit.tasks.training_facts import STARTED_FROM, training_set
 from espnet_vivit.version import __version__
@@ -43,11 +43,11 @@ if TYPE_CHECKING:
 _BUILT_FROM = (  # the keys of a training's configuration that building and decoding read
     *("modality", "fusion", "fusion_place", "fusion_conf", "feature_rate", "modality_dropout"),
     *("init", "amp_dtype", "tower_adapters"),
-    *("vision_encoder", "vision_encoder_conf", "vision_tower", "audio_encoder", "audio_encoder_conf"),
+    *("vision_encoder", "vision_encoder_conf", "vision_tower", "audio_encoder", "audio_encoder_conf", "audio_tower"),
     *("encoder", "encoder_conf", "decoder", "decoder_conf", "model_conf", "ctc_conf"),
     *("token_list", "token_type", "bpemodel", "use_preprocessor", "preprocessor", "preprocessor_conf"),
 )
-_OF_THE_MACHINE = ("cache_dir", "feature_cache", "local_files_only", "model_name", "revision")  # of a ViViT's options
+_OF_THE_MACHINE = ("cache_dir", "feature_cache", "local_files_only", "model_name", "revision")  # of a tower's options
 _OF_THE_MACHINE += STARTS
 
 
@@ -127,6 +127,7 @@ class PackageWriter:
             size=_size(self.folder, self.files) | {"language models": str(self.decoding.language)},
             search=str(self.decoding.search),
             results=results_of(self.files.config.parent),
+            reliability=self.files.reliability,
         )
         (self.folder / package.CARD).write_text(written, encoding="utf-8")
 
@@ -187,12 +188,14 @@ def packed_config(config: Mapping) -> dict:
             fix="Run `espnet-vivit merge-adapters EXP MERGED` and pack MERGED",
         )
     kept = {key: config[key] for key in _BUILT_FROM if key in config}
-    tower = kept.pop("vision_tower", None)
-    if kept.get("vision_encoder") == "vivit":
-        vision = {k: v for k, v in (kept.get("vision_encoder_conf") or {}).items() if k not in _OF_THE_MACHINE}
-        if tower is None and vision.get("pretrained", True):
-            raise ConfigError("the configuration lacks the tower's sizes", found="no vision_tower", fix="Train again")
-        kept["vision_encoder_conf"] = vision | {"pretrained": False, "config": tower or vision.get("config")}
+    for part, key in TOWER_CONFIGS.items():
+        tower = kept.pop(key, None)
+        if kept.get(part) not in FROM_CHECKPOINTS:
+            continue
+        conf = {k: v for k, v in (kept.get(f"{part}_conf") or {}).items() if k not in _OF_THE_MACHINE}
+        if tower is None and conf.get("pretrained", True):
+            raise ConfigError("the configuration lacks the tower's sizes", found=f"no {key}", fix="Train again")
+        kept[f"{part}_conf"] = conf | {"pretrained": False, "config": tower or conf.get("config")}
     kept["preprocessor_conf"] = {k: v for k, v in (kept.get("preprocessor_conf") or {}).items() if k != "noise_scp"}
     kept["init"] = None
     return kept
@@ -228,17 +231,26 @@ def _provenance(files) -> dict:
         training = f"{history.epochs} epochs in {history.seconds / 60:.1f} minutes"
     except DataError:  # an imported or merged model has no log
         training = "not recorded"
-    vision = config.get("vision_encoder_conf") or {}
-    pretrained = config.get("vision_encoder") == "vivit" and vision.get("pretrained", True)
+    started = _started_from(config)
     return {
         "source": NOT_STATED,
         "weights": f"{files.weights.name}, SHA-256 {package.sha256(files.weights)}",
         "training set": training_set(config, files.config.parent) or NOT_STATED,
         "training": training,
         "seed": config.get("seed", "not stated"),
-        "started from": vision.get("model_name", "ViViT") if pretrained else "random weights, or init_param",
+        "started from": ", ".join(started) or "random weights, or init_param",
         "versions": versions(),
     }
+
+
+def _started_from(config: Mapping) -> list[str]:
+    """The checkpoints of the towers that were pretrained."""
+    names = []
+    for part in TOWER_CONFIGS:
+        conf = config.get(f"{part}_conf") or {}
+        if config.get(part) in FROM_CHECKPOINTS and conf.get("pretrained", True):
+            names.append(conf.get("model_name", "ViViT"))
+    return names
 
 
 def _size(folder: Path, files) -> dict[str, str]:

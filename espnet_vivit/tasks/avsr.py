@@ -29,9 +29,10 @@ from espnet_vivit.espnet_compat import (
 )
 from espnet_vivit.frontend.presets import trained_preset
 from espnet_vivit.model import parts
+from espnet_vivit.model.adapters.attach import base_of
 from espnet_vivit.model.adapters.report import tower_table
 from espnet_vivit.model.nonfinite import NonFiniteLosses
-from espnet_vivit.model.options import STARTS, decoder_sizes
+from espnet_vivit.model.options import TOWER_CONFIGS, built_again, decoder_sizes
 from espnet_vivit.model.precision import precision_for_inference
 from espnet_vivit.tasks.launch import espnets_trainer, is_writer
 from espnet_vivit.tasks.loading.augmentation import Augmentation, check_preprocessor_conf
@@ -296,9 +297,11 @@ class AVSRTask(ASRTask):
             amp_dtype=getattr(args, "amp_dtype", None),
             **args.model_conf,
         )
-        tower = getattr(model.vision_encoder, "vivit", None)
-        if tower is not None:  # so that decoding needs neither the hub nor its cache
-            args.vision_tower = tower.config.to_diff_dict()
+        for part, key in TOWER_CONFIGS.items():  # so that decoding needs neither the hub nor its cache
+            tower = getattr(model, part)
+            config = None if tower is None else getattr(base_of(tower), "config", None)
+            if config is not None:
+                setattr(args, key, config.to_diff_dict())
         adapters = {name: f"{config.type}, r={config.r}" for name, config in model.tower_adapters.items()}
         logging.info("towers:\n%s", tower_table(model.towers(), adapters))
         start_from_parts(args, model)
@@ -330,15 +333,14 @@ class AVSRTask(ASRTask):
                 raise ConfigError("nothing to load", found="neither a configuration nor a model file")
             config_file = Path(model_file).parent / "config.yaml"
         args = argparse.Namespace(**check_built_from(read_config(config_file), config_file))
-        conf = args.vision_encoder_conf
-        tower = getattr(args, "vision_tower", None)
-        base_elsewhere = "vision_encoder" in (getattr(args, "tower_adapters", None) or {})
-        if tower is not None and not (base_elsewhere and conf.get("pretrained", True)):
-            kept = {name: value for name, value in conf.items() if name not in STARTS}
-            args.vision_encoder_conf = {**kept, "pretrained": False, "config": tower}
+        confs = {part: getattr(args, f"{part}_conf") for part in TOWER_CONFIGS}
+        for part in confs:
+            setattr(args, f"{part}_conf", built_again(vars(args), part))
         init_parts, args.init_parts = getattr(args, "init_parts", {}), None  # all weights come from `model_file`
         model = cls.build_model(args)
-        args.vision_encoder_conf, args.init_parts = conf, init_parts
+        args.init_parts = init_parts
+        for part, conf in confs.items():
+            setattr(args, f"{part}_conf", conf)
         if model_file is not None:
             load_strictly(model, model_file)
         model.precision = precision_for_inference(getattr(args, "amp_dtype", None), torch.device(device))

@@ -50,9 +50,10 @@ def check_adapters(args: argparse.Namespace) -> None:
             "with ignore_init_mismatch ESPnet would leave out the weights of every layer that has adapters",
             fix="Leave it out, and name in init_param what fits: init_param: [file.pth:encoder:encoder]",
         )
-    pretrained = args.vision_encoder == "vivit" and args.vision_encoder_conf.get("pretrained", True)
+    pretrained = sources_of(args)
+    started = args.vision_encoder == "vivit" and args.vision_encoder_conf.get("pretrained", True)
     for name in adapters:
-        if not args.init_param and not (name == "vision_encoder" and pretrained):
+        if not args.init_param and name not in pretrained and not (name == "vision_encoder" and started):
             log.warning("adapters of %s: its own weights are random, stay frozen, and no init_param is given", name)
 
 
@@ -148,9 +149,15 @@ def start_from_parts(args: argparse.Namespace, model: torch.nn.Module) -> None:
         on_top = ()  # ESPnet's resuming replaces what it loads
     loaded = load_parts(model, sources)
     loaded += check_init_param(model, on_top, ignore_mismatch=bool(getattr(args, "ignore_init_mismatch", False)))
-    by_name = weight_sources(args.vision_encoder, args.vision_encoder_conf)
+    by_name = sources_of(args)
     setattr(args, STARTED_FROM, [dict(part.terms) for part in loaded if part.terms is not None])
     logging.info("parts start from:\n%s", weights_table(model, loaded, by_name))
+
+
+def sources_of(args: argparse.Namespace) -> dict[str, str]:
+    """`weight_sources` of a training's options."""
+    vision, audio = ((getattr(args, kind), getattr(args, f"{kind}_conf")) for kind in _PART_KINDS[:2])
+    return weight_sources(vision_encoder=vision, audio_encoder=audio)
 
 
 def _flat(sources: Mapping, prefix: str = "") -> dict[str, str]:

@@ -23,6 +23,7 @@ from espnet_vivit.espnet_compat import (
     str2bool,
     str_or_none,
 )
+from espnet_vivit.tasks.presets import configuration_file
 
 _PREPROCESSOR = "Noise is mixed at a chosen SNR by preprocessor_conf: {noise_scp: …, noise_snr_db: […], noise_prob: …}"
 _ADAPTER = "ESPnet's adapters do not fit our towers: name tower_adapters instead, as {vision_encoder: {type: lora}}"
@@ -67,7 +68,8 @@ class PartChoices(ClassChoices):
 
 
 class AVSRArgumentParser(ConfigArgumentParser):
-    """ESPnet's parser, but errors are ConfigErrors of a sentence, and YAML is read as strictly as the command line."""
+    """ESPnet's parser, but errors are ConfigErrors of a sentence, YAML is read as strictly as the command line, and
+    `--config` takes the name of a preset."""
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> tuple[Any, list[str]]:
         finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -78,7 +80,9 @@ class AVSRArgumentParser(ConfigArgumentParser):
             if name.startswith("--") and name[2:] in REFUSED:
                 raise refused(name[2:], "on the command line")
         if found.config is not None:
-            check_config_file(found.config, self)
+            path = configuration_file(found.config)
+            check_config_file(path, self)
+            args = ["--config", str(path), *others]
         given, rest = super().parse_known_args(args, namespace)
         for name in [action.dest for action in self._actions if isinstance(action, NestedDictAction)]:
             if getattr(given, name, {}) is None:  # a mapping that the YAML leaves empty

@@ -1,4 +1,4 @@
-"""What a model can be given later, known from what it was trained on: the size of its mouth pictures, its longest clip.
+"""What a model can be given and can answer, known from what it was trained on: mouth pictures, longest clip, texts.
 
 In: a training configuration, and where its experiment lies. Out: `TrainingFacts`. A training notes them in its
 config.yaml (`noted_facts`), because the data directories that the configuration names may be gone or elsewhere later;
@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from espnet_vivit.data.scp import read_scp
+from espnet_vivit.data.text_bounds import FAST_PER_S, TextBounds, measure_texts
+from espnet_vivit.errors import DataError
 from espnet_vivit.frontend.presets import trained_preset
 from espnet_vivit.media.files.video_file import probe_video
 from espnet_vivit.units import seconds_of_frames, seconds_of_samples
@@ -23,12 +25,14 @@ MOUTH_SIZES = (48, 64, 96)  # pixels: what the corpora here are prepared with
 @dataclass(frozen=True)
 class TrainingFacts:
     """mouth_size: side in pixels of the clips before the frontend's own crop; longest_clip_s: of the training set;
-    mouth_view: pixels in the middle of the aligned 96-pixel crop that those clips show, None for all.
+    mouth_view: pixels in the middle of the aligned 96-pixel crop that those clips show, None for all; texts: what its
+    transcripts show at most.
     """
 
     mouth_size: int | None
     longest_clip_s: float | None
     mouth_view: int | None = None
+    texts: TextBounds | None = None
 
 
 def training_facts(config: Mapping, experiment: Path) -> TrainingFacts:
@@ -41,7 +45,25 @@ def training_facts(config: Mapping, experiment: Path) -> TrainingFacts:
         noted.get("mouth_size") or _mouth_size(config, found.get("video"), roots),
         noted.get("longest_clip_s") or _longest_clip_s(found),
         config.get("mouth_view"),
+        noted_texts(noted) or (measure_texts(found["text"]) if "text" in found else None),
     )
+
+
+def noted_texts(noted: Mapping) -> TextBounds | None:
+    """The bounds among facts that were written to a file. Raises DataError for anything else in their place."""
+    fields = noted.get("texts")
+    if fields is None:
+        return None
+    kinds = {"unit": str, "per_s": (int, float), "repeats": int, "count": int}
+    if not (
+        isinstance(fields, dict)
+        and fields.keys() == kinds.keys()
+        and all(isinstance(fields[name], kind) for name, kind in kinds.items())
+        and fields["unit"] in FAST_PER_S
+    ):
+        expected = f"unit ({' or '.join(FAST_PER_S)}), per_s, repeats and count"
+        raise DataError(f"{NOTE}: texts", found=repr(fields)[:80], expected=expected, fix="Train or pack again")
+    return TextBounds(**fields)
 
 
 def training_set(config: Mapping, experiment: Path) -> str | None:

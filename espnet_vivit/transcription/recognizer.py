@@ -1,33 +1,29 @@
 """One piece of a recording in, its words or the reason why there are none out.
 
 What is looked at before and after the search: whether the picture shows a talking mouth (media/quality/verdict.py),
-whether there is any sound, and whether the words are sure enough. A model of both streams reads a piece whose picture
-is rejected from the sound alone, and says so.
+whether there is any sound, and whether the words can be believed (doubts.py). A model of both streams reads a piece
+whose picture is rejected from the sound alone, and says so.
 """
 
 import dataclasses
 import math
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 
 import numpy as np
 import torch
-from torch import nn
 
 from espnet_vivit.decode.model_files import ModelFiles
 from espnet_vivit.decode.options import SearchOptions
 from espnet_vivit.decode.speech2text import Speech2Text
 from espnet_vivit.decode.word_times import Transcript, Word, spread_words
-from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.frontend.presets import trained_preset
-from espnet_vivit.frontend.vivit.encoder import VivitEncoder
 from espnet_vivit.media.faces.mouth_roi import middle, shrink
 from espnet_vivit.media.mouth_clip import MouthClip
 from espnet_vivit.media.quality.verdict import Quality, assess_clip
-from espnet_vivit.model.precision import check_amp_dtype
 from espnet_vivit.tasks.loading.augment import crop
 from espnet_vivit.transcription.cutting import Cut, slice_clip
+from espnet_vivit.transcription.doubts import doubts, mean_confidence
 from espnet_vivit.transcription.reading import is_silent, stopwatch
 from espnet_vivit.transcription.result import OK, UNCLEAR, WARN, Hypothesis, Piece
 from espnet_vivit.units import MOUTH_SIZE, STREAMS_OF, VIDEO_RATE_HZ, seconds_of_frames, seconds_of_samples
@@ -48,7 +44,7 @@ class PieceRecognizer:
         ngram_weight: float | None,
         nbest: int,
         device: str,
-        vision_dtype: str = "float32",
+        precision: str = "float32",
         min_confidence: float | None,
         default_confidence: float,
         mouth_size: int = MOUTH_SIZE,
@@ -57,10 +53,10 @@ class PieceRecognizer:
         self._one_at_a_time = threading.Lock()  # `seconds` below are those of one piece
         self.files = files  # an archive's temporary folder lives as long
         arguments = files.decoding_arguments(search, lm_weight=lm_weight, ngram_weight=ngram_weight)
-        self.speech2text = TimedSpeech2Text(**arguments, modality=modality, nbest=nbest, device=device)
+        self.speech2text = TimedSpeech2Text(
+            **arguments, modality=modality, nbest=nbest, device=device, precision=precision
+        )
         self.modality = self.speech2text.modality
-        if self.modality != "audio":
-            _prepare(self.speech2text.asr_model.vision_encoder, vision_dtype)
         args = self.speech2text.asr_train_args
         self.preset = None
         if self.modality != "audio":
@@ -80,12 +76,13 @@ class PieceRecognizer:
             transcripts = self._transcripts(streams, warnings)
         offset_s = seconds_of_frames(cut.stretch.first)
         nbest = tuple(Hypothesis(found.text, found.score, _shifted(found, offset_s)) for found in transcripts)
-        words = nbest[0].words
-        confidence = sum(word.confidence for word in words) / len(words) if words else 0.0
-        status, needed = (WARN if warnings else OK), self.needed_confidence(modality)
-        if words and confidence < needed:
+        best, words = transcripts[0], nbest[0].words
+        status = WARN if warnings else OK
+        bounds = {"min_confidence": self.needed_confidence(modality), "bounds": self.files.facts.texts}
+        if reasons := list(doubts(best, duration_s=_duration_s(streams), **bounds)):
             status, words = UNCLEAR, ()
-            warnings.append(f"confidence {confidence:.2f} is below {needed:.2f}")
+            warnings += reasons
+        confidence = mean_confidence(best)
         return Piece(cut.start_s, cut.end_s, status, tuple(warnings), confidence, modality, words, nbest)
 
     def _transcripts(self, streams: Mapping[str, np.ndarray], warnings: list[str]) -> list[Transcript]:
@@ -94,13 +91,8 @@ class PieceRecognizer:
         if self.speech2text.asr_model.ctc is not None:
             return self.speech2text.recognize(speech, video)
         warnings.append("the model has no CTC, so the times of words are spread evenly")
-        if video is None:
-            assert speech is not None  # `recognize` returns before this where there is no stream
-            duration_s = seconds_of_samples(len(speech))
-        else:
-            duration_s = seconds_of_frames(len(video))
         found = self.speech2text.recognize(speech, video, word_times=False)
-        return [dataclasses.replace(one, words=_spread(one, duration_s)) for one in found]
+        return [dataclasses.replace(one, words=_spread(one, _duration_s(streams))) for one in found]
 
     def needed_confidence(self, modality: str) -> float:
         """The mean confidence from which the words of a piece are believed."""
@@ -136,21 +128,11 @@ class PieceRecognizer:
         return np.ascontiguousarray(crop(frames, self.preset, rng=None))
 
 
-def _prepare(vision_encoder: nn.Module, dtype: str) -> None:
-    """A ViViT computes in `dtype`, on a CPU from packed weights if it can: a sixth faster for ViViT-B."""
-    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-    if dtype not in dtypes:
-        raise unknown_name("vision_dtype", dtype, dtypes)
-    if not isinstance(vision_encoder, VivitEncoder):
-        if dtype != "float32":
-            found, expected = type(vision_encoder).__name__, "a ViViT: others are small, and compute in float32"
-            raise ConfigError(f"vision_dtype: {dtype} for another vision encoder", found=found, expected=expected)
-        return
-    if dtype != "float32":
-        check_amp_dtype(dtype, next(vision_encoder.parameters()).device)
-        nn.Module.to(vision_encoder.vivit, dtypes[dtype])
-    with suppress(ConfigError):  # says what it cannot be packed for: another device, adapters
-        vision_encoder.pack_weights()
+def _duration_s(streams: Mapping[str, np.ndarray]) -> float:
+    """Of the pictures, or else of the sound."""
+    if "video" in streams:
+        return seconds_of_frames(len(streams["video"]))
+    return seconds_of_samples(len(streams["speech"]))
 
 
 def _judge(cut: Cut, clip: MouthClip) -> Quality:

@@ -7,10 +7,11 @@
 
 Long recordings are cut where nothing is said (transcription/cutting.py) into pieces about as long as the model's
 longest training clip, decoded one by one and joined (assembly.py): memory does not grow with the length. A piece that
-does not look like a talking mouth, or whose words are not believed, is reported as unclear instead of being given
-words: the mean of its words' confidences must reach a threshold, which `espnet-vivit calibrate` measures on development
-data. A file that fails is reported and the others go on; what is missing (files, the model, a folder that can be
-written) is said before anything is loaded. Exit code 0: all done; 1: a file failed, or nothing could begin.
+does not look like a talking mouth, or whose words are not believed (doubts.py), is reported as unclear instead of being
+given words: among others, the mean of its words' confidences must reach a threshold, which `espnet-vivit calibrate`
+measures on decoded data. A file that fails is reported and the others go on; what is missing (files, the model, a
+folder that can be written) is said before anything is loaded. Exit code 0: all done; 1: a file failed, or nothing could
+begin.
 """
 
 import time
@@ -44,7 +45,7 @@ class Transcriber:
         modality: "video", "audio", "multimodal", or "auto" for all streams that the model and the file have.
         weights: weights file of an experiment folder; None is the average of the best epochs.
         device: torch's name of the device.
-        vision_dtype: dtype in which a ViViT computes: "float32", or "bfloat16", which is faster on recent CPUs.
+        precision: "float32"; "bfloat16" for a ViViT, or "int8" for all linear layers, which are faster on recent CPUs.
         detector: face detector, as in `stream_mouth_clips`; "centre" is for files that show only a mouth.
         mouth_size: side in pixels of the mouth crops in training; None is the size stored with the model.
         mouth_view: side in pixels of the centre region of the 96-pixel crop that the model sees, resized to
@@ -55,8 +56,8 @@ class Transcriber:
         nbest: number of hypotheses kept for each piece.
         lm_weight, ngram_weight: weights of the language models in a package; None is the package's value, 0 disables
             the model.
-        min_confidence: mean word confidence below which a piece is reported as unclear; 0 accepts every piece. None is
-            the calibrated threshold, or 0.5.
+        min_confidence: mean word confidence below which a piece is reported as unclear; 0 accepts every answer, also
+            loops (transcription/doubts.py). None is the calibrated threshold, or 0.5.
         audio_track, video_track: tracks of the files, counted from 1; None is the track that a player takes.
 
     Raises:
@@ -71,7 +72,7 @@ class Transcriber:
         modality: str = "auto",
         weights: str | None = None,
         device: str = "cpu",
-        vision_dtype: str = "float32",
+        precision: str = "float32",
         detector: str = "auto",
         mouth_size: int | None = None,
         mouth_view: int | None = None,
@@ -105,7 +106,7 @@ class Transcriber:
             ngram_weight=ngram_weight,
             nbest=nbest,
             device=device,
-            vision_dtype=vision_dtype,
+            precision=precision,
             min_confidence=min_confidence,
             default_confidence=MIN_CONFIDENCE,
             mouth_size=mouth_size,

@@ -33,7 +33,7 @@ def test_help_lists_the_commands_in_the_order_of_the_work_and_nothing_twice(caps
     listed = [line.split()[0] for line in lines if line.startswith("  ") and line.split()[0] in cli.COMMANDS]
     examples = [line.split()[1] for line in lines if line.startswith("  espnet-vivit ")]
     assert listed == examples == list(cli.COMMANDS)
-    assert listed[:4] == ["doctor", "prepare", "inspect", "check"] and listed[-1] == "merge-adapters"
+    assert listed[:4] == ["doctor", "face-model", "prepare", "inspect"] and listed[-1] == "merge-adapters"
     assert "positional arguments:" not in lines and lines[0].startswith("usage: espnet-vivit [-h] [--version] COMMAND")
 
 

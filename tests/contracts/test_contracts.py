@@ -4,9 +4,11 @@
 modules that are broken on purpose, that a check fails where it must.
 """
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +19,8 @@ from espnet_vivit import vivit_encoder
 from espnet_vivit.errors import InputError, TooShortError
 from espnet_vivit.frontend.avhubert import AvHubertFrontend, AvHubertVideo
 from espnet_vivit.frontend.filterbanks import FilterbankAudio
+from espnet_vivit.frontend.huggingface_audio import HuggingFaceAudio
+from espnet_vivit.frontend.huggingface_vision import HuggingFaceVision
 from espnet_vivit.frontend.linear import LinearFrontend
 from espnet_vivit.frontend.log_mel import LogMel
 from espnet_vivit.frontend.masking import zero_padding
@@ -26,6 +30,7 @@ from espnet_vivit.model.conformer import Conformer
 from espnet_vivit.model.joint_fusion import build_fusion
 from espnet_vivit.model.relative_transformer import RelativeTransformer
 from espnet_vivit.units import SAMPLES_PER_FRAME, tubelet_steps
+from tests.frontend.hub import towers
 from tests.tiny import CONFIG, WINDOW, randomize
 
 PIXELS, WIDTH = 16, 8
@@ -129,6 +134,26 @@ def small_family(dropout: float, **options) -> nn.Module:
     return randomize(encoder)
 
 
+@cache
+def saved(kind: str) -> str:
+    """The folder of a small random tower of the hub, for as long as the tests run."""
+    folder = tempfile.TemporaryDirectory()
+    _FOLDERS.append(folder)
+    torch.manual_seed(5)
+    return towers.save(towers.library_tower(kind), Path(folder.name))
+
+
+def hub_vision(kind: str, dropout: float, **options) -> nn.Module:
+    torch.manual_seed(6)  # of what stands behind the tower
+    return HuggingFaceVision(saved(kind), **options)
+
+
+def hub_audio(kind: str, dropout: float, **options) -> nn.Module:
+    torch.manual_seed(6)
+    return HuggingFaceAudio(saved(kind), **options)
+
+
+_FOLDERS: list[tempfile.TemporaryDirectory] = []
 FAMILY_CONFIG = {name: CONFIG[name] for name in ("image_size", "tubelet_size", "hidden_size", "num_attention_heads")}
 FAMILY_CONFIG |= {"intermediate_size": 32, "num_hidden_layers": 1, "temporal_layers": 1}
 
@@ -227,6 +252,49 @@ SUBJECTS = [
     Subject("avhubert-tubelet", partial(small_avhubert, feature_rate="tubelet"), gray_clip, tubelet_steps, longest=20),
     Subject(
         "avhubert-video", without_dropout(AvHubertVideo, output_dim=4, channels=2), gray_clip, bad_inputs=BAD_VIDEO
+    ),
+    *(Subject(f"hub-{kind}", partial(hub_vision, kind), gray_clip, longest=9) for kind in towers.PICTURES),
+    *(Subject(f"hub-{kind}", partial(hub_vision, kind), gray_clip, longest=9) for kind in towers.VIDEOS),
+    Subject(
+        "hub-dinov2-tubelet",
+        partial(hub_vision, "dinov2", feature_rate="tubelet"),
+        raw_clip,
+        tubelet_steps,
+        bad_inputs=BAD_VIDEO,
+        longest=9,
+    ),
+    Subject(
+        "hub-siglip-attention", partial(hub_vision, "siglip_vision_model", pooling="attention"), gray_clip, longest=3
+    ),
+    Subject("hub-clip-cls", partial(hub_vision, "clip_vision_model", pooling="cls", output_dim=4), raw_clip, longest=3),
+    Subject(
+        "hub-videomae-tubelet",
+        partial(hub_vision, "videomae", feature_rate="tubelet"),
+        raw_clip,
+        tubelet_steps,
+        bad_inputs=BAD_VIDEO,
+        longest=9,
+    ),
+    Subject(
+        "hub-timesformer-tubelet",
+        partial(hub_vision, "timesformer", feature_rate="tubelet", output_dim=4),
+        raw_clip,
+        tubelet_steps,
+        longest=9,
+    ),
+    *(
+        Subject(f"hub-{kind}", partial(hub_audio, kind), waveform, bad_inputs=BAD_SPEECH, longest=9)
+        for kind in ("whisper", *towers.WAVEFORMS)
+    ),
+    Subject(
+        "hub-whisper-tubelet",
+        partial(hub_audio, "whisper", feature_rate="tubelet", output_dim=4),
+        waveform,
+        tubelet_steps,
+        longest=9,
+    ),
+    Subject(
+        "hub-wavlm-tubelet", partial(hub_audio, "wavlm", feature_rate="tubelet"), waveform, tubelet_steps, longest=9
     ),
     Subject("filterbanks", without_dropout(FilterbankAudio, output_dim=4), waveform, bad_inputs=BAD_SPEECH),
     Subject("relative-transformer", small_transformer, feature_steps, bad_inputs=BAD_FEATURES),

@@ -160,9 +160,9 @@ def test_the_n_best_are_sorted(files):
         ({"model_conf": {"ctc_weight": 0.0}}, {"ctc_weight": 0.3}, "trained without CTC"),
         ({"model_conf": {"ctc_weight": 0.0}}, {"search": "ctc_greedy", "ctc_weight": 0.0}, "trained without CTC"),
         ({"model_conf": {"ctc_weight": 1.0}}, {"ctc_weight": 0.3}, "trained without attention decoder"),
-        ({}, {"beam_size": 0}, "beam_size: found 0; expected 1 or more hypotheses"),
-        ({}, {"ctc_weight": 1.5}, "ctc_weight: found 1.5; expected 0 to 1"),
-        ({}, {"penalty": float("nan")}, "penalty: found nan; expected a number"),
+        ({}, {"beam_size": 0}, "bad beam_size: found 0; expected 1 or more hypotheses"),
+        ({}, {"ctc_weight": 1.5}, "bad ctc_weight: found 1.5; expected 0 to 1"),
+        ({}, {"penalty": float("nan")}, "bad penalty: found nan; expected a number"),
     ],
 )
 def test_what_the_model_cannot_do_is_said(tmp_path, changes, options, message):

@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from espnet_vivit.decode.word_times import StepScores, spread_words, tokens_of_words, words_with_times
+from espnet_vivit.decode.word_times import (
+    StepScores,
+    frame_support,
+    spread_words,
+    tokens_of_words,
+    words_with_times,
+)
 from espnet_vivit.errors import DataError, InputError
 from espnet_vivit.espnet_compat import build_tokenizer
 from espnet_vivit.tasks.loading.pieces import JoinedPieces
@@ -50,6 +56,19 @@ def test_without_a_frame_head_what_lies_between_two_words_is_halved():
     words = words_with_times(["▁a", "b", "▁c"], [1, 2, 3], scores, tokens2text=JoinedPieces().tokens2text)
     assert times(words) == [("ab", 1.0, 5.5), ("c", 5.5, 8.0)]
     assert all(word.confidence > 0.99 for word in words)
+
+
+def test_the_support_of_a_word_is_the_frame_heads_probability_of_its_tokens_at_its_time():
+    """Of which token of the word is spoken the head may be unsure; pauses and other words do not count."""
+    frame = torch.tensor([[1.0, 0, 0, 0], [0, 0.5, 0.5, 0], [0.1, 0.2, 0.7, 0], [1, 0, 0, 0], [0.6, 0, 0, 0.4]]).log()
+    scores = StepScores(ctc=frame, frame=frame, blank=0, step_s=STEP_S)
+    tokens, ids, to_text = ["▁a", "b", "▁c"], [1, 2, 3], JoinedPieces().tokens2text
+    words = words_with_times(tokens, ids, scores, tokens2text=to_text)
+    assert times(words) == [("ab", 1.0, 3.0), ("c", 4.0, 5.0)]
+    assert frame_support(tokens, ids, words, scores, tokens2text=to_text) == pytest.approx((0.95 + 0.4) / 2)
+    assert frame_support([], [], (), scores, tokens2text=to_text) is None
+    headless = StepScores(ctc=frame, frame=None, blank=0, step_s=STEP_S)
+    assert frame_support(tokens, ids, words, headless, tokens2text=to_text) is None
 
 
 def test_a_frame_head_gives_the_times_and_ctc_the_confidence():

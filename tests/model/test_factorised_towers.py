@@ -112,6 +112,6 @@ def test_a_package_builds_the_tower_without_its_sources(conf):
 
 
 def test_what_an_image_does_not_give_could_not_be_loaded_again():
-    assert weight_sources("vivit", {"weights": "fe/checkpoint"}) == {"vision_encoder": "fe/checkpoint"}
-    assert weight_sources("vivit", {"weights": "fe/checkpoint", "temporal_pooling": "gaussian"}) == {}
-    assert weight_sources("vivit", {"image_weights": "google/vit-base-patch16-224"}) == {}
+    assert weight_sources(vision_encoder=("vivit", {"weights": "fe/checkpoint"})) == {"vision_encoder": "fe/checkpoint"}
+    assert weight_sources(vision_encoder=("vivit", {"weights": "fe/checkpoint", "temporal_pooling": "gaussian"})) == {}
+    assert weight_sources(vision_encoder=("vivit", {"image_weights": "google/vit-base-patch16-224"})) == {}

@@ -28,7 +28,7 @@ def test_there_are_recipes():
 def test_help_shows_the_recipes_own_defaults_from_any_folder(recipe, tmp_path):
     done = run(recipe, "--help", cwd=tmp_path)
     assert done.returncode == 0
-    default = re.search(r"--asr_config +training YAML \((\S+)\)", done.stdout).group(1)
+    default = re.search(r"--asr_config +training YAML, or a preset such as tiny_both \((\S+)\)", done.stdout).group(1)
     assert (recipe.parent / default).is_file()
     assert (recipe.parent / re.search(r"--inference_config +decoding YAML \((\S+)\)", done.stdout).group(1)).is_file()
 
@@ -80,6 +80,17 @@ def test_a_configuration_that_does_not_exist_is_refused_before_anything_runs():
     done = run(EGS / "mini_av/avsr1/run.sh", "--asr_config", "conf/none.yaml")
     assert done.returncode == 1 and "no file conf/none.yaml (relative names count from " in done.stderr
     assert "[stage 1]" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("named", "taken"),
+    [("tiny_video", "../../../conf/train_tiny_video.yaml"), ("avsr_resnet", "conf/train_avsr_resnet.yaml")],
+)
+def test_a_preset_is_taken_by_name_and_the_recipes_own_first(named, taken, tmp_path):
+    """Stage 11 is the first that reads the configuration; its title says which, and it fails without data."""
+    done = run(EGS / "mini_av/avsr1/run.sh", "--asr_config", named, "--stage", "11", "--expdir", tmp_path / "exp")
+    assert f" with {taken} " in done.stdout, done.stderr
+    assert f"exp/avsr_train_{named}_" in done.stdout
 
 
 def test_the_help_lists_exactly_the_variables_that_have_defaults():

@@ -1,8 +1,8 @@
 """Every preset in conf/ and egs/*/avsr1/conf/ is understood, without a key that nobody reads, and builds.
 
-In conf/ there are two families: train_<size>_<streams>.yaml to train with, and train_avsr_<front-end>.yaml to compare
-front-ends with, which differ in nothing but the vision encoder; train_vsr_<front-end>.yaml are the same for lips alone.
-Large ones are built on PyTorch's meta device.
+In conf/ there are three families: train_<size>_<streams>.yaml to train with, train_<tower>_<streams>.yaml on towers of
+the hub, and train_avsr_<front-end>.yaml to compare front-ends with, which differ in nothing but the vision encoder;
+train_vsr_<front-end>.yaml are the same for lips alone. Large ones are built on PyTorch's meta device.
 """
 
 from pathlib import Path
@@ -24,8 +24,13 @@ SIZES = {  # blocks and width of the Conformer, blocks of the decoder; millions 
 }
 STREAMS = {"video": "video", "audio": "audio", "both": "multimodal"}
 SIZED = {(size, name): ROOT / f"conf/train_{size}_{name}.yaml" for size in SIZES for name in STREAMS}
-TRAINING = [*COMPARED, *SIZED.values()]
-QUICK = [*COMPARED, *(path for (size, _), path in SIZED.items() if size == "tiny")]  # built and trained for a batch
+HUB = sorted(path for name in ("dinov2", "whisper") for path in (ROOT / "conf").glob(f"train_{name}_*.yaml"))
+TRAINING = [*COMPARED, *SIZED.values(), *HUB]
+QUICK = [
+    *COMPARED,
+    *HUB,
+    *(path for (size, _), path in SIZED.items() if size == "tiny"),
+]  # built and trained for a batch
 
 SMALL_VIVIT = {
     "tubelet_size": [2, 16, 16],
@@ -72,17 +77,33 @@ def clip(rng: np.random.Generator, side: int, frames: int) -> dict:
     }
 
 
+def use_small_towers(args, folder: Path) -> None:
+    """Small random towers in the place of those of the hub, of the same patches: tests have no network."""
+    from tests.frontend.hub import towers
+
+    kinds = {
+        "facebook/dinov2-small": ("dinov2", {"patch_size": 14, "image_size": 42}),
+        "openai/whisper-small.en": ("whisper", {}),
+    }
+    for conf in (args.vision_encoder_conf, args.audio_encoder_conf):
+        if "model_name" in conf:
+            kind, fields = kinds[conf["model_name"]]
+            conf["model_name"] = towers.save(towers.library_tower(kind, **fields), folder / kind)
+
+
 @pytest.mark.parametrize("preset", QUICK, ids=name_of)
 def test_a_training_preset_builds_and_learns_from_one_batch(preset, token_list, tmp_path):
     from espnet_vivit import vivit_encoder
     from espnet_vivit.tasks.avsr import AVSRTask
 
-    if "qlora" in preset.name:
+    if "qlora" in preset.name or preset in HUB:
         pytest.importorskip("peft", reason="LoRA needs peft: pip install espnet-vivit[qlora]")
         pytest.importorskip("bitsandbytes", reason="4 bits need bitsandbytes: pip install espnet-vivit[qlora]")
 
     args = arguments_of(preset, token_list)
-    if args.tower_adapters:  # adapters stand on a pretrained base: a small one here
+    if preset in HUB:
+        use_small_towers(args, tmp_path)
+    elif args.tower_adapters:  # adapters stand on a pretrained base: a small one here
         tower = vivit_encoder("vivit-ti-16x2", pretrained=False, image_size=96, config=SMALL_VIVIT).vivit
         tower.save_pretrained(tmp_path / "tower")
         args.vision_encoder_conf["model_name"] = str(tmp_path / "tower")

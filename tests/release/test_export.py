@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from espnet_vivit.bin import cli
 from espnet_vivit.errors import ConfigError, MissingDependencyError
+from espnet_vivit.frontend.huggingface_vision import HuggingFaceVision
 from espnet_vivit.frontend.linear import LinearFrontend
 from espnet_vivit.frontend.resnet import ResNetFrontend
 from espnet_vivit.release.export import export_frontend, export_model
@@ -20,6 +21,7 @@ from espnet_vivit.release.export_int8 import quantize, quantize_weights
 from espnet_vivit.tasks.avsr import AVSRTask
 from espnet_vivit.tasks.training_facts import TrainingFacts
 from tests.experiments import VIVIT, write_experiment
+from tests.frontend.hub import towers
 from tests.tiny import PIXELS, randomize, raw_clip, tiny_e2e, tiny_vivit
 
 TOLERANCE = 1e-5
@@ -59,6 +61,29 @@ MODES = [
     pytest.param({"frame_adjust": "sample"}, marks=pytest.mark.slow),
     {"frame_adjust": "window", "window_overlap": 4, "stem": "conv", "dtype": "float32"},
 ]
+
+
+@pytest.mark.parametrize(
+    "kind", ["dinov2", *(pytest.param(kind, marks=pytest.mark.slow) for kind in towers.PICTURES if kind != "dinov2")]
+)
+def test_a_tower_of_pictures_of_the_hub_is_exported(kind, tmp_path):
+    encoder = HuggingFaceVision(towers.save(towers.library_tower(kind), tmp_path), output_dim=4).eval()
+    path = export_frontend(encoder, tmp_path / "frontend.onnx")
+    for frames in ((12, 7), (1,), (30,)):
+        video, lengths = batch_of(frames)
+        expected, steps = encoder(video, lengths)
+        features, found = run(path, video, lengths)
+        assert torch.equal(found, steps)
+        assert_valid_steps_equal(features, expected, steps)
+
+
+@pytest.mark.parametrize("kind", towers.VIDEOS)
+def test_a_tower_of_videos_says_that_no_graph_holds_it(kind, tmp_path):
+    encoder = HuggingFaceVision(towers.save(towers.library_tower(kind), tmp_path))
+    with pytest.raises(
+        ConfigError, match=r"neither exported nor compiled as a whole: found .*; expected a tower of pict"
+    ):
+        export_frontend(encoder, tmp_path / "frontend.onnx")
 
 
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: "-".join(str(value) for value in mode.values()))

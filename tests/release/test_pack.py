@@ -16,6 +16,7 @@ import torch
 import yaml
 
 from espnet_vivit.bin import cli
+from espnet_vivit.data.text_bounds import measure_texts
 from espnet_vivit.decode.model_files import open_model
 from espnet_vivit.decode.package import Package
 from espnet_vivit.decode.speech2text import Speech2Text
@@ -94,7 +95,7 @@ def test_a_package_says_licence_provenance_hashes_and_normalisation(package):
 
 def test_nothing_of_the_training_machine_is_in_a_package(tmp_path, monkeypatch):
     corpus = write_tiny_corpus(tmp_path / "corpus")
-    data = [[f"{corpus}/train/video.scp", "video", "video"]]
+    data = [[f"{corpus}/train/video.scp", "video", "video"], [f"{corpus}/train/text", "text", "text"]]
     conf = {"noise_scp": f"{corpus}/train/wav.scp", "noise_talkers": 1}
     experiment = write_experiment(
         tmp_path / "exp", train_data_path_and_name_and_type=data, preprocessor_conf=conf, audio_encoder=...
@@ -106,6 +107,7 @@ def test_nothing_of_the_training_machine_is_in_a_package(tmp_path, monkeypatch):
     facts = Package.checked(folder).facts  # but what the data were like is kept
     frames = [int(line.split()[1]) for line in (corpus / "train/utt2num_frames").read_text().splitlines()]
     assert facts.mouth_size == 24 and facts.longest_clip_s == max(frames) / 25
+    assert facts.texts == measure_texts(corpus / "train/text") is not None
 
 
 def test_one_file_loads_like_the_folder_and_is_the_same_each_time(experiment, package, tmp_path):

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from espnet_vivit.bin import avsr_streams
 from espnet_vivit.bin.commands.check import main
 from espnet_vivit.errors import ConfigError
+from espnet_vivit.tasks.avsr import AVSRTask
 from espnet_vivit.tasks.presets import configuration_file, presets
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -14,7 +16,8 @@ SIZED = {f"{size}_{streams}" for size in ("tiny", "base", "large") for streams i
 
 def test_each_training_configuration_has_a_name_and_that_of_the_language_model_has_none():
     compared = {"avsr_vivit", "avsr_vivit_qlora", "avsr_resnet", "avsr_linear"}
-    assert set(presets()) == SIZED | compared
+    of_the_hub = {"dinov2_video", "dinov2_both", "whisper_audio", "whisper_both"}
+    assert set(presets()) == SIZED | compared | of_the_hub
     assert configuration_file("tiny_both") == ROOT / "conf/train_tiny_both.yaml"
 
 
@@ -33,6 +36,19 @@ def test_a_path_stays_a_path_whether_it_exists_or_not(named, tmp_path, monkeypat
 def test_a_misspelt_preset_is_corrected():
     with pytest.raises(ConfigError, match=r"found 'tiny_bth'.*Did you mean 'tiny_both'\?"):
         configuration_file("tiny_bth")
+
+
+def test_training_takes_a_preset_and_other_options_beside_it():
+    args = AVSRTask.get_parser().parse_args(["--max_epoch", "7", "--config", "tiny_video", "--seed=3"])
+    assert args.config == str(ROOT / "conf/train_tiny_video.yaml")
+    assert (args.vision_encoder, args.audio_encoder, args.max_epoch, args.seed) == ("vivit", None, 7, 3)
+    with pytest.raises(ConfigError, match=r"Did you mean 'tiny_video'"):
+        AVSRTask.get_parser().parse_args(["--config=tiny_vido"])
+
+
+def test_what_a_preset_needs_is_printed_for_scripts(capsys):
+    avsr_streams.main(["--config", "tiny_video", "--ask", "modality"])
+    assert capsys.readouterr().out == "video\n"
 
 
 def test_check_takes_a_preset(tmp_path, capsys):

@@ -8,16 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from espnet_vivit.bin import cli
+from espnet_vivit.decode.word_times import Transcript, Word
 from espnet_vivit.errors import ConfigError, MediaError
 from espnet_vivit.media import mouth_clip
 from espnet_vivit.media.files.audio_file import read_wav
 from espnet_vivit.media.files.video_file import read_video
 from espnet_vivit.media.mouth_clip import NoFaceError
 from espnet_vivit.release.pack import pack
+from espnet_vivit.transcription.page.page import words_html
 from espnet_vivit.transcription.result import OK, UNCLEAR, WARN
+from espnet_vivit.transcription.subtitles.formats import MARK, write_subtitles
 from espnet_vivit.transcription.transcriber import UNKNOWN_PIECE_S, Transcriber
 from tests.experiments import write_experiment
 from tests.media.videos import write_tracks, write_video
@@ -193,6 +197,40 @@ def test_the_threshold_comes_from_calibration(reader, clip, text, tmp_path):
         assert calibrated.transcribe(clip).verdict == verdict
 
 
+@pytest.mark.parametrize("calibrated", [False, True])
+@pytest.mark.parametrize("search", ["beam", "ctc_greedy"])
+def test_a_loop_is_never_believed(reader, clip, tmp_path, monkeypatch, search, calibrated):
+    """However sure the search is of it, and whatever shows the result."""
+    experiment = shutil.copytree(reader[0], tmp_path / "exp")
+    if calibrated:
+        (experiment / "reliability.json").write_text(json.dumps({"multimodal": {"min_confidence": 0.1}}))
+    transcriber = Transcriber(experiment, detector="centre", search=search)
+    loop = ["x", "eight"] * 4
+    words = tuple(Word(word, 0.2 * i, 0.2 * i + 0.2, 0.9) for i, word in enumerate(loop))
+    sure = Transcript(" ".join(loop), tuple(loop), (), -1.0, words, 0.9)
+    monkeypatch.setattr(transcriber.recognizer.speech2text, "recognize", lambda *_, **__: [sure])
+    result = transcriber.transcribe(clip)
+    reason = "the answer is a loop: 'x eight' 4 times in a row, 3 is the most"
+    assert (result.text, result.verdict, result.unclear[0].reasons) == ("", UNCLEAR, (reason,))
+    files = write_subtitles(result, tmp_path, ["json", "srt", "vtt", "txt"], name="clip")
+    said = json.loads(files[0].read_text())
+    assert (said["text"], said["pieces"][0]["reasons"]) == ("", [reason])
+    assert all(MARK in file.read_text() and "eight" not in file.read_text() for file in files[1:])
+    assert "unclear: the answer is a loop: &#39;x eight&#39; 4 times" in words_html(result)
+
+
+def test_what_the_frames_do_not_show_is_not_believed(reader, clip, monkeypatch):
+    """A frame head that sees nothing in particular, beside a search that is sure."""
+    transcriber = Transcriber(reader[0], detector="centre")
+    head = transcriber.recognizer.speech2text.asr_model.frame_head
+    assert transcriber.transcribe(clip).verdict == OK
+    monkeypatch.setattr(head, "forward", lambda states: torch.zeros(*states.shape[:2], head.out_features))
+    result = transcriber.transcribe(clip)
+    assert result.verdict == UNCLEAR and result.pieces[0].confidence > 0.8
+    (reason,) = result.unclear[0].reasons
+    assert reason.startswith("frame by frame the model sees these words with a probability of 0.0")
+
+
 def test_files_are_written_and_one_that_fails_does_not_stop_the_others(reader, clip, text, tmp_path, capsys):
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     videos = [str(tmp_path / "broken.mp4"), str(tmp_path / "gone.mp4"), str(tmp_path), str(clip)]
@@ -223,8 +261,8 @@ def test_without_outputs_the_text_is_printed_and_the_status_is_0(reader, clip, t
         (["--model", "EXP", "--min_confidence", "3"], "min_confidence: found 3.0"),
         (["--model", "EXP", "--longest_piece_s", "1"], "pieces too short"),
         (["--model", "EXP", "--nbest", "0"], "a search with a bad nbest: found 0"),
-        (["--model", "EXP", "--beam_size", "-2"], "a search with a bad beam_size: found -2"),
-        (["--model", "EXP", "--ctc_weight", "30"], "a search with a bad ctc_weight: found 30.0; expected 0 to 1"),
+        (["--model", "EXP", "--beam_size", "-2"], "beam_size: found -2; expected 1 or more hypotheses"),
+        (["--model", "EXP", "--ctc_weight", "30"], "ctc_weight: found 30.0; expected 0 to 1"),
         (["--model", "EXP", "--lm_weight", "0.5"], "lm_weight without any language model"),
         (["--model", "EXP", "--device", "gpu"], "no such device: found gpu; expected cpu, cuda"),
         (["--model", "EXP", "--device", "cuda:99"], "this machine has no such device: found cuda:99"),

@@ -73,7 +73,7 @@ Language model
     --use_ngram            count the n-grams of the training transcripts and decode with them (${use_ngram})
     --ngram_num            the longest n-gram (${ngram_num}); weights: --inference_args "--lm_weight 0.3 --ngram_weight 0.3"
 Model
-    --asr_config           training YAML (${asr_config})
+    --asr_config           training YAML, or a preset such as tiny_both (${asr_config})
     --asr_args             more options for avsr_train, for example "--max_epoch 5"
     --asr_tag              the experiment is EXPDIR/avsr_TAG (from asr_config, token type and asr_args)
     --asr_stats_dir        shapes of the utterances (EXPDIR/avsr_stats_<token type>, and _tubelet at that feature_rate)
@@ -107,7 +107,10 @@ cd "${recipe_dir}"
 command -v "${PYTHON}" > /dev/null ||
     fail "no Python at '${PYTHON}'. Set PYTHON to one with espnet-vivit${repository:+, or run 'make install' in ${repository}}."
 if ! "${skip_train}" && [ "${stage}" -le 11 ] && [ "${stop_stage}" -ge 6 ]; then
-    [ -f "${asr_config}" ] || fail "--asr_config: no file ${asr_config} (relative names count from ${PWD})."
+    for file in "conf/train_${asr_config}.yaml" "../../../conf/train_${asr_config}.yaml"; do # a preset's name
+        [ -f "${asr_config}" ] || [ ! -f "${file}" ] || asr_config=${file}
+    done
+    [ -f "${asr_config}" ] || fail "--asr_config: no file ${asr_config} (relative names count from ${PWD}), and no preset."
 fi
 if ! "${skip_eval}" && [ "${stage}" -le 12 ] && [ "${stop_stage}" -ge 12 ] && [ -n "${inference_config}" ]; then
     [ -f "${inference_config}" ] || fail "--inference_config: no file ${inference_config} (relative names count from ${PWD})."

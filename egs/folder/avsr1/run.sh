@@ -3,7 +3,7 @@
 #
 #   ./run.sh --folder_root my_videos                                                 everything, with a small model
 #   ./run.sh --folder_root my_videos --token_type bpe --nbpe 500                     pieces of words instead of letters
-#   ./run.sh --folder_root my_videos --asr_config ../../../conf/train_base_both.yaml    a larger model, for a GPU
+#   ./run.sh --folder_root my_videos --asr_config base_both                          a larger model, for a GPU
 #
 #   --folder_root DIR          folder of the videos
 set -euo pipefail

@@ -2,7 +2,7 @@
 # LRS2: sentences of BBC programmes (Chung et al. 2017), from the folders as they are distributed; see README.md. For GPUs.
 #
 #   ./run.sh --lrs2_root DIR --ngpu 4                                        everything, ViViT and sound
-#   ./run.sh --lrs2_root DIR --asr_config ../../../conf/train_base_video.yaml   lips alone
+#   ./run.sh --lrs2_root DIR --asr_config base_video                         lips alone
 #   ./run.sh --lrs2_root DIR --local_data_opts "--no_pretrain"                without the folder pretrain
 #
 #   --lrs2_root DIR          folder of LRS2 as the BBC distributes it

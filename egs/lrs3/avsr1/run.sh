@@ -2,7 +2,7 @@
 # LRS3: sentences of TED talks (Afouras et al. 2018), from the folders as they are distributed; see README.md. For GPUs.
 #
 #   ./run.sh --lrs3_root DIR --ngpu 4                                        everything, ViViT and sound
-#   ./run.sh --lrs3_root DIR --asr_config ../../../conf/train_base_video.yaml   lips alone
+#   ./run.sh --lrs3_root DIR --asr_config base_video                         lips alone
 #   ./run.sh --lrs3_root DIR --local_data_opts "--no_pretrain"                without the folder pretrain
 #
 #   --lrs3_root DIR          folder of LRS3 as it is distributed

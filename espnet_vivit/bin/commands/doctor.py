@@ -26,6 +26,7 @@ PYTHONS = ((3, 10), (3, 13))  # first and last that are supported
 NEEDED = ("", "media")  # "" is the package itself; without `media` nothing can be prepared or transcribed
 EXTRAS = {  # extra -> what it is for; the development tools are left out
     "media": "video and sound files",
+    "faces": "the better face detector",
     "recipes": "training and scoring",
     "qlora": "4-bit towers with LoRA",
     "mini_av": "speech of the synthetic corpus",

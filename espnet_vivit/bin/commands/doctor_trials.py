@@ -103,13 +103,23 @@ def try_haar() -> Finding:
 
 
 def try_mediapipe() -> Finding:
-    """Whether MediaPipe and its models can be had: faster and more exact than Haar, and it measures the lips."""
+    """Whether MediaPipe computes with its model file: more exact than Haar, and it measures the lips."""
+    import numpy as np
+
     from espnet_vivit.media.faces.detectors import mediapipe
 
-    if (reason := mediapipe.missing()) is not None:
-        fix = f"{mediapipe.how_to_install()}; without it faces are found by Haar"
-        return Finding(ABSENT, "faces by MediaPipe", reason, fix)
-    return Finding(OK, "faces by MediaPipe", "with models")
+    name, reason = "faces by MediaPipe", mediapipe.missing()
+    if reason is None:
+        detector = mediapipe.MediapipeDetector()
+        try:
+            detector.detect(np.full((64, 64, 3), 128, np.uint8))
+        except EspnetVivitError as error:
+            reason = str(error)
+        finally:
+            detector.close()
+    if reason is not None:
+        return Finding(ABSENT, name, reason, f"{mediapipe.how_to_install()}; without it faces are found by Haar")
+    return Finding(OK, name, f"MediaPipe {installed_version('mediapipe') or ''}".rstrip())
 
 
 def try_four_bits() -> Finding:

@@ -9,13 +9,12 @@ from tqdm import tqdm
 
 from espnet_vivit.base.whole_file import check_writable, make_folder
 from espnet_vivit.bin.command_parser import CommandParser, add_track_options
-from espnet_vivit.decode.options import SEARCHES, Search
+from espnet_vivit.decode.options import PRECISIONS, SEARCHES, Search
 from espnet_vivit.errors import ConfigError, EspnetVivitError, MediaError, unknown_name
 from espnet_vivit.media.files.containers import check_is_file, stated_duration_s
 from espnet_vivit.media.files.tracks import AS_PLAYERS, Tracks
 from espnet_vivit.transcription.transcriber import MODALITY_CHOICES, Transcriber, _shown_name
 
-VISION_DTYPES = ("float32", "bfloat16")
 BURNT_SUFFIX = ".subtitled.mp4"
 _FORMATS = ("txt", "srt", "vtt", "ctm", "json", "trn")
 
@@ -33,7 +32,8 @@ def transcribe_files(
     """Transcribe each file, write what is asked for beside it or into `output_dir`; returns how many failed.
 
     tracks: those that the transcriber reads, for the burnt video. What is not written to a file is printed:
-    `path: text`. Remarks and errors of any kind go to standard error, and the next file is begun.
+    `path: text`. Remarks, what is wrong with pieces, and errors of any kind go to standard error, and the next file is
+    begun.
     """
     failed = 0
     for number, video in enumerate(videos, 1):
@@ -51,9 +51,10 @@ def transcribe_files(
             print(_shown_name(line))
         for remark in result.remarks:
             print(_shown_name(f"warning: {video}: {remark}"), file=sys.stderr)
-        for piece in result.unclear:
+        for piece in (piece for piece in result.pieces if piece.reasons):
             reasons, span = "; ".join(piece.reasons), f"{piece.start_s:.1f} to {piece.end_s:.1f} s"
-            print(_shown_name(f"unclear: {video}, {span}: {reasons}"), file=sys.stderr)
+            verdict = "unclear" if piece in result.unclear else "warning"
+            print(_shown_name(f"{verdict}: {video}, {span}: {reasons}"), file=sys.stderr)
     return failed
 
 
@@ -124,10 +125,10 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="cpu", help="device, such as cpu or cuda (default: cpu)")
     parser.add_argument(
-        "--vision_dtype",
+        "--precision",
         default="float32",
-        choices=VISION_DTYPES,
-        help="precision of a ViViT; bfloat16 is faster on recent CPUs",
+        choices=PRECISIONS,
+        help="bfloat16 (of a ViViT) and int8 (of all linear layers) are faster on recent CPUs (default: float32)",
     )
     parser.add_argument(
         "--detector",
@@ -148,7 +149,7 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--min_confidence",
         type=float,
-        help="mean confidence below which a piece is reported as unclear (default: as calibrated)",
+        help="mean confidence below which a piece is unclear; 0 accepts any answer (default: as calibrated)",
     )
     default = Search()
     help_text = f"ctc_greedy is faster (default: the package's, or {default.search})"

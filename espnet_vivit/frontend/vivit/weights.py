@@ -207,13 +207,13 @@ def dtype_named(name: str) -> torch.dtype:
 Grid = tuple[int, int, int]  # tubelets in time, height, width
 
 
-def resize_positions(table: torch.Tensor, old: Grid, new: Grid) -> torch.Tensor:
+def resize_positions(table: torch.Tensor, old: Grid, new: Grid, *, antialias: bool | None = None) -> torch.Tensor:
     """`table` (1, 1 + t*h*w, D), CLS row first and time the slowest axis, brought from grid `old` to grid `new`.
 
     The library's own `interpolate_pos_encoding` takes the three-dimensional grid for a square picture and fails on
     other sizes (transformers 5.23); scenic resizes pictures only. Here: bicubic over height and width (as for 2-D ViTs,
-    with antialiasing where the grid shrinks), then linear over time; an unchanged axis is left alone, so identity is
-    exact.
+    with antialiasing where the grid shrinks, unless `antialias` says otherwise), then linear over time; an unchanged
+    axis is left alone, so identity is exact.
     """
     if tuple(old) == tuple(new):
         return table
@@ -222,8 +222,8 @@ def resize_positions(table: torch.Tensor, old: Grid, new: Grid) -> torch.Tensor:
     grid = table[0, 1:].double().unflatten(0, (t, h, w))  # (t, h, w, D); in float32 constants would not stay constant
     if (h, w) != (new_h, new_w):
         pictures = grid.permute(0, 3, 1, 2)  # (t, D, h, w)
-        shrinks = new_h < h or new_w < w
-        pictures = F.interpolate(pictures, (new_h, new_w), mode="bicubic", align_corners=False, antialias=shrinks)
+        smooth = (new_h < h or new_w < w) if antialias is None else antialias
+        pictures = F.interpolate(pictures, (new_h, new_w), mode="bicubic", align_corners=False, antialias=smooth)
         grid = pictures.permute(0, 2, 3, 1)  # (t, new_h, new_w, D)
     if t != new_t:
         tracks = grid.permute(1, 2, 3, 0).flatten(0, 1)  # (new_h * new_w, D, t)

@@ -4,8 +4,9 @@ In: the model's towers by name, and what `tower_adapters` says. Out: the same to
 the same as before until the first step of training (with 4-bit weights: that of the rounded base). The work is done by
 peft and bitsandbytes.
 
-What is frozen is a tower's base: ViViT itself for the vision encoder `vivit` (the projection and upsampling behind it
-start fresh and train), all of any other tower. BatchNorm in a base keeps the statistics it has.
+What is frozen is a tower's base: ViViT itself for the vision encoder `vivit`, the library's tower for `huggingface`
+(the projection and upsampling behind them start fresh and train), all of any other tower. BatchNorm in a base keeps
+the statistics it has.
 """
 
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 
 from espnet_vivit.errors import ConfigError, MissingDependencyError
+from espnet_vivit.model.adapters.called import layers_not_called
 from espnet_vivit.model.adapters.config import AdapterConfig
 from espnet_vivit.model.adapters.quantize import quantize_linears
 from espnet_vivit.model.adapters.stored import StoredBase
@@ -21,7 +23,13 @@ from espnet_vivit.model.adapters.stored import StoredBase
 ADAPTER = "default"  # peft's name of the only set of adapters
 _DEFAULT_TARGETS = (
     ("q_proj", "k_proj", "v_proj", "o_proj", "fc1", "fc2"),  # transformers 5
-    ("q_proj", "k_proj", "v_proj", "out_proj", "intermediate_dense", "output_dense"),  # its HuBERT, in AV-HuBERT
+    ("q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj"),  # its DINOv3
+    ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"),  # its CLIP, SigLIP and Whisper
+    ("q_proj", "k_proj", "v_proj", "out_proj", "intermediate_dense", "output_dense"),  # its HuBERT, also in AV-HuBERT
+    ("intermediate_dense", "output_dense"),  # its WavLM, whose attention's layers are not called
+    ("query", "key", "value", "proj", "fc1", "fc2"),  # its V-JEPA 2
+    ("query", "key", "value", "dense"),  # its VideoMAE
+    ("qkv", "temporal_dense", "dense"),  # its TimeSformer
     ("linear_q", "linear_k", "linear_v", "linear_out", "w_1", "w_2"),  # ESPnet
 )
 
@@ -55,7 +63,7 @@ def attach_adapters(
             raise ConfigError(
                 f"qlora keeps only 4-bit weights, and those of {name} could not be found again for decoding",
                 found="a base that is not loaded by name",
-                expected="vision_encoder: vivit with pretrained: true",
+                expected="vivit or huggingface with pretrained: true",
                 fix=f"Use type: lora for {name}: its checkpoints hold the base as well",
             )
         _attach(name, base_of(tower), config, sources.get(name), default_compute_dtype)
@@ -63,7 +71,7 @@ def attach_adapters(
 
 def base_of(tower: nn.Module) -> nn.Module:
     """The part of a tower that adapters freeze."""
-    return getattr(tower, "vivit", tower)
+    return getattr(tower, "vivit", getattr(tower, "tower", tower))
 
 
 def hold_statistics(tower: nn.Module) -> None:
@@ -95,7 +103,8 @@ def _attach(name: str, base: nn.Module, config: AdapterConfig, source: str | Non
 
 def target_names(name: str, base: nn.Module, config: AdapterConfig) -> list[str]:
     """Full names of the layers of `base` that get adapters."""
-    layers = [layer for layer, module in base.named_modules() if _is_adaptable(layer, module)]
+    absent = layers_not_called(base)
+    layers = [layer for layer, module in base.named_modules() if layer not in absent and _is_adaptable(module)]
     known = sorted({layer.rpartition(".")[2] for layer in layers})
     if config.target_modules is None:
         wanted = next((names for names in _DEFAULT_TARGETS if set(names) <= set(known)), None)
@@ -112,9 +121,7 @@ def target_names(name: str, base: nn.Module, config: AdapterConfig) -> list[str]
     return [layer for layer in layers if any(_matches(layer, target) for target in wanted)]
 
 
-def _is_adaptable(layer: str, module: nn.Module) -> bool:
-    if layer.endswith("patch_embeddings.projection"):
-        return False  # its weights are read, not called (frontend/vivit/embedding.py): adapters would have no effect
+def _is_adaptable(module: nn.Module) -> bool:
     plain_conv = isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) and module.groups == 1
     return isinstance(module, nn.Linear) or plain_conv
 

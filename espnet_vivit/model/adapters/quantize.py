@@ -4,19 +4,21 @@ import torch
 from torch import nn
 
 from espnet_vivit.errors import ConfigError, MissingDependencyError
+from espnet_vivit.model.adapters.called import layers_not_called
 from espnet_vivit.model.adapters.config import AdapterConfig
 
 
 def quantize_linears(name: str, base: nn.Module, config: AdapterConfig, default_dtype: torch.dtype | None) -> None:
-    """Replace every linear layer of `base`, adapted or not, in place.
+    """Replace every linear layer of `base` that is called, adapted or not, in place.
 
     Raises MissingDependencyError without bitsandbytes, ConfigError where it cannot quantise on this machine.
     """
     bitsandbytes = _import_bitsandbytes()
     dtype = default_dtype or torch.float32 if config.compute_dtype is None else getattr(torch, config.compute_dtype)
-    for module in list(base.modules()):
+    absent = layers_not_called(base)
+    for module_name, module in list(base.named_modules()):
         for child_name, child in list(module.named_children()):
-            if type(child) is nn.Linear:
+            if type(child) is nn.Linear and f"{module_name}.{child_name}" not in absent:
                 try:
                     setattr(module, child_name, _quantized(bitsandbytes, child, config, dtype))
                 except (RuntimeError, NotImplementedError, OSError, AttributeError) as error:

@@ -15,8 +15,11 @@ from torch import nn
 from espnet_vivit.errors import WeightsError
 
 HASH_KEY = "adapter_base"  # among the tower's weights
-# Interpolated when ViViT is loaded at another picture size, with last bits that may differ between machines.
-_RECOMPUTED = "embeddings.position_embeddings"
+# Interpolated when a tower is loaded at another picture size, with last bits that may differ between machines.
+_RECOMPUTED = (
+    *("embeddings.position_embeddings", "embeddings.position_embedding.weight", "embeddings.time_embeddings"),
+    *("spatial_embeddings.position_embeddings", "temporal_embeddings.position_embeddings"),
+)
 
 
 class StoredBase:
@@ -69,7 +72,7 @@ class StoredBase:
                 f"the adapters of {self.name} were trained on other weights than {self.source} holds now",
                 found=f"a base with hash {_hex(self.hash)}",
                 expected=_hex(found),
-                fix="Give the revision that was trained on, or its local folder, in vision_encoder_conf",
+                fix=f"Give the revision that was trained on, or its local folder, in {self.name}_conf",
             )
         self._forgiven = frozen
 
@@ -81,7 +84,7 @@ def hash_of(base: nn.Module) -> torch.Tensor:
     """(32,) float32: SHA-256 of the weights. As whole numbers in floats it survives ESPnet's averaging unchanged."""
     digest = hashlib.sha256()
     for name, value in sorted(base.state_dict().items()):
-        if name != _RECOMPUTED:
+        if name not in _RECOMPUTED:
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
             digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return torch.tensor(list(digest.digest()), dtype=torch.float32)

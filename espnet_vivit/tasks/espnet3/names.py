@@ -7,6 +7,7 @@ release 202609 on; its trainer needs lightning, its stage `infer` needs dask and
 import importlib
 import importlib.util
 
+from espnet_vivit.base.installation import clone
 from espnet_vivit.errors import MissingDependencyError
 from espnet_vivit.espnet_compat import quiet_espnet_import
 
@@ -30,10 +31,11 @@ TEMPLATE = "egs3.TEMPLATE.esp2_asr"  # ESPnet's package with the defaults of the
 def require_espnet3() -> None:
     """Raise MissingDependencyError if the installed ESPnet is one without ESPnet3; nothing heavy is imported."""
     if importlib.util.find_spec("espnet3") is None:
+        other = "the recipe of the same name in egs/" if clone() else "one of ESPnet2: espnet-vivit new-recipe"
         raise MissingDependencyError(
             "this recipe runs on ESPnet3, which the installed ESPnet does not have",
             expected="espnet 202609 or later, with Python 3.12 or later",
-            fix="pip install 'espnet[train]>=202609', or use the recipe of the same name in egs/",
+            fix=f"pip install 'espnet[train]>=202609', or use {other}",
         )
 
 

@@ -32,7 +32,7 @@ PARTS = ("vision_encoder", "audio_encoder", "fusion", "encoder", "decoder", "ctc
 LEVELING_SCHEDULERS = ("cycliclr", "onecyclelr", "cosineannealingwarmuprestarts", "exponentialdecaywarmup")
 LEVELING_SCHEDULERS += ("piecewiselinearwarmuplr",)
 REST = "all else"
-_LAYER = re.compile(r"(?:^|\.)(?:layers|encoders|decoders)\.(\d+)\.|(?:^|\.)layer(\d+)\.")
+_LAYER = re.compile(r"(?:^|\.)(?:layers?|encoders|decoders)\.(\d+)\.|(?:^|\.)layer(\d+)\.")
 _BELOW = re.compile(r"(?:^|\.)(?:embeddings|embed|frontend3D|conv1|bn1)\.")  # what the first layer reads
 
 

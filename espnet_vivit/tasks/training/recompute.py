@@ -4,7 +4,8 @@
 
 In: a model and the names of towers. Out: the same model; in training each block of these towers keeps its input alone.
 Memory falls from what all layers produce to what one does, for about a third more time; gradients are the same. Blocks
-are those of ViViT (transformers' own switch), the layers of Conformer and decoder, the residual blocks of the ResNets.
+are those of transformers' towers (its own switch), the layers of Conformer and decoder, the residual blocks of the
+ResNets.
 
 A block that runs twice would count a batch twice in its BatchNorm's running statistics: the second run leaves them.
 """
@@ -16,7 +17,8 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
-from transformers import VivitModel
+from transformers import PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.frontend.vivit.family_tower import FamilyTower
@@ -39,11 +41,13 @@ def checkpoint_towers(towers: Mapping[str, nn.Module | None], names: Sequence[st
             has = ", ".join(key for key, value in towers.items() if value is not None)
             raise ConfigError(f"gradient_checkpointing names {name}, which the model does not have", found=has)
         base = base_of(tower)
-        blocks = blocks_of(base)
+        of_library = isinstance(base, PreTrainedModel)
+        blocks = [part for part in base.modules() if isinstance(part, GradientCheckpointingLayer)]
+        blocks = blocks if of_library else blocks_of(base)
         if not blocks:
             fix = f"Leave {name} out: it has no layers between which anything could be dropped"
             raise ConfigError(f"gradient_checkpointing of {name}", found=type(tower).__name__, fix=fix)
-        if isinstance(base, VivitModel | FamilyTower):
+        if of_library or isinstance(base, FamilyTower):
             recompute_layers(base)
         else:
             for block in blocks:

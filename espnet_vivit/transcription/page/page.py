@@ -2,12 +2,14 @@
 
     espnet-vivit page --model exp/avsr_train          then open http://127.0.0.1:7860
 
-Only this machine can reach it. Uploads are bounded in bytes and in seconds, and live in a temporary folder that goes
-with the program. While it runs, uploads older than an hour are deleted, and with the next reading results of that age.
+Only this machine can reach it (see guard.py). Uploads are bounded in bytes and in seconds, each and in bytes together,
+and live in a temporary folder that goes with the program (see folder.py). While it runs, uploads older than an hour are
+deleted, and with the next reading results of that age.
 Synthetic clips to try it with are rendered at the start (they need espeak-ng's loader). The page is Gradio's; nothing
 is loaded from the network.
 """
 
+import dataclasses
 import html
 import os
 import shutil
@@ -23,6 +25,7 @@ import numpy as np
 from espnet_vivit.base.templates import render
 from espnet_vivit.errors import EspnetVivitError, MissingDependencyError
 from espnet_vivit.transcription.page.example_clips import render_examples, write_spoken_video
+from espnet_vivit.transcription.page.folder import page_folder
 from espnet_vivit.transcription.page.uploads import check_read, check_upload
 from espnet_vivit.transcription.result import Transcription
 from espnet_vivit.transcription.transcriber import MODALITY_CHOICES, Transcriber
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
     from espnet_vivit.transcription.cutting import Stretch
 
 ADDRESS, PORT = "127.0.0.1", 7860
-MAX_MB, MAX_S = 200, 180.0
+MAX_MB, MAX_TOTAL_MB, MAX_S = 200, 1000, 180.0
 DOWNLOADS = ("srt", "vtt", "txt", "json")
 SHOWN_S, _SHOWN_PIXELS = 20.0, 288  # of the mouth's picture
 _CLEAN_EVERY_S, _KEEP_S = 600, 3600
@@ -75,6 +78,7 @@ class PageReader:
             _keep(seen, stretch)
 
         result = self._transcribers[modality].transcribe(path, on_stretch=look)
+        result = dataclasses.replace(result, path=path.name)  # the folder is the server's own affair
         folder = Path(tempfile.mkdtemp(dir=self._folder))
         self._results[folder] = time.time()
         files = [str(file) for file in write_subtitles(result, folder, DOWNLOADS, name=path.stem)]
@@ -143,11 +147,14 @@ def build_page(reader: PageReader, *, examples: Sequence[Path] = ()) -> "Blocks"
 
     def answer(path, modality):
         if path is None:
-            raise gradio.Error("Choose a video first.", duration=None)
+            raise refused("Choose a video first.")
         try:
             return reader.read(path, modality)
         except EspnetVivitError as error:
-            raise gradio.Error(html.escape(str(error)), duration=None) from error
+            raise refused(str(error).replace(f"{Path(path).parent}{os.sep}", "")) from error
+
+    def refused(sentence):
+        return gradio.Error(html.escape(sentence), duration=None, print_exception=False)
 
     with gradio.Blocks(title="espnet_vivit", delete_cache=(_CLEAN_EVERY_S, _KEEP_S), analytics_enabled=False) as page:
         gradio.Markdown(
@@ -179,33 +186,47 @@ def build_page(reader: PageReader, *, examples: Sequence[Path] = ()) -> "Blocks"
 
 @contextmanager
 def served_page(
-    model: str | Path, *, port: int = PORT, detector: str = "auto", max_mb: int = MAX_MB, max_s: float = MAX_S
+    model: str | Path,
+    *,
+    port: int = PORT,
+    detector: str = "auto",
+    max_mb: int = MAX_MB,
+    max_total_mb: int = MAX_TOTAL_MB,
+    max_s: float = MAX_S,
+    allowed_hosts: Sequence[str] = (),
 ) -> Iterator[str]:
-    """Serve the page on this machine while the block runs; gives its address. All files go with the block."""
-    folder = Path(tempfile.mkdtemp(prefix="espnet_vivit_page_"))
-    os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    gradio = _gradio()
-    page = None
-    try:
+    """Serve the page on this machine while the block runs; gives its address. All files go with the block.
+
+    allowed_hosts: names of this machine that the page answers to besides 127.0.0.1 and localhost.
+    """
+    with page_folder() as folder:
+        uploads = folder / "uploads"
+        os.environ |= {"GRADIO_TEMP_DIR": str(uploads), "GRADIO_ANALYTICS_ENABLED": "False"}
+        gradio = _gradio()
+        from starlette.middleware import Middleware
+
+        from espnet_vivit.transcription.page.guard import PageGuard
+
+        guard = Middleware(PageGuard, hosts=tuple(allowed_hosts), folder=uploads, max_total_mb=max_total_mb)
         reader = PageReader(model, folder, detector=detector, max_mb=max_mb, max_s=max_s)
         page = build_page(reader, examples=render_examples(folder))
-        _, address, _ = page.launch(
-            server_name=ADDRESS,
-            server_port=port,
-            share=False,
-            prevent_thread_lock=True,
-            quiet=True,
-            max_file_size=f"{max_mb}mb",
-            allowed_paths=[str(folder)],
-            theme=gradio.themes.Base(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
-            css=_STYLE,
-        )
-        yield address
-    finally:
-        if page is not None:
+        try:
+            _, address, _ = page.launch(
+                server_name=ADDRESS,
+                server_port=port,
+                share=False,
+                ssr_mode=False,
+                prevent_thread_lock=True,
+                quiet=True,
+                max_file_size=f"{max_mb}mb",
+                allowed_paths=[str(folder)],
+                app_kwargs={"middleware": [guard]},
+                theme=gradio.themes.Base(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+                css=_STYLE,
+            )
+            yield address
+        finally:
             page.close()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _gradio():

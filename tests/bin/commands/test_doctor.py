@@ -8,6 +8,7 @@ import torch
 from espnet_vivit.base.finding import OK, Finding
 from espnet_vivit.bin.commands import doctor, doctor_trials
 from espnet_vivit.bin.commands.doctor_trials import ABSENT, BROKEN
+from espnet_vivit.errors import MediaError
 from espnet_vivit.media.faces.detectors import haar, mediapipe
 
 REQUIREMENTS = [
@@ -128,10 +129,21 @@ def test_haar_is_found_where_opencv_has_its_cascades(monkeypatch):
 
 def test_mediapipe_is_what_its_detector_says(monkeypatch):
     monkeypatch.setattr(mediapipe, "missing", lambda: None)
+    monkeypatch.setattr(mediapipe.MediapipeDetector, "detect", lambda self, picture: [])
     assert doctor_trials.try_mediapipe().state == OK
-    monkeypatch.setattr(mediapipe, "missing", lambda: "holds no model")
+    monkeypatch.setattr(mediapipe, "missing", lambda: "there is no model file")
     finding = doctor_trials.try_mediapipe()
-    assert (finding.state, finding.found) == (ABSENT, "holds no model") and "make faces" in finding.fix
+    assert (finding.state, finding.found) == (ABSENT, "there is no model file") and "make faces" in finding.fix
+
+
+def test_a_mediapipe_that_is_there_but_fails_is_absent_with_its_reason(monkeypatch):
+    def fail(self, picture):
+        raise MediaError("libEGL.so.1 is not here")
+
+    monkeypatch.setattr(mediapipe, "missing", lambda: None)
+    monkeypatch.setattr(mediapipe.MediapipeDetector, "detect", fail)
+    finding = doctor_trials.try_mediapipe()
+    assert (finding.state, finding.found) == (ABSENT, "libEGL.so.1 is not here") and "make faces" in finding.fix
 
 
 def test_a_missing_espeak_is_absent_and_says_how_to_get_it(monkeypatch):

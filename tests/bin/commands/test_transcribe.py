@@ -12,7 +12,7 @@ from espnet_vivit.bin.commands.transcribe import main, transcribe_files
 from espnet_vivit.errors import ConfigError, MediaError
 from espnet_vivit.media.files.containers import stated_duration_s, streams_of
 from espnet_vivit.media.files.tracks import Tracks
-from espnet_vivit.transcription.result import Transcription
+from espnet_vivit.transcription.result import OK, UNCLEAR, WARN, Piece, Transcription
 from espnet_vivit.transcription.transcriber import _shown_name
 from tests.media.videos import numbered, write_video
 
@@ -42,6 +42,24 @@ def test_any_error_is_that_files_and_the_others_go_on(tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.glob("*.json")) == ["a.json", "d.json"]
     said = capsys.readouterr().err
     assert f"error: {paths[1]}: ValueError: a decoder's own\n" in said and f"error: {paths[2]}: ours\n" in said
+
+
+def test_what_is_wrong_with_a_piece_is_said_whether_it_is_read_or_not(tmp_path, capsys):
+    turned, small = (
+        "the face is turned by 60 degrees (upside down is 180)",
+        "the face is small: 20 pixels between the eyes",
+    )
+    pieces = (
+        Piece(0.0, 2.0, OK, (), 0.9, "video", (), ()),
+        Piece(2.0, 3.5, WARN, (turned, small), 0.9, "video", (), ()),
+        Piece(3.5, 5.0, UNCLEAR, ("confidence 0.30 is below 0.50",), 0.3, "video", (), ()),
+    )
+    reader, (path,) = Reader(), files(tmp_path, "a.mp4")
+    reader.transcribe = lambda path, **_: Transcription(str(path), 5.0, pieces)
+    assert transcribe_files(reader, [path]) == 0
+    said = [f"warning: {path}, 2.0 to 3.5 s: {turned}; {small}"]
+    said += [f"unclear: {path}, 3.5 to 5.0 s: confidence 0.30 is below 0.50"]
+    assert capsys.readouterr().err.splitlines() == said
 
 
 def test_an_interruption_ends_the_batch(tmp_path):

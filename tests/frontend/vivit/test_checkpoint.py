@@ -1,7 +1,6 @@
 """Stored towers: both libraries' names, both file formats, and one prompt error where there is nothing to read."""
 
 import copy
-import http.server
 import json
 import pickle
 import socket
@@ -143,7 +142,7 @@ DAMAGES = [empty, config_only, truncate, garbage, broken_config, other_size]
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 def test_a_folder_that_cannot_be_loaded_is_named_with_what_it_needs(folder, damage):
     damage(folder)
-    with pytest.raises(WeightsError, match=r"vivit holds no ViViT that can be loaded: .*needs config.json and model"):
+    with pytest.raises(WeightsError, match=r"vivit holds no tower that can be loaded: .*needs config.json and model"):
         read(folder)
 
 
@@ -163,7 +162,7 @@ def test_an_incomplete_checkpoint_names_what_is_missing(folder):
     state = load_file(folder / "model.safetensors")
     del state["embeddings.position_embeddings"]
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(WeightsError, match=r"not a complete ViViT checkpoint: found missing \['embeddings.position"):
+    with pytest.raises(WeightsError, match=r"not a complete checkpoint of VivitModel: found missing \['embeddings.pos"):
         read(folder)
 
 
@@ -180,42 +179,6 @@ def online(monkeypatch, tmp_path):
     """As on a user's machine, where nothing says that there is no network; the cache is empty."""
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     return lambda **options: vivit_encoder(HUB_ID, cache_dir=str(tmp_path / "cache"), **options)
-
-
-@pytest.fixture
-def hub(monkeypatch):
-    """A hub on this machine: `hub(code)` answers every request with that error, `hub(None)` never answers."""
-    servers = []
-
-    def start(error_code):
-        if error_code is None:
-            server = socket.create_server(("127.0.0.1", 0))  # connections wait in its queue for ever
-            servers.append(server.close)
-            port = server.getsockname()[1]
-        else:
-            server = http.server.HTTPServer(("127.0.0.1", 0), answer_with(error_code))
-            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-            servers.extend([server.shutdown, server.server_close])
-            port = server.server_port
-        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{port}")
-
-    yield start
-    for stop in servers:
-        stop()
-
-
-def answer_with(error_code):
-    class Answer(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(404)
-            self.send_header("X-Error-Code", error_code)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *args):
-            """Not on the terminal."""
-
-    return Answer
 
 
 def assert_says_both_ways_out(error, cache):

@@ -206,7 +206,7 @@ def test_a_tower_without_default_targets_lists_its_layers():
 
 def test_a_random_base_is_refused_in_4_bits():
     conf = {**tiny.WINDOWED_VIVIT}
-    with pytest.raises(ConfigError, match=r"vision_encoder: vivit with pretrained: true.*type: lora"):
+    with pytest.raises(ConfigError, match=r"vivit or huggingface with pretrained: true.*type: lora"):
         tiny.tiny_e2e("video", vision_encoder_conf=conf, tower_adapters={"vision_encoder": QLORA})
 
 

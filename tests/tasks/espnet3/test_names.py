@@ -20,6 +20,9 @@ def test_an_espnet_without_espnet3_is_named_with_what_to_install(fresh):
     fresh.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingDependencyError, match=r"runs on ESPnet3.*202609.*pip install.*egs/"):
         _ = names.BaseSystem
+    fresh.setattr(names, "clone", lambda: None)  # as installed from a wheel
+    with pytest.raises(MissingDependencyError, match=r"pip install.*espnet-vivit new-recipe"):
+        _ = names.BaseSystem
 
 
 def test_a_package_that_espnet3_needs_is_named(fresh):

@@ -1,11 +1,11 @@
 """PICTURE → FACES: one interface over several detectors, and the choice among them.
 
-    with open_detector("auto") as detector:       # the best that works here; detector.name says which
+    with closing(open_detector("auto")) as detector:       # the best that works here; detector.name says which
         faces = detector.detect(picture)          # [Face(points, box, opening), …] of an RGB picture
 
 | name | finds | needs |
 |---|---|---|
-| mediapipe | 468 points, lips included | MediaPipe 0.10.21 (`how_to_install`), or a newer one and a `.task` file |
+| mediapipe | 478 points, lips included | MediaPipe (extra `faces`) and its model file (`espnet-vivit face-model`) |
 | haar | face boxes; the points by proportion | OpenCV < 5, whose wheel holds the cascades (extra `media`) |
 | precomputed | nothing: landmarks are given | – |
 | centre | nothing: the clip shows a mouth already | – |

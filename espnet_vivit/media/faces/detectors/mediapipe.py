@@ -1,195 +1,155 @@
-"""Faces by MediaPipe's face mesh, in a process of its own (detectors/mediapipe_worker.py).
+"""Faces by MediaPipe's face landmarker (extra `faces`) and its model file, `face_landmarker.task`.
 
-Why a process: the last MediaPipe with models in its wheel (0.10.21) needs protobuf < 5, others here a newer one, and
-two cannot live in one process. The command of `how_to_install` puts MediaPipe and its protobuf into a folder that only
-the worker sees. A crash of its native code is an error of that clip, too, and not the end of the program. A worker
-takes about two seconds to start, so it is kept for the next clip.
+The model file is looked for at the path given as the detector's name (`…/face_landmarker.task`), at the one that
+ESPNET_VIVIT_FACE_LANDMARKER names, and where `espnet-vivit face-model` puts it (face_model.py).
 
-Where MediaPipe is looked for: the folder named by ESPNET_VIVIT_MEDIAPIPE; `mediapipe` in the environment's folder; an
-installed package. A newer one (≥ 0.10.30) holds no model: it needs the file `face_landmarker.task` of its makers, as
-`detector="…/face_landmarker.task"` or named by ESPNET_VIVIT_FACE_LANDMARKER.
+Why MediaPipe 0.10.30 or 0.10.31: they are the only plain wheels, for every Python and NumPy 2, that ask for nothing
+that harms. From 0.10.32 on MediaPipe asks for opencv-contrib-python, which overwrites the `cv2` of the extra `media`;
+from 0.10.35 on its library has a client that reports its use to Google. A newer one that is installed works as well:
+the positions of 1.2.3 differ by less than 0.01 pixels.
 """
+
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false
 
 from __future__ import annotations
 
 import atexit
 import importlib.util
+import math
 import os
-import shlex
-import struct
-import subprocess
-import sys
-from collections import deque
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
+from threading import Lock
+from typing import Any
 
 import numpy as np
 
 from espnet_vivit.base.installation import clone
 from espnet_vivit.errors import MediaError
 from espnet_vivit.media.faces.detectors.face import Face
+from espnet_vivit.media.faces.detectors.face_model import own_file
 
-FOLDER_VARIABLE, MODEL_VARIABLE = "ESPNET_VIVIT_MEDIAPIPE", "ESPNET_VIVIT_FACE_LANDMARKER"
-WORKER = Path(__file__).with_name("mediapipe_worker.py")
-# What works together, without what MediaPipe says that it needs: numpy < 2 and jax it does not.
-PACKAGES = ("mediapipe==0.10.21", "protobuf>=4.25.3,<5", "absl-py", "attrs", "flatbuffers")
-PYTHONS = "Python 3.10 to 3.12"  # for which there are wheels of it
-PIPE_BYTES = 1 << 20  # as much as Linux gives without asking
-
-
-def folder() -> Path | None:
-    """The folder with MediaPipe that the variable names, or that of this environment; None if there is none in it."""
-    named = os.environ.get(FOLDER_VARIABLE)
-    path = Path(named) if named else own_folder()
-    return path if (path / "mediapipe").is_dir() else None
-
-
-def own_folder() -> Path:
-    """Where this environment's MediaPipe is put, so that nothing else that is installed sees it."""
-    return Path(sys.prefix) / "mediapipe"
+MODEL_VARIABLE = "ESPNET_VIVIT_FACE_LANDMARKER"
+MAX_FACES = 4
+# Vertices of the mesh; the mean of each group is the point. Right is the speaker's. Eyes: corners and lids; nose:
+# below, and the wings; mouth: corners, outer and inner rim of the lips. (GRID's given landmarks are these, too.)
+RIGHT_EYE, LEFT_EYE = (33, 133, 159, 145), (362, 263, 386, 374)
+NOSE_BASE, MOUTH = (2, 98, 327), (61, 291, 0, 17, 13, 14)
+UPPER_LIP, LOWER_LIP = 13, 14
 
 
 def how_to_install() -> str:
-    """The command that fills `own_folder`, and the Pythons that it works with."""
-    command = ("python", "-m", "pip", "install", "--no-deps", "--target", str(own_folder()), *PACKAGES)
-    return f"{shlex.join(command) if clone() is None else 'make faces'} ({PYTHONS})"
+    """The command that brings MediaPipe and its model file."""
+    return "make faces" if clone() is not None else "pip install 'espnet-vivit[faces]', then espnet-vivit face-model"
 
 
-def model_file(name: str = "mediapipe") -> str:
-    """The `.task` file given as the detector's name or by the variable; empty without."""
-    return name if name.endswith(".task") else os.environ.get(MODEL_VARIABLE, "")
+def model_file(name: str = "mediapipe") -> Path:
+    """The `.task` file given as the detector's name or by the variable; without, that of this environment."""
+    return Path(name) if name.endswith(".task") else Path(os.environ.get(MODEL_VARIABLE) or own_file())
 
 
 def missing(name: str = "mediapipe") -> str | None:
     """Why this detector does not work here; None if it does. Looks at files only: nothing is imported."""
+    if importlib.util.find_spec("mediapipe") is None:
+        return "mediapipe: not installed"
     model = model_file(name)
-    if model and not Path(model).is_file():
-        return f"mediapipe: there is no file {model}"
-    place = folder()
-    if place is None:
-        spec = importlib.util.find_spec("mediapipe")
-        if spec is None or not spec.submodule_search_locations:
-            return "mediapipe: not installed"
-        place = Path(next(iter(spec.submodule_search_locations))).parent
-    if not model and not (place / "mediapipe" / "modules" / "face_landmark" / "face_landmark.tflite").is_file():
-        return f"mediapipe: the one in {place} holds no model: download face_landmarker.task, set {MODEL_VARIABLE}"
-    return None
+    return None if model.is_file() else f"mediapipe: there is no model file {model}"
 
 
 class MediapipeDetector:
-    """See `Detector`. A worker is taken, or started, with the first picture, and given back by `close`."""
+    """See `Detector`; it remembers nothing. A process opens a model file once, for all its detectors.
+
+    Followed from picture to picture, one face would tremble half as much (0.18 instead of 0.32 pixels), which the mean
+    over 13 pictures does not leave (landmarks.py); of several faces MediaPipe follows none.
+    """
 
     name = "mediapipe"
 
     def __init__(self, name: str = "mediapipe"):
         self._model = model_file(name)
-        self._worker: _Worker | None = None
 
     def detect(self, picture: np.ndarray) -> list[Face]:
-        if self._worker is None:
-            self._worker = _take_worker(str(folder() or ""), self._model)
-        rows = self._worker.ask(picture)
-        return [Face(row[:8].reshape(4, 2).copy(), float(row[8])) for row in rows]
+        """Raises MediaError if MediaPipe cannot be loaded, refuses the model file, or fails."""
+        height, width = picture.shape[:2]
+        try:
+            import mediapipe
+
+            landmarker = _landmarker(self._model)
+            # The copy of a picture whose rows are apart: in such a one MediaPipe finds nothing, without an error.
+            image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(picture))
+            meshes = landmarker.detect(image).face_landmarks
+        except (ImportError, OSError, RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise MediaError(
+                f"MediaPipe fails with the model file {self._model} ({reason})",
+                fix=f"Try detector='haar', or install MediaPipe again: {how_to_install()}",
+            ) from error
+        return [face_of(mesh, height, width) for mesh in meshes]
 
     def reset(self) -> None:
-        if self._worker is not None:
-            self._worker.forget()
+        pass
 
     def close(self) -> None:
-        worker, self._worker = self._worker, None
-        if worker is not None and worker.works:
-            worker.forget()
-            _idle.append(worker)
+        pass
 
 
-class _Worker:
-    """A running mediapipe_worker.py."""
+def face_of(mesh: Sequence[Any], height: int, width: int) -> Face:
+    """A face from its 478 vertices, whose x and y are shares of the picture's sides."""
 
-    def __init__(self, place: str, model: str):
-        self.key, self.owner, self.works = (place, model), os.getpid(), True
-        self._said: deque[str] = deque(maxlen=20)  # last lines of its log
-        self._process = process = subprocess.Popen(
-            [sys.executable, "-s", str(WORKER), place, model],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "GLOG_minloglevel": "2", "OMP_NUM_THREADS": "1"},
-        )
-        assert process.stdin is not None and process.stdout is not None and process.stderr is not None  # pipes
-        self._pictures, self._answers, self._log = process.stdin, process.stdout, process.stderr
-        _widen(self._pictures)
-        Thread(target=self._listen, daemon=True).start()
+    def place(*vertices: int) -> tuple[float, float]:
+        """Mean place in pixels."""
+        corners = [mesh[vertex] for vertex in vertices]
+        x, y = sum(corner.x for corner in corners), sum(corner.y for corner in corners)
+        return x * width / len(vertices), y * height / len(vertices)
 
-    def ask(self, picture: np.ndarray) -> np.ndarray:
-        """(faces, 9) float32: points and opening. Raises MediaError if the process has ended."""
-        height, width = picture.shape[:2]
-        self._tell(struct.pack("<II", height, width), np.ascontiguousarray(picture).data.cast("B"))
-        (num_faces,) = struct.unpack("<I", self._read(4))
-        return np.frombuffer(self._read(num_faces * 36), "<f4").reshape(num_faces, 9)
-
-    def forget(self) -> None:
-        self._tell(struct.pack("<II", 0, 0))
-
-    def stop(self) -> None:
-        self.works = False
-        self._process.kill()
-        self._process.wait()
-        self._answers.close()
-        with suppress(BrokenPipeError):  # what it has not read is of no interest any more
-            self._pictures.close()
-
-    def _tell(self, *parts) -> None:
-        try:
-            for part in parts:
-                self._pictures.write(part)
-            self._pictures.flush()
-        except BrokenPipeError as error:
-            raise self._ended() from error
-
-    def _read(self, size: int) -> bytes:
-        data = self._answers.read(size)
-        if len(data) < size:
-            raise self._ended()
-        return data
-
-    def _listen(self) -> None:
-        with self._log as log:
-            for line in log:
-                self._said.append(line.decode(errors="replace").rstrip())
-
-    def _ended(self) -> MediaError:
-        code = self._process.wait()
-        self.stop()
-        said = next((line for line in reversed(self._said) if line), "it said nothing")
-        return MediaError(f"MediaPipe's process ended with code {code} ({said})", fix="Try detector='haar'.")
+    points = [place(*vertices) for vertices in (RIGHT_EYE, LEFT_EYE, NOSE_BASE, MOUTH)]
+    eyes, lips = math.dist(points[0], points[1]), math.dist(place(LOWER_LIP), place(UPPER_LIP))
+    return Face(np.array(points, np.float32), lips / max(eyes, 1e-3))
 
 
-def _widen(pipe) -> None:
-    """Let a pipe hold a picture, where the system lets us: the two processes then change places once for each."""
-    with suppress(ImportError, AttributeError, OSError):  # not on Windows, only on Linux, and up to a user's limit
-        import fcntl
-
-        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+_opened: dict[tuple[int, Path], Any] = {}  # (process, model file) -> landmarker; its thread does not survive a fork
+_one_at_a_time = Lock()
 
 
-_idle: list[_Worker] = []  # workers that wait for the next clip
-
-
-def _take_worker(place: str, model: str) -> _Worker:
-    while _idle:
-        worker = _idle.pop()
-        if worker.owner != os.getpid():
-            continue  # inherited by a fork: it belongs to the parent
-        if worker.key == (place, model):
-            return worker
-        worker.stop()
-    return _Worker(place, model)
+def _landmarker(model: Path) -> Any:
+    key = os.getpid(), model
+    with _one_at_a_time:
+        if key not in _opened:
+            _opened[key] = _open_landmarker(model)
+        return _opened[key]
 
 
 @atexit.register
-def _stop_idle() -> None:
-    while _idle:
-        worker = _idle.pop()
-        if worker.owner == os.getpid():
-            worker.stop()
+def _close_landmarkers() -> None:
+    for (process, _), landmarker in _opened.items():
+        if process == os.getpid():
+            landmarker.close()
+
+
+def _open_landmarker(model: Path) -> Any:
+    from mediapipe.tasks.python import BaseOptions, vision
+
+    options = vision.FaceLandmarkerOptions(
+        base_options=BaseOptions(model_asset_path=str(model)),
+        running_mode=vision.RunningMode.IMAGE,
+        num_faces=MAX_FACES,
+    )
+    with _stderr_closed():
+        return vision.FaceLandmarker.create_from_options(options)
+
+
+@contextmanager
+def _stderr_closed() -> Iterator[None]:
+    """Keep from the terminal what MediaPipe's library prints about itself: four lines, whatever its log level.
+
+    Its errors are exceptions. The descriptor is the whole process's, for the 25 ms that opening takes.
+    """
+    terminal = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
