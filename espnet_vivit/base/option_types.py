@@ -85,7 +85,10 @@ class Values:
         if value is None and self.null:
             return True
         if self.rule is not None:
-            return bool(self.rule(value))
+            try:
+                return bool(self.rule(value))
+            except TypeError:  # a value of another kind than the rule is about
+                return False
         if self.choices:
             return value in self.choices
         if not is_kind(value, self.kind):
@@ -110,19 +113,29 @@ class Values:
         return ", ".join([words_for([self.kind]), *said])
 
 
-def _from(least: int, words: str | None = None, *, null: bool = False, lists: bool = False) -> Values:
+def _from(
+    least: int, words: str | None = None, *, most: float | None = None, null: bool = False, lists: bool = False
+) -> Values:
     """Whole numbers."""
-    return Values(int, at_least=least, null=null, lists=lists, words=words or f"{least} or more")
+    words = words or f"{least} or more" + (f", at most {most}" if most else "")
+    return Values(int, at_least=least, at_most=most, null=null, lists=lists, words=words)
 
 
 def _is_speed_range(speeds: Any) -> bool:
     return len(speeds) == 2 and 0 < speeds[0] <= speeds[1]
 
 
+def _are_ratios(ratios: Any) -> bool:
+    return len(ratios) > 0 and all(one is None or (is_kind(one, float) and math.isfinite(one)) for one in ratios)
+
+
 def _are_names(names: Any) -> bool:
     return isinstance(names, tuple) and names != () and all(isinstance(name, str) for name in names)
 
 
+_LARGEST = 2**20  # beyond any layer's size; PyTorch's errors for what no memory holds name no option
+_WIDEST, _FITTING = 2**14, f"at most {_LARGEST}"
+_SIZE, _LAYERS = _from(1, most=_LARGEST), _from(1, most=1000)
 _SHARE = Values(float, at_least=0, at_most=1, words="0 to 1")
 _RATE = Values(float, at_least=0, below=1, words="a share from 0 to below 1")
 _OFF_OR_MORE = Values(float, at_least=0, words="0 (off) or more")
@@ -149,7 +162,10 @@ OPTIONS: Mapping[str, Mapping[str, Values]] = {
         "ignore_id": Values(int, at_least=-1, at_most=-1, words=_PADDING, fix="Leave it out"),
     },
     "part": {  # of whatever encoder, decoder or CTC has an option of this name
-        **dict.fromkeys(("num_blocks", "linear_units", "attention_heads", "output_size"), _from(1)),
+        **dict.fromkeys(("linear_units", "attention_heads", "output_size"), _SIZE),
+        **dict.fromkeys(("output_dim", "channels"), Values(int, at_most=_LARGEST, null=True, words=_FITTING)),
+        "image_size": Values(int, at_most=_WIDEST, null=True, words=f"at most {_WIDEST} pixels"),
+        "num_blocks": _LAYERS,
         **dict.fromkeys(("dropout_rate", "positional_dropout_rate", "attention_dropout_rate"), _RATE),
         **dict.fromkeys(("self_attention_dropout_rate", "src_attention_dropout_rate", "layer_dropout_rate"), _RATE),
         "stochastic_depth_rate": Values(float, at_least=0, below=1, words="0 <= rate < 1"),
@@ -159,8 +175,10 @@ OPTIONS: Mapping[str, Mapping[str, Values]] = {
     },
     "fusion_conf": {"hidden_units": _from(1, null=True)},
     "vivit": {
-        **dict.fromkeys(("output_dim", "max_windows"), _from(1, "1 or more, or None", null=True)),
-        **dict.fromkeys(("num_hidden_layers", "gaussian_masks", "num_channels", "temporal_layers"), _from(1)),
+        **dict.fromkeys(("output_dim", "max_windows"), _from(1, "1 or more, or None", most=_LARGEST, null=True)),
+        **dict.fromkeys(("num_hidden_layers", "temporal_layers"), _LAYERS),
+        **dict.fromkeys(("gaussian_masks", "num_channels"), _from(1)),
+        **dict.fromkeys(("hidden_size", "intermediate_size", "num_attention_heads"), _SIZE),
         "registers": Values(int, at_least=0, below=1024, words="0 <= registers < 1024"),
         **dict.fromkeys(("drop_path", "attention_dropout", "mlp_dropout"), _RATE),
     },
@@ -170,9 +188,7 @@ OPTIONS: Mapping[str, Mapping[str, Values]] = {
         "speed_range": Values(rule=_is_speed_range, words="[slowest, fastest], such as [0.9, 1.1]"),
         "word_crop_min": _from(1, "1 or more words"),
         "join_max_s": Values(float, above=0, words="more than 0 seconds"),
-        "noise_snr_db": Values(
-            rule=lambda ratios: len(ratios) > 0, words="at least one ratio in dB, or null for clean"
-        ),
+        "noise_snr_db": Values(rule=_are_ratios, words="at least one ratio in dB, or null for clean"),
         "noise_talkers": _from(1, "1 or more sounds at once"),
     },
     "tower_adapters": {

@@ -71,7 +71,7 @@ def _row_clip(root: Path, table: Path, line: int, row: Mapping[str, str]) -> Sou
     problem = ""
     if path is None:
         problem = f"{where} names no video"
-    elif not path.is_file():
+    elif not os.path.isfile(path):
         problem = f"{where}: there is no file {named(row['video'])}{hint_at(root / row['video'])}"
     elif not row["text"]:
         problem = f"{where} has no text"

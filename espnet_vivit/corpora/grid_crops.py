@@ -130,7 +130,7 @@ def _check_rows(root: Path, rows: Sequence[Mapping[str, str]]) -> None:
         if row["text"] != spelt:
             raise DataError(f"sentence of {utt_id}", found=repr(row["text"]), expected=repr(spelt))
         for column in ("video", "audio"):
-            if not row[column] or not (root / row[column]).is_file():
+            if not row[column] or not os.path.isfile(root / row[column]):
                 raise DataError(f"{utt_id} has no {column}", found=f"no file {root / row[column]}")
 
 

@@ -69,7 +69,7 @@ def _auto_avsr_clip(root: Path, split: str, where: str, row: list[str], units: l
     parts = Path(name).with_suffix("").parts
     return SourceClip(
         utt_id=make_id(*parts[-3:]), speaker=make_id(*parts[-3:-1]) if len(parts) > 1 else make_id(dataset), text=text,
-        video=str(video), audio=str(wav) if wav.is_file() else "", split=split, recording=str(video),
+        video=str(video), audio=str(wav) if os.path.isfile(wav) else "", split=split, recording=str(video),
         problem=problem or ("" if text else f"{where} has no text"),
     )  # fmt: skip
 

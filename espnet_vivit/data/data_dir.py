@@ -104,7 +104,7 @@ def validate_data_dir(directory: str | os.PathLike, *, check_media: bool = True)
         _check_lengths(where, utterance)
         _check_word_times(where, utterance)
         for path in (utterance.wav, utterance.video) if check_media else ():
-            if path is not None and not Path(path).is_file():
+            if path is not None and not os.path.isfile(path):
                 raise DataError(f"{where}: its file {path} does not exist", fix="Prepare the data again.")
     return utterances
 

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from espnet_vivit.base.option_types import is_kind
 from espnet_vivit.errors import ConfigError, InputError, unknown_name
 from espnet_vivit.model.by_epoch import read_by_epoch
 from espnet_vivit.units import SAMPLES_PER_FRAME, seconds_of_frames, seconds_of_samples
@@ -170,14 +171,15 @@ class ModalityDropout(nn.Module):
                 raise unknown_name("stream in modality_dropout", stream, DROPPED_STREAMS)
         self.schedules = [read_by_epoch(f"modality_dropout of {s}", probabilities.get(s, 0.0)) for s in DROPPED_STREAMS]
         for epoch in sorted({1, *self.schedules[0].epochs, *self.schedules[1].epochs}, reverse=True):
-            self.set_epoch(epoch)  # in between the sum is on a straight line
-            if min(self.video, self.audio) < 0 or self.video + self.audio > 1:
+            video, audio = shares = [schedule(epoch) for schedule in self.schedules]  # the sum is straight in between
+            if not all(is_kind(share, float) and share >= 0 for share in shares) or not video + audio <= 1:
                 raise ConfigError(
                     "modality_dropout holds probabilities that cannot be",
-                    found=f"video {self.video}, audio {self.audio}" + (f" in epoch {epoch}" if epoch > 1 else ""),
+                    found=f"video {video}, audio {audio}" + (f" in epoch {epoch}" if epoch > 1 else ""),
                     expected="two numbers from 0, together at most 1",
                     fix="{video: 0.25, audio: 0.25} leaves half of the utterances with both streams",
                 )
+        self.set_epoch(1)
 
     def set_epoch(self, epoch: int) -> None:
         """Take the probabilities of this epoch, from 1."""

@@ -83,7 +83,11 @@ class AVSRArgumentParser(ConfigArgumentParser):
             path = configuration_file(found.config)
             check_config_file(path, self)
             args = ["--config", str(path), *others]
-        return super().parse_known_args(args, namespace)
+        given, rest = super().parse_known_args(args, namespace)
+        for name in [action.dest for action in self._actions if isinstance(action, NestedDictAction)]:
+            if getattr(given, name, {}) is None:  # a mapping that the YAML leaves empty
+                setattr(given, name, {})
+        return given, rest
 
     def error(self, message: str) -> NoReturn:
         options = [option for action in self._actions for option in action.option_strings]

@@ -22,7 +22,8 @@ from espnet_vivit.tasks.optim.muon import Muon
 from espnet_vivit.tasks.optim.optimizer import Rates
 from espnet_vivit.tasks.optim.schedule import CosineWithWarmup
 
-LOADED = [_load(path) for table in (parts.ENCODERS, parts.DECODERS) for path in table.values()]
+TABLES = (parts.ENCODERS, parts.DECODERS, parts.VISION_ENCODERS, parts.AUDIO_ENCODERS)
+LOADED = [_load(path) for table in TABLES for path in table.values()]
 TAKERS = {
     "model_conf": [E2E],
     "part": LOADED,

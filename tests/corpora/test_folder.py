@@ -347,3 +347,9 @@ def test_a_table_may_name_a_link_to_itself(tmp_path):
     (tmp_path / "table.tsv").write_text("video\ttext\ngood.mp4\thello\nloop.mp4\thello\n")
     clips = listed(tmp_path, **UNDIVIDED)
     assert not clips["good"].problem and "there is no file loop.mp4" in clips["loop"].problem
+
+
+def test_a_name_in_a_table_that_is_too_long_for_a_file_is_a_clip_without_one(tmp_path):
+    (tmp_path / "clips.tsv").write_text(f"video\ttext\n{'a' * 5000}.mp4\tbin blue\n")
+    (clip,) = folder_clips(tmp_path, **UNDIVIDED)
+    assert "there is no file aaa" in clip.problem

@@ -233,3 +233,9 @@ def test_what_is_not_seen_in_a_list_is_named(tmp_path, content, message):
     (tmp_path / "wav.scp").write_bytes(content)
     with pytest.raises(DataError, match=message):
         read_scp(tmp_path / "wav.scp")
+
+
+def test_a_path_longer_than_any_files_is_missing(tmp_path, utterances):
+    write_data_dir(tmp_path / "d", [replace(u, wav="a" * 5000) for u in utterances])
+    with pytest.raises(DataError, match=r"its file a+ does not exist"):
+        validate_data_dir(tmp_path / "d")

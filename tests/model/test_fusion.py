@@ -1,6 +1,7 @@
 """Two streams into one: what each fusion computes, missing streams, and how often modality dropout silences one."""
 
 import itertools
+import math
 import re
 
 import pytest
@@ -252,3 +253,9 @@ def test_eval_and_no_probabilities_drop_nothing():
 def test_probabilities_that_cannot_be_are_named(probabilities, message):
     with pytest.raises(ConfigError, match=message):
         ModalityDropout(probabilities)
+
+
+@pytest.mark.parametrize("share", [math.nan, [["x"]], -0.1], ids=str)
+def test_probabilities_of_dropping_a_stream_are_numbers(share):
+    with pytest.raises(ConfigError, match="modality_dropout holds probabilities that cannot be"):
+        ModalityDropout({"video": share})

@@ -173,3 +173,9 @@ def test_help_is_for_people():
         "--vision_encoder {vivit,resnet,linear,avhubert,avhubert_video,None}" in out.getvalue()
         and "--use_adapter" not in out.getvalue()
     )
+
+
+@pytest.mark.parametrize("section", ["model_conf", "preprocessor_conf", "encoder_conf", "modality_dropout"])
+def test_a_section_that_is_left_empty_has_no_options(tmp_path, section):
+    args = parse_yaml(tmp_path, f"{section}:\n")
+    assert getattr(args, section) == {}

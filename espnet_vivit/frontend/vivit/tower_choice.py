@@ -61,6 +61,8 @@ class TowerRequest:
     def __post_init__(self):
         if self.attention is not None and self.attention not in ATTENTIONS:
             raise unknown_name("attention", self.attention, ATTENTIONS)
+        if not isinstance(self.config, Mapping | None):
+            raise ConfigError("config of a ViViT", found=repr(self.config), expected="a mapping of VivitConfig fields")
         given = [name for name in ("weights", "image_weights") if getattr(self, name) is not None]
         given += ["config"] * (self.config is not None) + ["pretrained: false"] * (not self.pretrained)
         if {"weights", "image_weights"} & set(given) and len(given) > 1:

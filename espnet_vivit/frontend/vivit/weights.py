@@ -14,6 +14,7 @@ from torch import nn
 from transformers import VivitConfig, VivitModel
 from transformers.activations import ACT2FN
 
+from espnet_vivit.base.option_types import check_value, check_values
 from espnet_vivit.errors import ConfigError, unknown_name
 from espnet_vivit.frontend.vivit.checkpoint import missing_package, read_checkpoint
 from espnet_vivit.units import TUBELET_FRAMES
@@ -168,10 +169,13 @@ def _from_scratch(fields: Mapping, attn_implementation: str, dtype: torch.dtype 
     for name in fields:
         if name not in known:
             raise unknown_name("VivitConfig field", name, known)
+    numbers = {name: value for name, value in fields.items() if isinstance(value, int | float)}
+    check_values("vivit", numbers, where="{name} in config")  # of other kinds VivitConfig judges itself
     try:
         config = VivitConfig(**{"hidden_act": "gelu_pytorch_tanh", **fields})
     except StrictDataclassError as error:
         raise ConfigError(f"config is not a valid VivitConfig: {error}") from error
+    check_value("part", "image_size", max(pair(config.image_size)), where="image_size in config")
     _check_geometry(config)
     if config.hidden_act not in ACT2FN:
         raise unknown_name("hidden_act", config.hidden_act, ACT2FN)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from tokenize import TokenError
 from typing import Protocol
 
 import numpy as np
@@ -83,7 +84,7 @@ def load_landmarks(landmarks: np.ndarray | str | os.PathLike) -> np.ndarray:
         source = str(landmarks)
         try:
             landmarks = np.load(landmarks, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, EOFError, TokenError) as error:  # NumPy reads the header as Python
             raise MediaError(f"cannot read the landmarks {source} ({error})", fix="Compute them again.") from error
     landmarks = np.asarray(landmarks)
     if landmarks.ndim != 3 or landmarks.shape[1:] != (len(LANDMARKS), 2) or landmarks.dtype.kind not in "fiu":

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 
 _OTHER_PROGRAM_S = 60.0  # a stream that begins so much earlier has another clock than what is read
+_FROM_ZERO = {"flac"}  # formats of a stated length count from 0, whatever of their beginning is lost
 _MISSING_S = 0.5  # a file that ends earlier than its header says is truncated
 _LAST_PACKETS = 4  # one that is incomplete among them is the file's last; parsers give others of its data after it
 
@@ -119,6 +120,8 @@ class MediaFile:
         """The container's start; of a broadcast with several programs, whose clocks differ, that of what is read."""
         import av
 
+        if formats_of(self.container) & _FROM_ZERO and self.container.duration:
+            return 0.0
         begin_s = None if self.container.start_time is None else self.container.start_time / av.time_base
         own_s = [
             float(stream.start_time * stream.time_base)

@@ -27,10 +27,10 @@ def find_file(path: Path) -> Path:
 
     Tables come from other machines: a Macintosh writes é as two characters, most others as one.
     """
-    if path.exists():
+    if os.path.exists(path):  # False for a name that is too long to be one, too
         return path
     forms = (Path(unicodedata.normalize(form, str(path))) for form in ("NFC", "NFD"))
-    return next((form for form in forms if form.exists()), _like(path, _composed) or path)
+    return next((form for form in forms if os.path.exists(form)), _like(path, _composed) or path)
 
 
 def hint_at(path: Path) -> str:

@@ -14,6 +14,7 @@ import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -121,7 +122,7 @@ def open_npy(path: Path) -> np.ndarray:
     check_is_file(path)
     try:
         frames = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, TokenError) as error:  # NumPy reads the header as Python
         raise MediaError(f"cannot read the clip {path} ({error})", fix="Write it again.") from error
     if frames.ndim != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
         raise MediaError(

@@ -77,9 +77,10 @@ class Augmentation:
 
 
 def check_preprocessor_conf(conf: Mapping) -> None:
-    """Raise ConfigError for an option that `Augmentation` does not have, or a value of another type."""
+    """Raise ConfigError for an option that `Augmentation` does not have, or a value that the option cannot have."""
     known = [field.name for field in fields(Augmentation)]
     for option in conf:
         if option not in known:
             raise unknown_name(f"option in {_WHERE}", option, known)
     check_option_types(_WHERE, conf, Augmentation)
+    Augmentation(**conf)

@@ -62,7 +62,7 @@ def _made(option: str, name: str, made: type, of: object, conf: Mapping):
         return made(of, **conf)
     except ConfigError:
         raise
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, LookupError) as error:
         raise ConfigError(f"{option} of {name} is refused ({error})", found=dict(conf)) from error
 
 

@@ -204,3 +204,19 @@ def test_a_missing_and_an_unknown_key_are_named():
     state["vivit.layers.2.extra"] = state.pop("vivit.layers.1.mlp.fc2.bias")
     with pytest.raises(RuntimeError, match=r"(?s)vivit\.layers\.1\.mlp\.fc2\.bias.*vivit\.layers\.2\.extra"):
         encoder.load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("hidden_size", 0), ("intermediate_size", -1), ("num_attention_heads", 0), ("num_hidden_layers", 10**30)],
+)
+def test_a_tower_of_impossible_sizes_is_refused_by_name(name, value):
+    with pytest.raises(ConfigError, match=f"^{name} in config"):
+        vivit_encoder(pretrained=False, num_frames=WINDOW, config={**CONFIG, name: value})
+
+
+def test_a_picture_larger_than_any_and_a_config_that_is_none_are_refused():
+    with pytest.raises(ConfigError, match=r"^image_size in .*at most 16384 pixels"):
+        vivit_encoder(pretrained=False, num_frames=WINDOW, config={**CONFIG, "image_size": 10**30})
+    with pytest.raises(ConfigError, match="config of a ViViT: found 3; expected a mapping"):
+        vivit_encoder(pretrained=False, config=3)

@@ -174,3 +174,12 @@ def test_audio_errors_name_the_file(tmp_path):
             read_wav(tmp_path / name)
     with pytest.raises(MediaError, match=r"a\.flac"):
         write_wav(tmp_path / "missing" / "a.flac", np.zeros(10))
+
+
+def test_a_clip_whose_header_is_damaged_is_named(tmp_path):
+    np.save(tmp_path / "clip.npy", np.zeros((2, 4, 4), np.uint8))
+    content = bytearray((tmp_path / "clip.npy").read_bytes())
+    content[40] = 0
+    (tmp_path / "clip.npy").write_bytes(content)
+    with pytest.raises(MediaError, match=r"cannot read the clip .*clip\.npy"):
+        read_video(tmp_path / "clip.npy")

@@ -1,6 +1,7 @@
 """What one utterance becomes: noise at its ratio, crops per frontend, labels, and augmentation drawn anew."""
 
 import logging
+import math
 import time
 from collections import Counter
 from itertools import combinations
@@ -386,3 +387,16 @@ def test_a_typo_in_preprocessor_conf_is_an_error_with_a_suggestion():
         check_preprocessor_conf({"flip_prop": 0.1})
     with pytest.raises(ConfigError, match="found 'token_list'"):
         check_preprocessor_conf({"token_list": []})
+
+
+@pytest.mark.parametrize(
+    "conf",
+    [
+        {"flip_prob": [["x"]]}, {"flip_prob": math.nan}, {"time_masks_per_s": math.nan}, {"noise_snr_db": [["x"]]},
+        {"noise_snr_db": [math.nan]}, {"speed_range": 3}, {"speed_range": ["a", "b"]}, {"noise_snr_db": {"x": 1}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_values_that_no_augmentation_can_have_are_errors_before_the_data_are_read(conf):
+    with pytest.raises(ConfigError, match=f"{next(iter(conf))} in preprocessor_conf"):
+        check_preprocessor_conf(conf)

@@ -9,7 +9,7 @@ import yaml
 from espnet_vivit.errors import ConfigError, MissingDependencyError
 from espnet_vivit.espnet_compat import optim_classes, scheduler_classes
 from espnet_vivit.tasks.avsr import AVSRTask
-from espnet_vivit.tasks.optim.optimizer_options import check_optimizer_options
+from espnet_vivit.tasks.optim.optimizer_options import _made, check_optimizer_options
 
 
 def arguments(text):
@@ -101,3 +101,8 @@ def test_the_command_line_says_so_before_anything_is_built(tmp_path, option, mes
     with pytest.raises(ConfigError, match=message):
         AVSRTask.main(cmd=[*common, "--output_dir", str(tmp_path / "exp"), *option])
     assert not (tmp_path / "exp").exists()
+
+
+def test_a_mapping_where_a_pair_belongs_is_named():
+    with pytest.raises(ConfigError, match="optim_conf of adamw is refused"):
+        _made("optim_conf", "adamw", torch.optim.AdamW, [torch.nn.Parameter(torch.zeros(1))], {"betas": {"x": 1}})
