@@ -95,17 +95,14 @@ def _changes(node: ast.expr) -> Iterator[ast.expr]:
 
 
 def tests_of(path: Path) -> list[str]:
-    """The test files that mirror a module, and those that import it."""
+    """The test files that mirror a module; where there are none, those that import it."""
     module = path.relative_to(ROOT).with_suffix("")
     mirrored = ROOT / "tests" / module.relative_to(PACKAGE).parent
-    found = set(mirrored.glob(f"test_{module.name}*.py"))
-    dotted = ".".join(module.parts)
-    parent, _, name = dotted.rpartition(".")
-    for test in (ROOT / "tests").rglob("test_*.py"):
-        text = test.read_text(encoding="utf-8")
-        if f"{dotted} import" in text or f"import {dotted}" in text or f"from {parent} import {name}\n" in text:
-            found.add(test)
-    return sorted(str(test.relative_to(ROOT)) for test in found)
+    found = sorted(mirrored.glob(f"test_{module.name}*.py"))
+    if not found:
+        line = f"from {'.'.join(module.parts)} import"
+        found = [test for test in sorted((ROOT / "tests").rglob("test_*.py")) if line in test.read_text("utf-8")]
+    return [str(test.relative_to(ROOT)) for test in found]
 
 
 class _Changed(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):

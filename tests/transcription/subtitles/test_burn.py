@@ -296,7 +296,7 @@ def test_no_sample_is_lost_where_the_sound_changes_its_kind(tmp_path, monkeypatc
         how = {"sound_codec": "mp2", "layout": layout, "speech_rate_hz": rate_hz}
         parts.append(write_video(tmp_path / f"{rate_hz}.ts", flat(50), speech=sound, **how).read_bytes())
     clip = tmp_path / "both.ts"
-    clip.write_bytes(parts[1] + parts[0])
+    clip.write_bytes(parts[0] + parts[1] + parts[0])
     heard, encoded = [], []
     encode = EncodedSound._encode
 
