@@ -309,6 +309,19 @@ def test_of_several_faces_that_could_be_the_last_one_the_nearest_is():
         assert same_face(order, face_at(200)) is faces[0]
 
 
+def test_left_and_right_are_told_along_the_picture_and_not_down_it():
+    low_left, high_right = face_at(60, 150), face_at(300, 50)
+    assert FaceTracker(200, 400, face="left").follow([low_left, high_right]) is low_left
+    assert FaceTracker(200, 400, face="right").follow([low_left, high_right]) is high_right
+
+
+def test_a_face_that_is_further_away_than_one_walks_is_another():
+    last = face_at(200)
+    for sizes, same in ((1.1, True), (1.3, False)):
+        face = face_at(200 + sizes * last.size)
+        assert (same_face([face], last) is face) == same
+
+
 def test_a_face_is_forgotten_when_it_has_been_missing_for_so_long_and_no_later():
     tracker, missing = FaceTracker(200, 400), round(FORGET_S * 25)
     tracker.follow([face_at(60)])
