@@ -56,6 +56,7 @@ def test_a_modules_tests_are_those_of_its_name_or_else_those_that_import_it(muta
     assert "tests/media/test_mouth_clip.py" in mutate.tests_of(ROOT / "espnet_vivit/media/faces/tracking.py")
 
 
+@pytest.mark.slow  # four forked runs of pytest
 def test_a_mutant_is_noticed_by_the_test_that_looks_and_survives_the_one_that_does_not(mutate, tmp_path, monkeypatch):
     module = tmp_path / "doubled.py"
     module.write_text("def double(x):\n    return x * 2\n")
