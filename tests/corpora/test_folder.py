@@ -67,6 +67,11 @@ def test_folders_named_after_sets_are_the_sets(tmp_path):
     }
 
 
+def test_sets_are_known_however_their_folders_are_capitalized(tmp_path):
+    clips = listed(write_videos(tmp_path, {"Train/anna/1": "a", "VALID/bert/1": "b", "Test/carl": "c"}))
+    assert {name: clip.split for name, clip in clips.items()} == {"anna-1": "train", "bert-1": "dev", "carl": "test"}
+
+
 def test_links_to_folders_of_videos_are_looked_into_and_loops_end(tmp_path):
     write_videos(tmp_path / "store", {"b/1": "eins", "b/2": "zwei"})
     root = write_videos(tmp_path / "root", {"a/1": "one"})
@@ -105,7 +110,10 @@ def test_chosen_sets_do_not_depend_on_what_else_is_there_in_which_order(tmp_path
     rows = [("one", f"v{n}", "") for n in range(50)]
     chosen = hold_out(rows, dev=0.1, test=0.2)
     assert sorted(chosen.values()).count("test") == 10 and sorted(chosen.values()).count("dev") == 5
-    assert hold_out(rows[::-1], dev=0.1, test=0.2) == chosen != hold_out(rows, dev=0.1, test=0.2, seed=1)
+    assert hold_out(rows[::-1], dev=0.1, test=0.2) == chosen
+    held_out = {key for key, split in chosen.items() if split != "train"}
+    other = hold_out(rows, dev=0.1, test=0.2, seed=1)
+    assert {key for key, split in other.items() if split != "train"} != held_out
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,9 @@ def test_shrunken_clips_show_the_middle_and_are_made_once(root, tmp_path):
     prepare(root, tmp_path / "data", view=64, size=32, progress=False)
     assert (folder / "s1_lgiz9s.npy").stat().st_mtime_ns == made
     assert read_video(folder / "s1_bbaf2n.npy").shape == (FRAMES, 32, 32)
+    np.save(folder / "s1_bbaf2n.npy", np.zeros((FRAMES - 1, 32, 32), np.uint8))  # whole, of other pictures
+    prepare(root, tmp_path / "data", view=64, size=32, progress=False)
+    assert read_video(folder / "s1_bbaf2n.npy").shape == (FRAMES, 32, 32)
 
 
 @pytest.mark.parametrize(("old", "new"), [(64, 52), (96, 48), (64, 37), (8, 8)])

@@ -78,7 +78,8 @@ def test_the_unseen_protocol_trains_on_no_sentence_of_four_speakers(root):
 
 
 @pytest.mark.parametrize(
-    ("path", "speaker"), [("s1/a.mpg", "s1"), ("x/s34/video/a.mpg", "s34"), ("s2_bbaf2n.mpg", "s2"), ("x/a.mpg", "")]
+    ("path", "speaker"),
+    [("s1/a.mpg", "s1"), ("x/s34/video/a.mpg", "s34"), ("s2_bbaf2n.mpg", "s2"), ("x/a.mpg", ""), ("x/s1.mpg", "")],
 )
 def test_the_speaker_is_the_nearest_folder(path, speaker, tmp_path):
     assert speaker_of((tmp_path / path).relative_to(tmp_path)) == speaker

@@ -82,6 +82,44 @@ def test_cutting_ends_where_it_must():
         group_words([WordTime(2.0, 30.0, "LONG")])
 
 
+def test_a_later_cut_is_at_the_longest_pause_of_its_own_second_half():
+    """A pause of a second in the first half of what fits from 20 s on, one of half a second in the second half."""
+    starts_s = [
+        0.0,
+        20.0,
+        20.5,
+        22.0,
+        22.5,
+        23.0,
+        23.5,
+        24.0,
+        24.5,
+        25.0,
+        25.5,
+        26.5,
+        27.0,
+        27.5,
+        28.0,
+        28.5,
+        29.0,
+        29.5,
+    ]
+    words = [WordTime(start_s, start_s + 0.5, f"w{n}") for n, start_s in enumerate(starts_s)]
+    cuts = group_words(words, max_s=10.0)
+    assert [cut.words[0].word for cut in cuts] == ["w0", "w1", "w11"]
+
+
+def test_a_cut_with_its_margins_is_never_longer_than_allowed():
+    longest_s = []
+    for length_s in range(900, 1000, 5):
+        try:
+            (cut,) = group_words([WordTime(1.01, 1.01 + length_s / 100, "A")], max_s=10.0)
+        except DataError:
+            continue
+        longest_s.append(cut.end_s - cut.start_s)
+    assert 9.8 < max(longest_s) <= 10.0 and len(longest_s) < 20
+
+
 def test_overlapping_and_empty_words_get_times_that_run_forward():
     tidy = tidy_times([WordTime(0.0, 0.5, "A"), WordTime(0.4, 0.4, "B"), WordTime(0.45, 0.9, "C")])
     assert parse_word_times(format_word_times(tidy)) == tuple(WordTime(round(s, 3), round(e, 3), w) for s, e, w in tidy)

@@ -60,3 +60,8 @@ def test_a_quote_that_nothing_closes_is_looked_for_in_few_lines():
     next(found)
     assert next(found) == (2, ["a", '"open'])
     assert len(read) < 100
+
+
+def test_a_row_with_a_field_too_few_does_not_change_what_a_row_is():
+    table = 'video\ttext\tsplit\na\tb\nx\t"one\ntwo"\tz'
+    assert fields(table) == [["video", "text", "split"], ["a", "b"], ["x", "one\ntwo", "z"]]

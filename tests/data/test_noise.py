@@ -98,7 +98,7 @@ def test_a_silent_voice_is_refused(rng):
         make_babble([np.ones(5), np.zeros(5)], 10, rng)
 
 
-@pytest.mark.parametrize("snr_db", [0, 10])
+@pytest.mark.parametrize("snr_db", [-20, 0, 10])
 def test_a_noisy_set_has_the_ratio_over_each_utterance_and_the_same_videos_and_texts(sets, tmp_path, snr_db):
     add_babble(sets["test"], sets["train"], tmp_path / "noisy", snr_db=snr_db, progress=False)
     clean, noisy = read_data_dir(sets["test"]), read_data_dir(tmp_path / "noisy")
@@ -131,6 +131,16 @@ def test_noise_depends_on_seed_and_utterance_alone(sets, tmp_path):
         np.testing.assert_array_equal(one, same)
         assert not np.array_equal(one, other)
     np.testing.assert_array_equal(read_wav(read_data_dir(tmp_path / "d")[0].wav), a[1])
+
+
+def test_two_sentences_of_one_speaker_have_other_voices_under_them(sets, tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr("espnet_vivit.data.noise.read_wav", lambda path: read.append(Path(path).stem) or read_wav(path))
+    add_babble(sets["test"], sets["train"], tmp_path / "noisy", snr_db=0, progress=False)
+    size = MIN_TALKERS + 1  # the speaker's own sentence comes last
+    voices = {read[first + size - 1]: read[first : first + size - 1] for first in range(0, len(read), size)}
+    assert set(voices) == {utterance.utt_id for utterance in read_data_dir(sets["test"])}
+    assert voices["s0_test_0"] != voices["s0_test_1"]
 
 
 def test_one_speaker_babbles_with_as_many_other_sentences(sets, tmp_path, monkeypatch):

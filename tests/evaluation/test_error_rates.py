@@ -95,6 +95,10 @@ def test_collapse_is_found_and_honest_repetition_is_not():
     constant = {utt: "bin blue" for utt in distinct}
     assert find_collapse(distinct, constant).count == 10
     assert "empty hypothesis" in str(find_collapse(distinct, dict.fromkeys(distinct, "")))
+    halves = [
+        {utt: "bin blue" if n < same else words for n, (utt, words) in enumerate(distinct.items())} for same in (5, 4)
+    ]
+    assert find_collapse(distinct, halves[0]).count == 5 and find_collapse(distinct, halves[1]) is None
     assert find_collapse(distinct, distinct) is None
     assert find_collapse(constant, constant) is None  # the references themselves repeat
 

@@ -126,6 +126,14 @@ def test_checks_say_what_holds_and_what_does_not(recipe):
     assert low < float(fusion[1].split()[0]) < high < 1
 
 
+def test_a_control_may_be_as_far_below_chance_as_chance_itself_varies(recipe):
+    assert run() == 0
+    wer = float(cells((recipe / "RESULTS.md").read_text(), "test_seen", "video", "video zeroed")[8])
+    for above, holds in ((4.9, "yes"), (5.2, "NO")):
+        assert run("--chance_wer", f"{wer + above:.2f}") == 0
+        assert cells((recipe / "RESULTS.md").read_text(), "test_seen: video zeroed")[3] == holds
+
+
 def test_strict_tells_a_failed_check_by_its_exit_code(recipe):
     assert run("--strict", "--target", "test_seen:video:30") == 0
     assert run("--strict", "--target", "test_seen:audio:0.1") == 2
@@ -169,6 +177,18 @@ def test_experiments_are_compared_in_one_table(recipe):
     wer = cells(markdown[: markdown.index("## avsr_resnet")], "test_seen", "video", "clean")[8]
     start = f"- test_seen, video, clean: avsr_vivit against avsr_resnet: WER {float(wer):.1f}"
     assert line.startswith(start) and "difference +" in line and "inf" not in line
+
+
+def test_a_check_that_failed_in_the_first_experiment_is_not_forgotten(recipe):
+    """The second experiment reads every word of the audio right."""
+    for folder in ("test_seen_audio", "test_seen_both"):
+        exp = recipe / f"exp/avsr_resnet/decode_beam/{folder}/1best_recog/text"
+        exp.parent.mkdir(parents=True)
+        exp.write_text((recipe / "dump/raw/test_seen/text").read_text())
+    write_training(recipe / "exp/avsr_resnet", "resnet")
+    strict = ["--strict", "--target", "test_seen:audio:0.1"]
+    assert run(*strict, "--exp", "exp/avsr_resnet") == 0
+    assert run(*strict, "--exp", "exp/avsr_vivit", "exp/avsr_resnet") == 2
 
 
 def test_experiments_that_differ_in_their_seed_are_compared_as_means(recipe):

@@ -13,7 +13,7 @@ from espnet_vivit.media.faces.detectors import haar, mediapipe
 from espnet_vivit.media.faces.detectors.face import Face
 from espnet_vivit.media.faces.landmarks import SMOOTHED_FRAMES, LandmarkStream, NoFaceError
 from espnet_vivit.media.faces.mouth_roi import REFERENCE, center_points, crop_matrix, crop_mouth, similarity
-from espnet_vivit.media.faces.tracking import FaceTracker
+from espnet_vivit.media.faces.tracking import FORGET_S, FaceTracker, same_face
 from espnet_vivit.media.files.video_file import read_video, write_gray_video
 from espnet_vivit.media.mouth_clip import read_mouth_clip, stream_mouth_clips
 from espnet_vivit.media.quality.verdict import assess_clip
@@ -132,6 +132,15 @@ def test_with_an_infinite_gap_nothing_is_refused_and_the_last_place_holds():
     assert len(bridged) == 300 and (bridged[:280] == 1).all() and (bridged[299] == 3).all()
     nothing, _ = gaps_bridged(np.full((200, 4, 2), np.nan), max_gap_s=float("inf"))
     np.testing.assert_allclose(nothing, np.broadcast_to(center_points(100, 100), (200, 4, 2)))
+
+
+def test_no_line_leads_from_one_face_to_another():
+    """Seen for 10 pictures, missing for 5, then another face: until it comes, the first one's place holds."""
+    stream = LandmarkStream(max_gap_s=1.0, fallback=center_points(100, 100))
+    landmarks = np.repeat([10.0, np.nan, 90.0], [10, 5, 20])[:, None, None] * np.ones((4, 2))
+    done = [step for i, points in enumerate(landmarks) for step in stream.push(i, points, track=int(i >= 15))]
+    expected = np.repeat([10.0, 90.0], [15, 20])[:, None, None] * np.ones((4, 2))
+    np.testing.assert_allclose([points for _, points in (*done, *stream.finish())], expected)
 
 
 def test_nothing_is_smoothed_across_a_change_of_face():
@@ -292,6 +301,40 @@ def test_the_largest_most_central_face_is_followed_and_kept():
     assert found is not None and tracker.track == 2
     assert FaceTracker(200, 400, face="left").follow([face_at(60), face_at(200)]).centre[0] < 100
     assert FaceTracker(200, 400, face="right").follow([face_at(330), face_at(200)]).centre[0] > 300
+
+
+def test_of_several_faces_that_could_be_the_last_one_the_nearest_is():
+    faces = [face_at(205), face_at(215), face_at(190)]
+    for order in (faces, faces[::-1]):
+        assert same_face(order, face_at(200)) is faces[0]
+
+
+def test_left_and_right_are_told_along_the_picture_and_not_down_it():
+    low_left, high_right = face_at(60, 150), face_at(300, 50)
+    assert FaceTracker(200, 400, face="left").follow([low_left, high_right]) is low_left
+    assert FaceTracker(200, 400, face="right").follow([low_left, high_right]) is high_right
+
+
+def test_a_face_that_is_further_away_than_one_walks_is_another():
+    last = face_at(200)
+    for sizes, same in ((1.1, True), (1.3, False)):
+        face = face_at(200 + sizes * last.size)
+        assert (same_face([face], last) is face) == same
+
+
+def test_a_face_is_forgotten_when_it_has_been_missing_for_so_long_and_no_later():
+    tracker, missing = FaceTracker(200, 400), round(FORGET_S * 25)
+    tracker.follow([face_at(60)])
+    assert [tracker.follow([face_at(300)]) for _ in range(missing)] == [None] * missing
+    assert tracker.follow([face_at(300)]) is not None and tracker.track == 2
+
+
+def test_a_switch_to_another_face_begins_another_track():
+    tracker = FaceTracker(200, 400)
+    tracker.follow([face_at(60)])
+    other = face_at(300)
+    assert tracker.switch_to(other) is other and tracker.track == 2
+    assert tracker.follow([face_at(62), face_at(302)]).centre[0] > 250
 
 
 def detectors_here():

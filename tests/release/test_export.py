@@ -2,6 +2,7 @@
 
 import copy
 import json
+import logging
 import sys
 
 import numpy as np
@@ -16,7 +17,7 @@ from espnet_vivit.errors import ConfigError, MissingDependencyError
 from espnet_vivit.frontend.huggingface_vision import HuggingFaceVision
 from espnet_vivit.frontend.linear import LinearFrontend
 from espnet_vivit.frontend.resnet import ResNetFrontend
-from espnet_vivit.release.export import export_frontend, export_model
+from espnet_vivit.release.export import _quiet, export_frontend, export_model
 from espnet_vivit.release.export_int8 import quantize, quantize_weights
 from espnet_vivit.tasks.avsr import AVSRTask
 from espnet_vivit.tasks.training_facts import TrainingFacts
@@ -363,3 +364,15 @@ def test_small_matrices_and_those_with_another_use_stay_as_they_are():
     assert quantize_weights(model_of([product], "y"), least=37) == []
     assert quantize_weights(model_of([product, helper.make_node("Add", ["w", "w"], ["z"])], "z"), least=1) == []
     assert quantize_weights(model_of([product], "y"), least=36) == ["w"]
+
+
+def test_the_exporters_log_has_its_level_back_afterwards():
+    log = logging.getLogger("torch.onnx")
+    before = log.level
+    log.setLevel(logging.INFO)
+    try:
+        with _quiet():
+            assert log.level == logging.ERROR
+        assert log.level == logging.INFO
+    finally:
+        log.setLevel(before)

@@ -110,6 +110,12 @@ def test_nothing_of_the_training_machine_is_in_a_package(tmp_path, monkeypatch):
     assert facts.texts == measure_texts(corpus / "train/text") is not None
 
 
+def test_weights_are_drawn_for_no_package(tmp_path):
+    """`init` of the training would draw them once more before they are loaded: seconds for a large model."""
+    folder = pack(write_experiment(tmp_path / "exp", init="xavier_uniform"), tmp_path / "package", licence="other")
+    assert yaml.safe_load((folder / "config.yaml").read_text())["init"] is None
+
+
 def test_one_file_loads_like_the_folder_and_is_the_same_each_time(experiment, package, tmp_path):
     first, again = (Package.checked(package).save_pretrained(tmp_path / name) for name in ("a.zip", "b.zip"))
     assert first.read_bytes() == again.read_bytes()

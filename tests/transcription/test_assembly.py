@@ -40,6 +40,13 @@ def test_beyond_the_shared_word_each_piece_is_believed_on_its_own_side():
     assert joined(left, right) == ["bin", "blue", "at", "f", "two", "now"]
 
 
+def test_of_two_words_that_both_heard_the_pieces_part_at_the_one_nearest_to_the_cut():
+    left = [*LEFT, word("at", 9.5), word("m", 9.8), word("f", 10.1)]
+    right = [word("at", 9.5), word("n", 9.8), word("f", 10.1), *RIGHT]
+    assert joined(left, right) == ["bin", "blue", "at", "m", "f", "two", "now"]
+    assert joined(left, right, at_s=9.4) == ["bin", "blue", "at", "n", "f", "two", "now"]
+
+
 def test_the_same_word_said_twice_stays_twice():
     left = [*LEFT, word("two", 9.5), word("two", 10.1)]
     right = [word("two", 9.55), word("two", 10.1), *RIGHT]

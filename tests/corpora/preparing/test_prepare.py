@@ -15,7 +15,7 @@ from espnet_vivit.bin.avsr_format import format_data_dir
 from espnet_vivit.corpora.preparing import make_clip as make_clip_module
 from espnet_vivit.corpora.preparing import own_process
 from espnet_vivit.corpora.preparing import prepare as prepared_module
-from espnet_vivit.corpora.preparing.journal import ClipStore
+from espnet_vivit.corpora.preparing.journal import ClipStore, clip_fingerprint
 from espnet_vivit.corpora.preparing.make_clip import ClipOptions
 from espnet_vivit.corpora.preparing.prepare import JOURNAL_NAME, prepare_clips
 from espnet_vivit.corpora.preparing.source_clip import SourceClip
@@ -23,7 +23,7 @@ from espnet_vivit.data.data_dir import validate_data_dir
 from espnet_vivit.data.word_times import WordTime
 from espnet_vivit.errors import DataError, MediaError
 from espnet_vivit.media.faces.mouth_roi import center_points
-from espnet_vivit.media.files.audio_file import read_wav
+from espnet_vivit.media.files.audio_file import read_wav, write_wav
 from espnet_vivit.media.files.video_file import read_video
 from espnet_vivit.media.mouth_clip import read_mouth_clip
 from tests.media.talking_mouth import talking
@@ -431,3 +431,22 @@ def test_what_is_no_file_and_what_breaks_off_are_rejected_rows(out, tmp_path, cl
     reasons = {name: row["reasons"] for name, row in report_of(out).items() if row["verdict"] == "reject"}
     assert "is a pipe" in reasons["anna-pipe"] and "leads to itself" in reasons["anna-loop"]
     assert "breaks off" in reasons["anna-half"] and len(reasons) == 3
+
+
+def test_what_was_made_and_lost_its_end_is_made_again(clips, out, monkeypatch):
+    prepare(clips, out)
+    made = count_made(monkeypatch)
+    path = out / "clips/anna/anna-1.flac"
+    path.write_bytes(path.read_bytes()[:-100])
+    prepare(clips, out)
+    assert made == ["anna-1"]
+
+
+def test_another_sound_beside_the_pictures_is_another_clip(clips, tmp_path):
+    sound = tmp_path / "sound.wav"
+    write_wav(sound, np.zeros(16_000, np.float32))
+    clip = dataclasses.replace(clips[0], audio=str(sound))
+    before = clip_fingerprint(clip, "options")
+    assert clip_fingerprint(clip, "options") == before
+    write_wav(sound, np.zeros(17_000, np.float32))
+    assert clip_fingerprint(clip, "options") != before

@@ -8,7 +8,7 @@ import torch
 from transformers import VivitConfig, VivitImageProcessor
 from transformers.models.vivit.modeling_vivit import VivitTubeletEmbeddings
 
-from espnet_vivit.frontend.vivit.embedding import NORMALIZATIONS, embed_tubelets
+from espnet_vivit.frontend.vivit.embedding import NORMALIZATIONS, ConvStem, embed_tubelets
 
 SCENIC = NORMALIZATIONS["scenic"]
 FRAMES, HEIGHT, WIDTH = 6, 16, 24
@@ -112,3 +112,18 @@ def test_in_bfloat16_raw_gray_is_as_exact_as_normalised_color_in_the_library(lib
     assert ours.dtype == torch.bfloat16
     assert error < 1.5 * their_error, f"{error:.1e} and the library {their_error:.1e}"
     assert error < 6e-3
+
+
+def test_the_convolutional_stem_is_convolutions_norms_and_activations_in_turn():
+    """Oracle: torch's own layers, one after the other, on each frame by itself between the first and the last."""
+    torch.manual_seed(0)
+    stem = ConvStem(64, (8, 8)).eval()
+    windows = torch.randn(2, 1, 4, 16, 16)
+    moving = stem.motion(windows)
+    frames = []
+    for frame in moving.unbind(2):
+        for conv, norm in zip((torch.nn.Identity(), *stem.convs), stem.norms, strict=True):
+            frame = torch.nn.Sequential(conv, norm, torch.nn.SiLU())(frame)
+        frames.append(frame)
+    expected = stem.join(torch.stack(frames, dim=2)).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(stem(windows), expected, atol=TOLERANCE, rtol=TOLERANCE)

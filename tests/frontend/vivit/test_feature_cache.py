@@ -211,6 +211,16 @@ def test_options_that_change_no_feature_share_the_entries(tmp_path, computed):
     assert not computed
 
 
+def test_the_odd_last_frame_makes_a_step_of_one_rate_and_none_of_the_other(tmp_path):
+    """The same frames and tower, another number of steps: two entries."""
+    clip, tower = raw_clip(13)[None], cached(tmp_path).vivit.state_dict()
+    for rate in ("frame", "tubelet"):
+        shared, alone = (cached(tmp_path / folder, feature_rate=rate) for folder in ("shared", f"alone_{rate}"))
+        for encoder in (shared, alone):
+            encoder.vivit.load_state_dict(tower)
+        assert torch.equal(shared(clip), alone(clip))
+
+
 @pytest.mark.parametrize("damage", ["flipped", "cut", "empty"])
 def test_a_damaged_entry_is_found_told_and_rebuilt(tmp_path, computed, caplog, damage):
     encoder, clip = cached(tmp_path), gray_clip(8)[None]

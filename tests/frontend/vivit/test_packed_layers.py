@@ -157,6 +157,19 @@ def test_training_goes_through_the_librarys_layers_as_before():
         assert torch.equal(one.grad, other.grad), name
 
 
+def test_where_gradients_are_wanted_the_librarys_layers_compute_also_in_evaluation():
+    plain, packed = windowed(), windowed()
+    packed.load_state_dict(plain.state_dict())
+    packed.pack_weights()
+    video, lengths = ragged()
+    with torch.no_grad():
+        packed(video, lengths)
+    for encoder in (plain, packed):
+        encoder(video, lengths)[0].square().sum().backward()
+    for (name, one), other in zip(plain.named_parameters(), packed.parameters(), strict=True):
+        assert torch.equal(one.grad, other.grad), name
+
+
 def test_a_frozen_tower_is_packed_in_training_too():
     encoder = windowed(frozen=True, output_dim=5).pack_weights().train()
     calls = layers_called(encoder)

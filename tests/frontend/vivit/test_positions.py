@@ -131,7 +131,11 @@ def test_growing_equals_the_cubic_and_linear_kernels_in_numpy(new):
     assert not np.allclose(tracks, tracks[0]) and not np.allclose(rows, rows[0])
 
 
-@pytest.mark.parametrize("new", [(16, 6, 6), (16, 5, 5), (8, 6, 10)], ids=["96 px of 224", "80 px", "one axis"])
+@pytest.mark.parametrize(
+    "new",
+    [(16, 6, 6), (16, 5, 5), (8, 6, 10), (16, 6, 20), (16, 20, 6)],
+    ids=["96 px of 224", "80 px", "all axes", "lower and wider", "higher and narrower"],
+)
 def test_shrinking_equals_the_antialiased_kernel_in_numpy(new):
     """The table of the published weights (14 x 14 over 224 pixels) brought to a mouth crop."""
     old = (16, 14, 14)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from espnet_vivit.errors import MediaError
-from espnet_vivit.media.files.frame_clock import MAX_HOLD_S, PauseError, at_video_rate
+from espnet_vivit.media.files.frame_clock import MAX_HOLD_S, PauseError, at_video_rate, tick_of
 from espnet_vivit.media.files.source import open_source, read_speech
 from tests.media.videos import number_of, numbered, turn_upright_by, write_sound, write_video
 
@@ -85,6 +85,15 @@ def test_a_pause_is_named_with_its_span_and_a_still_picture_is_not():
     assert shown == [1] and (paused.value.start_s, paused.value.end_s) == (0.04, 601.0)
 
 
+def test_a_time_between_two_ticks_counts_to_the_earlier_and_sums_of_fractions_do_too():
+    assert [tick_of((tick + 0.5) / 25) for tick in range(500)] == list(range(500))
+    assert [tick_of(0.02 + sum([0.04] * tick)) for tick in range(500)] == list(range(500))
+
+
+def test_a_last_picture_that_claims_to_stand_for_days_is_held_so_long_and_no_longer():
+    assert len(list(at_video_rate([(0.0, 1e6, 1)]))) == MAX_HOLD_S * 25
+
+
 @pytest.mark.parametrize("span", [(0.4, None), (0.4, 1.0), (0, 0.2)])
 def test_a_span_is_the_same_pictures(tmp_path, span):
     path = write_video(tmp_path / "clip.mp4", map(numbered, range(40)))
@@ -140,6 +149,26 @@ def test_odd_sizes(tmp_path, height, width):
     np.testing.assert_array_equal(np.stack(frames_of(path)), np.stack(pictures))
     subsampled = write_video(tmp_path / "odd420.mkv", pictures, codec="ffv1")
     assert frames_of(subsampled)[0].shape == (height, width, 3)
+
+
+def test_an_index_that_leads_too_far_is_not_followed(tmp_path):
+    """A container whose seeking lands five seconds late: what was asked for is found by reading up to it."""
+
+    class Late:
+        def __init__(self, container):
+            self.container = container
+
+        def __getattr__(self, name):
+            return getattr(self.container, name)
+
+        def seek(self, offset, *, stream):
+            self.container.seek(offset + int(5 / stream.time_base), stream=stream)
+
+    path = write_video(tmp_path / "long.mkv", (numbered(i % 256) for i in range(900)), options={"g": "25"})
+    with open_source(path) as source:
+        source._media.container = Late(source._media.container)
+        shown = [number_of(frame) for frame in source.frames(start_s=28.0, end_s=29.0)]
+    assert shown == [i % 256 for i in range(700, 725)]
 
 
 def test_a_single_picture_is_a_clip(tmp_path):

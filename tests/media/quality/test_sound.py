@@ -77,3 +77,10 @@ def test_the_canonical_correlation_is_the_best_that_search_finds():
 
     best = min(minimize(lost, start, method="Nelder-Mead").fun for start in rng.standard_normal((8, 4)))
     assert _canonical_correlation(one, other) == pytest.approx(-best, abs=0.04)  # ours is damped
+
+
+def test_a_correlation_does_not_depend_on_the_unit_of_either_side():
+    rng = np.random.default_rng(1)
+    one, other = rng.standard_normal((100, 5)), rng.standard_normal((100, 3))
+    expected = _canonical_correlation(one, other)
+    assert _canonical_correlation(1000 * one, other / 100) == pytest.approx(expected, rel=1e-3)

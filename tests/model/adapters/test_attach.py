@@ -46,7 +46,7 @@ def test_lora_changes_nothing_before_the_first_step_and_something_after_it(folde
             assert parameter.grad is not None, name
 
 
-@pytest.mark.parametrize("double_quant", [True, False])
+@pytest.mark.parametrize("double_quant", [True, False, None], ids=["twice", "once", "not said: twice"])
 @pytest.mark.parametrize("quant_type", ["nf4", "fp4"])
 def test_qlora_starts_as_the_tower_whose_weights_are_rounded_to_4_bits(folder, quant_type, double_quant):
     bitsandbytes = qlora_or_skip()
@@ -54,7 +54,7 @@ def test_qlora_starts_as_the_tower_whose_weights_are_rounded_to_4_bits(folder, q
     adapted, rounded = model_on(folder, tower_adapters={"vision_encoder": config}), model_on(folder)
     for layer in rounded.vision_encoder.vivit.modules():
         if isinstance(layer, torch.nn.Linear):
-            options = {"quant_type": quant_type, "compress_statistics": double_quant}
+            options = {"quant_type": quant_type, "compress_statistics": double_quant is not False}
             bits, state = bitsandbytes.functional.quantize_4bit(layer.weight.data, **options)
             layer.weight.data = bitsandbytes.functional.dequantize_4bit(bits, state)
     torch.testing.assert_close(encoded(adapted), encoded(rounded), rtol=0, atol=1e-5)

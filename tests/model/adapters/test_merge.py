@@ -94,3 +94,12 @@ def test_models_with_intermediate_ctc_are_compared_by_their_last_states():
     states, decoded = answers(model, {name: value[:1] for name, value in AUDIO.items()})
     assert states.shape == (1, 10, model.encoder.output_size())
     assert decoded.shape == (1, 2, len(model.token_list))
+
+
+def test_what_a_merged_tower_holds_is_float32_biases_too(folder):
+    qlora_or_skip()
+    config = {"type": "qlora", "compute_dtype": "bfloat16", "r": 4}
+    adapted = model_on(folder, tower_adapters={"vision_encoder": config})
+    base = dict(adapted.vision_encoder.named_parameters())
+    assert any(value.dtype == torch.bfloat16 for name, value in base.items() if name.endswith("bias"))
+    assert {value.dtype for value in merge_adapters(adapted.vision_encoder).values()} == {torch.float32}

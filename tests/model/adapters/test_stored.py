@@ -8,6 +8,7 @@ from espnet2.main_funcs.average_nbest_models import average_nbest_models
 from espnet2.train.reporter import Reporter
 
 from espnet_vivit.errors import WeightsError
+from espnet_vivit.model.adapters.stored import hash_of
 from tests import tiny
 from tests.model.adapters.adapted import STREAM, model_on, qlora_or_skip, save_tower, step
 
@@ -118,3 +119,12 @@ def test_a_random_base_stays_in_the_checkpoint(tmp_path):
     for name, value in trained.vision_encoder.vivit.named_parameters():
         assert torch.equal(dict(loaded.vision_encoder.vivit.named_parameters())[name], value), name
     assert torch.equal(encoded(loaded), encoded(trained))
+
+
+def test_the_hash_tells_dtypes_and_shapes_of_the_same_bytes_apart():
+    layers = [torch.nn.Linear(4, 2, bias=False, dtype=torch.float16), torch.nn.Linear(2, 4, bias=False).bfloat16()]
+    layers += [torch.nn.Linear(4, 2, bias=False).bfloat16()]
+    for layer in layers:
+        torch.nn.init.zeros_(layer.weight)
+    hashes = {tuple(hash_of(layer).tolist()) for layer in layers}
+    assert len(hashes) == 3

@@ -156,6 +156,14 @@ def test_rates_frozen_parts_and_weight_decay_hold_for_both():
         assert still == all(torch.equal(value, before[name]) for name, value in model.decoder.state_dict().items())
 
 
+def test_the_eps_of_a_group_is_adamws():
+    matrix, bias = torch.nn.Parameter(torch.zeros(2, 2)), torch.nn.Parameter(torch.zeros(2))
+    setattr(matrix, muon._MARK, True)
+    groups = Muon([{"params": [matrix, bias], "eps": 0.5}]).param_groups
+    eps = {group["method"]: group["eps"] for group in groups}
+    assert eps == {"adamw": 0.5, "muon": torch.optim.Muon([matrix]).defaults["eps"]}
+
+
 def test_a_schedule_scales_both_rates():
     model = fresh()
     optimizer = optimizer_of(model, optim_conf={**CONF, "muon_lr_scale": 0.25})

@@ -68,12 +68,14 @@ def test_resuming_goes_on_at_its_step_with_the_lengths_of_the_configuration():
     for _ in range(5):
         optimizer.step()
         first.step()
-    longer = CosineWithWarmup(optimizer, warmup_steps=3, total_steps=30)
+    longer = CosineWithWarmup(optimizer, warmup_steps=3, total_steps=30, final_ratio=0.5)
     longer.load_state_dict(first.state_dict())
-    assert (longer.last_epoch, longer.warmup_steps, longer.total_steps) == (5, 3, 30)
+    assert (longer.last_epoch, longer.warmup_steps, longer.total_steps) == (5, 3, 30) and longer.final_ratio == 0.5
     optimizer.step()
     longer.step()
-    assert optimizer.param_groups[0]["lr"] == pytest.approx(rates(7, warmup_steps=3, total_steps=30)[6])
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(
+        rates(7, warmup_steps=3, total_steps=30, final_ratio=0.5)[6]
+    )
 
 
 def test_espnet_steps_it_with_every_batch():

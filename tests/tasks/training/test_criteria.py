@@ -33,6 +33,12 @@ def test_numbers_that_are_measured_pass():
     check(("train", "loss", "min"), ("valid", "acc", "max"), ctc_weight=1.0)  # one is enough: ESPnet's default has both
 
 
+def test_intermediate_ctc_is_measured_where_there_is_ctc():
+    assert "loss_interctc" in measured({"ctc_weight": 0.3, "interctc_weight": 0.3})
+    assert "loss_interctc" not in measured({"ctc_weight": 0.0, "interctc_weight": 0.3})
+    assert "loss_interctc" not in measured({"ctc_weight": 0.3})
+
+
 def test_a_misspelt_number_is_an_error_with_a_suggestion():
     with pytest.raises(ConfigError, match=r"number in best_model_criterion: found 'accc'.*Did you mean 'acc'"):
         check(("valid", "loss", "min"), ("valid", "accc", "max"))

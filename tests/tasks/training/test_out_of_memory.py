@@ -10,7 +10,7 @@ from espnet_vivit import E2E
 from espnet_vivit.bin import avsr_train
 from espnet_vivit.errors import BatchTooLargeError
 from espnet_vivit.espnet_compat import Trainer
-from espnet_vivit.tasks.training.out_of_memory import BatchStream, Halving, cut, is_out_of_memory
+from espnet_vivit.tasks.training.out_of_memory import BatchStream, Halving, cut, is_out_of_memory, weighted_sum
 from espnet_vivit.tasks.training.trainer import AVSRTrainer
 from tests import tiny
 from tests.tasks.runs import command, write_corpus
@@ -78,6 +78,29 @@ def test_halves_have_the_loss_and_the_gradients_of_the_whole(pieces):
         loss.sum().backward()
         results.append((loss.detach(), {n: p.grad for n, p in one.named_parameters()}, stats["loss_ctc"], weight))
     torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-5)
+
+
+def test_of_three_utterances_two_fit_next_time():
+    halving = Halving(model().train())
+    halving.learn(["u0", "u1", "u2"], batch(3), "full")
+    assert halving.limit == 2 * LENGTHS[0] and halving.pieces(batch(3)) == 2
+
+
+def test_a_piece_of_two_utterances_counts_twice():
+    answers = [
+        (torch.tensor([1.0]), {"acc": 0.0}, torch.tensor([2])),
+        (torch.tensor([4.0]), {"acc": 1.0}, torch.tensor([1])),
+    ]
+    loss, stats, weight = weighted_sum(answers)
+    assert loss.tolist() == [2.0] and weight.tolist() == [3] and float(stats["acc"]) == pytest.approx(1 / 3)
+
+
+def test_losses_that_are_not_finite_are_counted_in_one_place_after_a_second_run_too():
+    one = model().train()
+    counted, halving = one.non_finite, Halving(one)
+    halving.limit = LENGTHS[0]
+    halving(**batch())[0].sum().backward()
+    assert one.non_finite is counted
 
 
 def test_each_piece_keeps_its_own_graph_only_while_it_is_computed():

@@ -94,6 +94,15 @@ def test_the_log_file_gets_the_line_that_the_bar_is_made_of(caplog):
     assert len(shown) == 3 and shown[0].startswith("epoch  1/2  [######--------------]  33%  loss 1, ")
 
 
+def test_lines_come_at_most_every_ten_seconds(caplog):
+    now_s = 0.0
+    options = {"epoch": 1, "max_epoch": 2, "stats": dict, "epoch_s": None, "clock": lambda: now_s}
+    with caplog.at_level("INFO"):
+        for _ in Progress([(["a"], {"video_lengths": torch.tensor([25])})] * 20, **options):
+            now_s += 3.0
+    assert len(caplog.records) == 60 // 12  # 12 s are the first step beyond 10 s
+
+
 @pytest.mark.parametrize(
     ("token_type", "tokens", "text"),
     [

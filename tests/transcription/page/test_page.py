@@ -20,7 +20,15 @@ from espnet_vivit.media.files.video_file import probe_video, read_video
 from espnet_vivit.transcription.cutting import Stretch
 from espnet_vivit.transcription.page import page
 from espnet_vivit.transcription.page.example_clips import render_examples, write_spoken_video
-from espnet_vivit.transcription.page.page import ADDRESS, PageReader, seen_and_looked_at, served_page, words_html
+from espnet_vivit.transcription.page.page import (
+    ADDRESS,
+    SHOWN_S,
+    PageReader,
+    _keep,
+    seen_and_looked_at,
+    served_page,
+    words_html,
+)
 from espnet_vivit.transcription.result import OK, UNCLEAR, Piece, Transcription
 from tests.reader import write_reader
 
@@ -127,6 +135,38 @@ def test_what_lasts_longer_than_allowed_is_not_read_to_its_end(silent_reader, tm
     with pytest.raises(ConfigError, match="too long for this page: found more than 30 s"):
         silent_reader.read(tmp_path / "clip.npy")
     assert transcriber.read == 1000  # 40 s: the second time that it looked
+
+
+def test_what_is_larger_than_this_page_allows_is_refused(silent_reader, tmp_path):
+    (tmp_path / "small").mkdir()
+    with pytest.raises(ConfigError, match=r"the file is too large: .* at most 0 MB"):
+        PageReader("no model", tmp_path / "small", max_mb=0).read(tmp_path / "clip.npy")
+    assert silent_reader.read(tmp_path / "clip.npy")
+
+
+def test_the_mouths_video_holds_its_beginning_and_no_more():
+    """Whatever the number of pieces: pictures are counted, not pieces."""
+    seen, pictures = [], np.zeros((300, 8, 8), np.uint8)
+    for first in range(0, 3000, 300):
+        _keep(seen, Stretch(first, SimpleNamespace(frames=pictures), None))
+    assert sum(map(len, seen)) == SHOWN_S * 25
+
+
+def test_the_folder_of_a_page_is_gone_when_it_ends(monkeypatch):
+    """Also where the page could not begin: here, because its model is not to be found."""
+    for name in ("GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setattr(page, "_gradio", lambda: None)
+    monkeypatch.setattr(page, "PageReader", lambda *args, **options: made.append(args[1]) or missing())
+    made = []
+
+    def missing():
+        assert made[0].is_dir()
+        raise MediaError("no model")
+
+    with pytest.raises(MediaError), served_page("no model", port=0):
+        pass
+    assert made and not made[0].exists()
 
 
 def test_a_file_that_is_gone_is_our_error(silent_reader, tmp_path):

@@ -10,6 +10,7 @@ import pytest
 from espnet_vivit.errors import ConfigError, MediaError
 from espnet_vivit.media.files.source import read_speech
 from espnet_vivit.transcription.subtitles.burn import burn_subtitles, draw_text
+from espnet_vivit.transcription.subtitles.burnt_sound import EncodedSound
 from espnet_vivit.transcription.subtitles.fonts import choose_font
 from espnet_vivit.transcription.subtitles.formats import Cue
 from tests.media.videos import numbered, set_display_matrix, write_video
@@ -257,3 +258,55 @@ def test_subtitles_of_a_late_video_stand_where_a_player_shows_them(tmp_path):
     times, letters = lettered(tmp_path / "burnt.mkv")
     lit = [time for time, seen in zip(times, letters, strict=True) if seen]
     assert lit[0] == pytest.approx(2.0, abs=0.041) and len(lit) == 10
+
+
+def test_in_pictures_of_the_full_range_letters_are_as_white_as_white_is(tmp_path):
+    clip = write_video(
+        tmp_path / "full.mkv",
+        [np.full((240, 320, 3), 90, np.uint8)] * 25,
+        pixel_format="yuvj420p",
+        options={"crf": "5"},
+    )
+    burn_subtitles(clip, [Cue(0.0, 1.0, "MMM", ())], tmp_path / "burnt.mkv")
+    with av.open(str(tmp_path / "burnt.mkv")) as container:
+        frame = list(container.decode(video=0))[10]
+    assert frame.color_range == 2  # full
+    luma = frame.to_ndarray()[: frame.height]
+    assert luma.max() > 245 and luma.min() < 8
+
+
+def test_pixels_that_are_not_square_stay_so(tmp_path):
+    with av.open(str(tmp_path / "wide.mkv"), "w") as container:
+        stream = container.add_stream("libx264", 25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(16, 11)
+        for _ in range(5):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((64, 96, 3), np.uint8), format="rgb24")))
+        container.mux(stream.encode(None))
+    burn_subtitles(tmp_path / "wide.mkv", [], tmp_path / "burnt.mkv")
+    with av.open(str(tmp_path / "burnt.mkv")) as container:
+        assert container.streams.video[0].sample_aspect_ratio == Fraction(16, 11)
+
+
+def test_no_sample_is_lost_where_the_sound_changes_its_kind(tmp_path, monkeypatch):
+    """What a resampler still holds when another one takes over is encoded as well."""
+    parts = []
+    for layout, rate_hz in (("mono", 48_000), ("stereo", 44_100)):
+        sound = np.zeros((1 if layout == "mono" else 2, 2 * rate_hz), np.float32)
+        how = {"sound_codec": "mp2", "layout": layout, "speech_rate_hz": rate_hz}
+        parts.append(write_video(tmp_path / f"{rate_hz}.ts", flat(50), speech=sound, **how).read_bytes())
+    clip = tmp_path / "both.ts"
+    clip.write_bytes(parts[0] + parts[1] + parts[0])
+    heard, encoded = [], []
+    encode = EncodedSound._encode
+
+    def count(self, frames):
+        frames = list(frames)
+        encoded.extend(frame.samples / frame.sample_rate for frame in frames if frame is not None)
+        encode(self, frames)
+
+    monkeypatch.setattr(EncodedSound, "_encode", count)
+    with av.open(str(clip)) as container:
+        heard = [frame.samples / frame.sample_rate for frame in container.decode(audio=0)]
+    burn_subtitles(clip, [], tmp_path / "burnt.mp4")
+    assert sum(encoded) == pytest.approx(sum(heard), abs=1e-4)
