@@ -31,7 +31,8 @@ class ResNet1d(nn.Module):
     """`forward(speech (B, N), lengths) -> (features (B, N // 640, 8 * channels), lengths // 640)`.
 
     waveform_normalization: "utterance" brings every utterance to mean 0 and variance 1 over its valid samples,
-    "running" by the samples heard so far, for live use; "none" takes the samples as they are. feature_rate: "frame" (25 Hz), or "tubelet": pairs averaged, 12.5 Hz.
+    "running" by the samples heard so far, for live use; "none" takes the samples as they are.
+    feature_rate: "frame" (25 Hz), or "tubelet": pairs averaged, 12.5 Hz.
     channels: width of the first layer; 64 is Auto-AVSR (3,848,576 parameters). stem_stride: 4 is Auto-AVSR; 8 and 16
     read the waveform in longer steps, for a half and a quarter of the cost with as many parameters.
     Raises InputError, TooShortError (fewer than 640 samples); ConfigError for bad options.

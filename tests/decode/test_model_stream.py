@@ -7,7 +7,7 @@ import torch
 
 from espnet_vivit.decode.model_stream import ModelStream
 from espnet_vivit.errors import ConfigError, InputError
-from tests.tiny import CONFIG, CONFORMER, PIXELS, raw_clip, randomize, tiny_e2e
+from tests.tiny import CONFIG, CONFORMER, PIXELS, randomize, raw_clip, tiny_e2e
 
 CHUNKED = {**CONFORMER, "chunk_steps": [0, 4], "left_steps": 8}
 FAMILY = {name: CONFIG[name] for name in ("image_size", "tubelet_size", "hidden_size", "num_attention_heads")}
