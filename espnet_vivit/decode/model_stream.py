@@ -5,7 +5,7 @@
     states = stream.finish()                 # the last chunk
 
 The states are those of `model.encode` for the whole clip, in chunks of the same size; they are computed in float32,
-whatever the model's amp_dtype. Memory does not grow with the clip where the frontends' does not.
+whatever the model's amp_dtype. Memory does not grow with the clip.
 """
 
 import torch
@@ -13,9 +13,11 @@ from torch import Tensor
 
 from espnet_vivit.e2e_asr_conformer import E2E
 from espnet_vivit.errors import ConfigError, InputError
+from espnet_vivit.frontend.bounded_stream import BoundedStream, SoundStream
+from espnet_vivit.frontend.vivit.stream import VisualStream
 from espnet_vivit.model.conformer import Conformer
 from espnet_vivit.model.conformer_stream import ConformerStream
-from espnet_vivit.model.fusion import CrossAttentionFusion, check_durations
+from espnet_vivit.model.fusion import CrossAttentionFusion
 from espnet_vivit.units import FEATURE_RATES, SAMPLES_PER_FRAME, STREAMS_OF, VIDEO_RATE_HZ
 
 
@@ -46,6 +48,12 @@ class ModelStream:
         """Seconds from a step of the encoder to the next."""
         return FEATURE_RATES[self.model.feature_rate] / VIDEO_RATE_HZ
 
+    @property
+    def latency_s(self) -> float:
+        """Seconds by which a state may be behind its input: a chunk, and what the frontends look ahead."""
+        ahead = [_steps_ahead(stream) for stream in (self.video, self.audio) if stream is not None]
+        return (self.encoder.chunk + max(ahead)) * self.step_s
+
     @torch.no_grad()
     def push(self, frames: Tensor | None = None, samples: Tensor | None = None) -> Tensor:
         """Frames (n, H, W) uint8 or normalised float, samples (m,) float at 16 kHz -> states (k, D) float32.
@@ -65,10 +73,9 @@ class ModelStream:
 
     @torch.no_grad()
     def finish(self) -> Tensor:
-        """The states of the last steps. Sound is cut or padded to the video, as in `model.encode`, which raises
-        InputError where the two are more than a frame apart."""
+        """The states of the last steps. Sound is cut to the video, or padded with silence, as in `model.encode`; but
+        streams that end at different times are no error, as a camera and a microphone do."""
         if self.video is not None and self.audio is not None:
-            check_durations(self.samples, self.frames, clip="the stream")
             self._listen(torch.zeros(max(0, self.frames * SAMPLES_PER_FRAME - self.samples)), counted=False)
         if self.video is not None:
             self._seen = _joined(self._seen, self.video.finish())
@@ -117,14 +124,24 @@ def check_streams(model: E2E) -> None:
         raise ConfigError("this fusion reads the whole clip, it cannot stream", found="cross_attention", fix=fix)
 
 
-def _frontend_stream(frontend, name: str):
+def _frontend_stream(frontend, name: str) -> VisualStream | BoundedStream | SoundStream:
     if not hasattr(frontend, "stream"):
         raise ConfigError(
             f"this {name} needs the whole clip, it cannot stream",
             found=type(frontend).__name__,
             expected="vivit with attention: causal, resnet or linear; resnet1d or logmel",
         )
-    return frontend.stream()
+    stream = frontend.stream()
+    if isinstance(stream, VisualStream) and stream.tower.config.left_context is None:
+        fix = "Train with vision_encoder_conf: {left_context: 16}"
+        raise ConfigError("a vision encoder whose memory grows with the clip", found="left_context=None", fix=fix)
+    return stream
+
+
+def _steps_ahead(stream: VisualStream | BoundedStream | SoundStream) -> int:
+    if isinstance(stream, VisualStream):
+        return 0
+    return stream.bounded.behind if isinstance(stream, SoundStream) else stream.behind
 
 
 def _joined(before: Tensor | None, features: Tensor) -> Tensor:

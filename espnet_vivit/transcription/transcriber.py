@@ -106,7 +106,7 @@ class Transcriber:
         from espnet_vivit.transcription.recognizer import PieceRecognizer
 
         files = open_model(model, weights=weights)
-        mouth_size, mouth_view = _mouth_pictures(mouth_size, mouth_view, files.facts)
+        mouth_size, mouth_view = mouth_pictures(mouth_size, mouth_view, files.facts)
         self.recognizer = PieceRecognizer(
             files,
             modality=None if modality == "auto" else modality,
@@ -186,7 +186,7 @@ def _shown(stretches: Iterator["Stretch"], on_stretch: Callable[["Stretch"], obj
         yield stretch
 
 
-def _mouth_pictures(size: int | None, view: int | None, facts: "TrainingFacts") -> tuple[int, int | None]:
+def mouth_pictures(size: int | None, view: int | None, facts: "TrainingFacts") -> tuple[int, int | None]:
     """(mouth_size, mouth_view) as given, or else as the model was trained. Raises ConfigError for a view too small."""
     size = facts.mouth_size or MOUTH_SIZE if size is None else size
     view = facts.mouth_view if view is None else view

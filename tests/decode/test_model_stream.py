@@ -99,6 +99,11 @@ def test_states_come_with_their_chunks():
     assert len(stream.finish()) == 0 and stream.step_s == 0.04
 
 
+@pytest.mark.parametrize(("name", "latency_s"), [("vivit", 0.16), ("linear", 0.2), ("vivit-logmel", 0.32)])
+def test_the_latency_is_a_chunk_and_what_the_frontends_look_ahead(name, latency_s):
+    assert ModelStream(model_of(name)).latency_s == pytest.approx(latency_s)
+
+
 def test_whole_clip_parts_are_refused_by_name():
     whole = {"audio_encoder": "resnet1d", "audio_encoder_conf": {"channels": 2}}
     for name, options, message in (
@@ -108,6 +113,7 @@ def test_whole_clip_parts_are_refused_by_name():
         ("vivit-logmel", {"fusion_place": "encoder"}, "fusion_place"),
         ("vivit", {"encoder_conf": CONFORMER}, "chunk_steps"),
         ("vivit", {"encoder_conf": {**CHUNKED, "chunk_steps": [4, 0]}}, "set_chunk"),
+        ("vivit", {"vision_encoder_conf": CAUSAL | {"left_context": None}}, "grows with the clip"),
     ):
         with pytest.raises(ConfigError, match=message):
             ModelStream(model_of(name, **options))
@@ -119,7 +125,13 @@ def test_what_was_not_announced_is_refused():
         ModelStream(model, modality="video").push(samples=torch.zeros(640))
     with pytest.raises(InputError, match="evaluation"):
         ModelStream(model.train())
-    stream = ModelStream(model.eval())
-    stream.push(raw_clip(4), torch.zeros(12 * 640))
-    with pytest.raises(InputError, match="differ in length"):
-        stream.finish()
+
+
+@pytest.mark.parametrize("sound_frames", [3, 30])
+def test_sound_that_ends_at_another_time_is_cut_or_padded_with_silence(sound_frames):
+    model, clip = model_of("vivit-logmel"), clip_of("multimodal", 14)
+    sound = torch.randn(sound_frames * 640)
+    stream = ModelStream(model)
+    states = torch.cat([stream.push(clip["frames"], sound), stream.finish()])
+    fitted = torch.nn.functional.pad(sound, (0, max(0, 14 - sound_frames) * 640))[: 14 * 640]
+    torch.testing.assert_close(states, encode(model, {**clip, "samples": fitted}), **TOLERANCE)
