@@ -10,6 +10,7 @@ the attention decoder chooses among what the search holds. Nothing is held but t
 `LONGEST_SENTENCE_S`. Language models of a package take no part.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,17 +18,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from espnet_vivit.decode.model_files import open_model
+from espnet_vivit.base.config_file import read_config
+from espnet_vivit.decode.model_files import ModelFiles, open_model
 from espnet_vivit.decode.model_stream import ModelStream
+from espnet_vivit.decode.speech2text import check_modality
 from espnet_vivit.errors import ConfigError, InputError
 from espnet_vivit.evaluation.calibration import MIN_CONFIDENCE
 from espnet_vivit.model.conformer import Conformer
+from espnet_vivit.tasks.streams import configured_modality
 from espnet_vivit.transcription.end_point import PAUSE_S, SILENT_MODEL_S, Stillness
 from espnet_vivit.transcription.recognizer import PieceRecognizer
 from espnet_vivit.transcription.result import OK, UNCLEAR, Hypothesis, Piece
 from espnet_vivit.transcription.running_sentence import RunningSentence
 from espnet_vivit.transcription.transcriber import mouth_pictures
-from espnet_vivit.units import FEATURE_RATES, MOUTH_SIZE, SAMPLES_PER_FRAME, VIDEO_RATE_HZ, seconds_of_frames
+from espnet_vivit.units import (
+    FEATURE_RATES,
+    MOUTH_SIZE,
+    SAMPLES_PER_FRAME,
+    STREAMS_OF,
+    VIDEO_RATE_HZ,
+    seconds_of_frames,
+)
 
 LONGEST_SENTENCE_S = 12.0  # a longer one is ended at the next step of which the model says nothing
 LEAD_S = 0.4  # of the pause before a sentence, what belongs to it: training clips do not begin with a word either
@@ -54,7 +65,8 @@ class StreamingRecognizer:
 
     Args:
         model: as of `Transcriber`; trained with `chunk_steps`, and with frontends that stream.
-        modality: streams that will be pushed; None: all that the model takes.
+        modality: streams that will be pushed; None: all that the model takes and `present` has.
+        present: "video", "audio" or both: what there is to push.
         chunk_ms: how much is read at once, a multiple of the model's step; None: the longest of its training.
         weights, device, beam_size, ctc_weight, min_confidence: as of `Transcriber`.
 
@@ -68,6 +80,7 @@ class StreamingRecognizer:
         model: str | Path,
         *,
         modality: str | None = None,
+        present: Collection[str] = ("video", "audio"),
         chunk_ms: int | None = None,
         weights: str | None = None,
         device: str = "cpu",
@@ -76,6 +89,7 @@ class StreamingRecognizer:
         min_confidence: float | None = None,
     ):
         files = open_model(model, weights=weights)
+        modality = _modality(files, modality, present)
         mouth_size, mouth_view = mouth_pictures(None, None, files.facts)
         self.picture_size = mouth_size if mouth_view is None else MOUTH_SIZE  # pixels of a side, of what is pushed
         self.recognizer = PieceRecognizer(
@@ -209,3 +223,16 @@ class StreamingRecognizer:
     def _seconds(self, step: int) -> float:
         """The time of a step of the running stream."""
         return seconds_of_frames(self._first_frame + step * self._frames_per_step)
+
+
+def _modality(files: ModelFiles, modality: str | None, present: Collection[str]) -> str:
+    """The modality asked for, or else all that the model takes and is present. Raises ConfigError for none."""
+    trained = configured_modality(read_config(files.config))
+    there = {"speech" if stream == "audio" else stream for stream in present}
+    streams = set(STREAMS_OF[trained if modality is None else check_modality(modality, trained)])
+    if not streams & there or (modality is not None and not streams <= there):
+        found = " and ".join(sorted(present)) or "neither video nor audio"
+        raise ConfigError(
+            f"there is nothing to read as {modality or trained}", found=found, expected=modality or trained
+        )
+    return next(name for name, needed in STREAMS_OF.items() if set(needed) == streams & there)

@@ -52,7 +52,7 @@ def at_video_rate(
 
 
 class FrameClock(Generic[Picture]):
-    """`at_video_rate` for pictures that are pushed: `push` yields the ticks before the picture's own, `finish` the rest.
+    """`at_video_rate` for pictures that are pushed: `push` yields the ticks before the new one, `finish` the rest.
 
     `tick` is the next one to be yielded.
     """
