@@ -9,9 +9,10 @@ step is computed together with its neighbours, as many as it depends on, and wai
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from espnet_vivit.errors import ConfigError, InputError
 from espnet_vivit.frontend.masking import check_float
@@ -31,7 +32,7 @@ class BoundedStream:
 
     def __init__(
         self,
-        frontend: nn.Module,
+        frontend: Any,
         *,
         features: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
         per_step: int,

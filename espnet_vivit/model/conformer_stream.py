@@ -8,6 +8,8 @@ The states are those that the encoder gives for the whole clip in chunks of the 
 block does not grow: keys and values of `left_steps` steps, and half a kernel of what the convolution reads.
 """
 
+from typing import Any
+
 import torch
 from espnet2.asr.ctc import CTC
 from torch import Tensor
@@ -15,7 +17,7 @@ from torch import Tensor
 from espnet_vivit.errors import ConfigError, InputError
 from espnet_vivit.model.chunks import WHOLE_CLIP, convolve_chunk
 from espnet_vivit.model.conformer import Conformer
-from espnet_vivit.model.conformer_layer import ConformerLayer, MaskedConvolution
+from espnet_vivit.model.conformer_layer import MaskedConvolution
 
 
 class ConformerStream:
@@ -71,7 +73,8 @@ class ConformerStream:
     def _advance(self, features: Tensor) -> Tensor:
         """The states of one chunk (c, D), c at most `chunk`."""
         encoder = self.encoder
-        x = features[None] * encoder.embed[0].xscale
+        table: Any = encoder.embed[0]
+        x = features[None] * table.xscale
         for number, block in enumerate(self._blocks, start=1):
             x = block(x)
             if encoder.interctc_use_conditioning and number in encoder.interctc_layer_idx:
@@ -82,9 +85,9 @@ class ConformerStream:
 
 
 class _Block:
-    """One layer and what it remembers; `block(x (1, c, D)) -> (1, c, D)`, c at most the chunk."""
+    """A ConformerLayer and what it remembers; `block(x (1, c, D)) -> (1, c, D)`, c at most the chunk."""
 
-    def __init__(self, layer: ConformerLayer, positions: Tensor, left_steps: int, chunk: int):
+    def __init__(self, layer: Any, positions: Tensor, left_steps: int, chunk: int):
         self.layer, self.left_steps, self.chunk = layer, left_steps, chunk
         attention = layer.self_attn
         self.positions = attention.linear_pos(positions).unflatten(-1, (attention.h, attention.d_k)).transpose(0, 1)
@@ -128,7 +131,7 @@ class _Block:
 
 def _positions(encoder: Conformer, known: int, chunk: int) -> Tensor:
     """ESPnet's relative positions, from known - 1 steps back to chunk - 1 steps ahead: (known + chunk - 1, D)."""
-    table = encoder.embed[0]
+    table: Any = encoder.embed[0]
     table.extend_pe(encoder.after_norm.weight.new_zeros(1, known))
     middle = table.pe.size(1) // 2
     return table.pe[0, middle - known + 1 : middle + chunk]
