@@ -5,7 +5,9 @@ decoder: it reads whatever clips are strung together, and that is what transcrib
 """
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -44,6 +46,15 @@ LIVE_CONFIG = {  # the same in chunks, with sound that is normalised as it comes
     "audio_encoder_conf": {**CONFIG["audio_encoder_conf"], "waveform_normalization": "running"},
     "encoder_conf": {**CONFIG["encoder_conf"], "chunk_steps": [4, 8, 16, 0], "left_steps": 32},
 }
+_kept: list[TemporaryDirectory] = []  # until Python ends
+
+
+@cache
+def live_reader() -> tuple[Path, list[Utterance]]:
+    """`write_reader` with LIVE_CONFIG, trained once for all tests of a process, which do not change its files."""
+    folder = TemporaryDirectory()
+    _kept.append(folder)
+    return write_reader(Path(folder.name), LIVE_CONFIG)
 
 
 def write_reader(folder: Path, config: Mapping = CONFIG) -> tuple[Path, list[Utterance]]:

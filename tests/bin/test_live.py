@@ -9,21 +9,22 @@ from espnet_vivit.bin import cli
 from espnet_vivit.media.files.audio_file import read_wav
 from espnet_vivit.media.files.video_file import read_video
 from tests.experiments import write_experiment
-from tests.reader import LIVE_CONFIG, write_reader
+from tests.reader import LIVE_CONFIG, live_reader
 from tests.recordings import write_recording
 
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory):
     """(experiment folder, a file of two of its sentences with pauses, their texts)."""
-    folder = tmp_path_factory.mktemp("live")
-    experiment, clips = write_reader(folder, LIVE_CONFIG)
+    experiment, clips = live_reader()
     frames, samples = [], []
     for clip in clips[:2]:
         pictures = read_video(clip.video)
         frames += [pictures, np.repeat(pictures[-1:], 20, axis=0)]
         samples += [read_wav(clip.wav), np.zeros(20 * 640, np.float32)]
-    path = write_recording(folder / "talk.mkv", np.concatenate(frames), np.concatenate(samples))
+    path = write_recording(
+        tmp_path_factory.mktemp("live") / "talk.mkv", np.concatenate(frames), np.concatenate(samples)
+    )
     return experiment, path, [clip.text for clip in clips[:2]]
 
 

@@ -12,15 +12,15 @@ from espnet_vivit.media.files.video_file import read_video
 from espnet_vivit.transcription.result import OK, UNCLEAR
 from espnet_vivit.transcription.streaming import LONGEST_SENTENCE_S, StreamingRecognizer
 from tests.experiments import write_experiment
-from tests.reader import LIVE_CONFIG, write_reader
+from tests.reader import LIVE_CONFIG, live_reader
 
 TRUE_TO_S = 0.12  # of a word's beginning and end
 
 
 @pytest.fixture(scope="module")
-def reader(tmp_path_factory):
+def reader():
     """(experiment folder, [(frames, samples, utterance)] of the clips that it knows)."""
-    experiment, clips = write_reader(tmp_path_factory.mktemp("live"), LIVE_CONFIG)
+    experiment, clips = live_reader()
     return experiment, [(read_video(clip.video), read_wav(clip.wav), clip) for clip in clips]
 
 
