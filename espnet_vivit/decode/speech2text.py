@@ -216,12 +216,11 @@ class Speech2Text(EspnetSpeech2Text):
         return words_with_times(tokens, ids, scores, tokens2text=self.tokenizer.tokens2text)
 
     @torch.no_grad()
-    def transcript(self, states: torch.Tensor, ids: Sequence[int], score: float) -> Transcript:
-        """The transcript of token ids that another search found in encoder states (1, T', D), with word times."""
+    def transcript(self, states: torch.Tensor) -> Transcript:
+        """The best transcript of encoder states (1, T', D) that are there already, with word times."""
         self._require_ctc_for_times()
-        tokens = self.converter.ids2tokens(list(ids))
-        found = (self.tokenizer.tokens2text(tokens), tokens, ids, Hypothesis(yseq=torch.tensor([*ids]), score=score))
-        return self._transcripts([found], self._step_scores(states))[0]
+        with self._computing:
+            return self._transcripts(self._search([states])[0], self._step_scores(states))[0]
 
     def _transcripts(self, found: Sequence[tuple], scores: StepScores | None) -> list[Transcript]:
         transcripts = [

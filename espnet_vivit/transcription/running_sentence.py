@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from espnet_vivit.decode.prefix_search import PrefixSearch
-from espnet_vivit.decode.rescoring import rescored
 from espnet_vivit.decode.speech2text import Speech2Text
 from espnet_vivit.decode.word_times import Transcript
 
@@ -46,14 +45,11 @@ class RunningSentence:
         whole = self.speech2text.asr_train_args.token_type == "word"  # else the last word may go on
         return words, max(0, len(settled) - (not whole))
 
-    def transcript(self, ctc_weight: float) -> Transcript | None:
-        """The hypothesis that CTC and the attention decoder together think best; None where nothing was said."""
-        if not self._states or not self.search.best.ids:
+    def transcript(self) -> Transcript | None:
+        """What the search of whole clips, with the attention decoder, finds; None where CTC said nothing."""
+        if not self.search.best.ids:
             return None
-        states = torch.cat(self._states)
-        prefixes = [prefix for prefix in self.search.prefixes() if prefix.ids]
-        best, *_ = rescored(prefixes, self.model.decoder, states, eos=self.model.eos, ctc_weight=ctc_weight)
-        return self.speech2text.transcript(states[None], best.ids, best.score)
+        return self.speech2text.transcript(torch.cat(self._states)[None])
 
     def following(self, lead: int) -> "RunningSentence":
         """The next one, to which up to `lead` silent steps before it belong."""

@@ -6,7 +6,7 @@
     update = recognizer.finish()
 
 The encoder reads chunk by chunk (decode/model_stream.py), a CTC prefix search is carried on, and where a sentence ends
-the attention decoder chooses among what the search holds. Nothing is held but the running sentence, of at most
+it is searched as a whole clip is, with the attention decoder. Nothing is held but the running sentence, of at most
 `LONGEST_SENTENCE_S`. Language models of a package take no part.
 """
 
@@ -50,7 +50,7 @@ class LiveUpdate:
     """What a push gave. Times are seconds since the first push.
 
     finished: sentences that have ended since the push before, as `transcribe` gives pieces; words: of the sentence that
-    runs, of which the first `settled` will not change but by the decoder's choice at its end; read_s: how far the model
+    runs, of which the first `settled` will not change but by the decoder at its end; read_s: how far the model
     has read.
     """
 
@@ -112,7 +112,7 @@ class StreamingRecognizer:
         if self.model.ctc is None:
             raise ConfigError("live recognition searches with CTC", found="a model without it", fix="Set ctc_weight")
         self._frames_per_step = FEATURE_RATES[self.model.feature_rate]
-        self._ctc_weight = self.speech2text.beam_search.weights["ctc"]
+        self.speech2text.seconds = {}
         self._set_chunk(chunk_ms)
         self._begin(0)
 
@@ -207,8 +207,8 @@ class StreamingRecognizer:
     def _end_sentence(self, *, lead: int) -> list[Piece]:
         """The piece of the sentence, none where nothing was said. The next one begins `lead` silent steps before."""
         sentence, self._sentence = self._sentence, self._sentence.following(lead)
-        transcript = sentence.transcript(self._ctc_weight)
-        if transcript is None:
+        transcript = sentence.transcript()
+        if transcript is None or not transcript.words:
             return []
         begin_s, end_s = self._seconds(sentence.begin), self._seconds(sentence.end)
         words = tuple(replace(w, start_s=w.start_s + begin_s, end_s=w.end_s + begin_s) for w in transcript.words)

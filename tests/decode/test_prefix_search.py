@@ -7,9 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from espnet_vivit.decode.prefix_search import Prefix, PrefixSearch
-from espnet_vivit.decode.rescoring import attention_scores, rescored
-from tests.tiny import VOCABULARY, tiny_e2e
+from espnet_vivit.decode.prefix_search import PrefixSearch
 
 BLANK = 0
 
@@ -69,30 +67,3 @@ def test_silent_steps_are_those_since_the_last_label():
     search = PrefixSearch(blank=BLANK, beam_size=4)
     search.push(log_probs)
     assert search.silent_steps == 3 and search.best.ids == (1, 2)
-
-
-def test_rescoring_is_the_decoders_own_likelihood_token_by_token():
-    """Oracle: ESPnet's `batch_score`, which is asked for one token after another."""
-    torch.manual_seed(0)
-    model = tiny_e2e("audio").eval()
-    states, eos = torch.randn(9, 16), VOCABULARY - 1
-    hypotheses = [(1, 2, 3), (), (4,), (5, 5)]
-    found = attention_scores(model.decoder, states, hypotheses, eos=eos)
-    for ids, score in zip(hypotheses, found.tolist(), strict=True):
-        said, expected = [eos], 0.0
-        for token in (*ids, eos):
-            row, _ = model.decoder.score(torch.tensor(said), None, states)
-            expected += row[token].item()
-            said.append(token)
-        assert score == pytest.approx(expected, abs=1e-4)
-
-
-def test_rescoring_weighs_both():
-    torch.manual_seed(0)
-    model = tiny_e2e("audio").eval()
-    states, eos = torch.randn(9, 16), VOCABULARY - 1
-    prefixes = [Prefix((1, 2), -3.0), Prefix((1,), -3.5)]
-    attention = attention_scores(model.decoder, states, [(1, 2), (1,)], eos=eos).tolist()
-    found = {prefix.ids: prefix.score for prefix in rescored(prefixes, model.decoder, states, eos=eos, ctc_weight=0.3)}
-    assert found == pytest.approx({(1, 2): 0.3 * -3.0 + 0.7 * attention[0], (1,): 0.3 * -3.5 + 0.7 * attention[1]})
-    assert rescored(prefixes, None, states, eos=eos, ctc_weight=0.3) == prefixes
