@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-HOPELESS = 12.0  # nats below the best prefix: such a prefix leaves the beam, so that the beginning settles
+SETTLED = 0.9  # of the probability: what so much of the beam begins with is settled, and the rest is dropped
 
 
 class Prefix(NamedTuple):
@@ -24,10 +24,15 @@ class Prefix(NamedTuple):
 
 
 class PrefixSearch:
-    """One sentence. blank: id of CTC's blank; never: ids that are no labels, such as <sos/eos>."""
+    """One sentence. blank: id of CTC's blank; never: ids that are no labels, such as <sos/eos>.
 
-    def __init__(self, *, blank: int, beam_size: int, never: Sequence[int] = ()):
+    settled_share: prefixes that together are so probable settle what they all begin with; 1: all of the beam.
+    """
+
+    def __init__(self, *, blank: int, beam_size: int, never: Sequence[int] = (), settled_share: float = SETTLED):
         self.blank, self.beam_size, self.never = blank, beam_size, (blank, *never)
+        self.settled_share = settled_share
+        self.settled: tuple[int, ...] = ()  # what every prefix begins with: later steps cannot change it
         self.steps = self.silent_steps = 0  # in all; at the end, those of which blank is the most probable label
         self._beam: dict[tuple[int, ...], tuple[float, float]] = {(): (0.0, -math.inf)}  # ending in blank, in a label
 
@@ -40,6 +45,7 @@ class PrefixSearch:
         rows = zip(log_probs.tolist(), best.indices.tolist(), silent.tolist(), strict=True)
         for scores, candidates, is_silent in rows:
             self._step(scores, candidates)
+            self._settle()
             self.steps += 1
             self.silent_steps = self.silent_steps + 1 if is_silent else 0
 
@@ -52,11 +58,19 @@ class PrefixSearch:
         found = [Prefix(ids, _add(*scores)) for ids, scores in self._beam.items()]
         return sorted(found, key=lambda prefix: prefix.score, reverse=True)
 
-    def settled(self) -> tuple[int, ...]:
-        """What every prefix of the beam begins with: later steps cannot change it."""
-        first, last = min(self._beam), max(self._beam)  # in lexical order: the two that differ first
+    def _settle(self) -> None:
+        """Keep to what the most probable prefixes, `settled_share` of the beam together, begin with."""
+        prefixes, likely, share = self.prefixes(), [], 0.0
+        total = math.fsum(math.exp(prefix.score - prefixes[0].score) for prefix in prefixes)
+        for prefix in prefixes:
+            likely.append(prefix.ids)
+            share += math.exp(prefix.score - prefixes[0].score) / total
+            if self.settled_share < 1 and share >= self.settled_share:
+                break
+        first, last = min(likely), max(likely)  # in lexical order: the two that differ first
         differ = (place for place, (a, b) in enumerate(zip(first, last, strict=False)) if a != b)
-        return first[: next(differ, len(first))]
+        self.settled = first[: next(differ, len(first))]
+        self._beam = {ids: scores for ids, scores in self._beam.items() if ids[: len(self.settled)] == self.settled}
 
     def _step(self, scores: Sequence[float], candidates: Sequence[int]) -> None:
         in_blank: dict[tuple[int, ...], float] = defaultdict(lambda: -math.inf)
@@ -73,8 +87,7 @@ class PrefixSearch:
                 in_label[longer] = _add(in_label[longer], before + scores[token])
         totals = {ids: _add(in_blank[ids], in_label[ids]) for ids in {**in_blank, **in_label}}
         kept = sorted(totals, key=lambda ids: totals[ids], reverse=True)[: self.beam_size]
-        floor = totals[kept[0]] - HOPELESS
-        self._beam = {ids: (in_blank[ids], in_label[ids]) for ids in kept if totals[ids] >= floor}
+        self._beam = {ids: (in_blank[ids], in_label[ids]) for ids in kept}
 
 
 def _add(a: float, b: float) -> float:

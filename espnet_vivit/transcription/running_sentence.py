@@ -41,7 +41,7 @@ class RunningSentence:
 
     def words(self) -> tuple[tuple[str, ...], int]:
         """The most probable words so far, and how many of the first can no longer change."""
-        words, settled = self._words(self.search.best.ids), self._words(self.search.settled())
+        words, settled = self._words(self.search.best.ids), self._words(self.search.settled)
         whole = self.speech2text.asr_train_args.token_type == "word"  # else the last word may go on
         return words, max(0, len(settled) - (not whole))
 

@@ -21,7 +21,7 @@ def log_probs_of(steps, tokens=4, seed=0, sharpness=2.0):
 def test_with_room_for_all_the_scores_are_those_of_torchs_ctc_loss(seed):
     """Oracle: -CTCLoss of every label sequence of up to four labels."""
     log_probs = log_probs_of(5, seed=seed, sharpness=0.5)
-    search = PrefixSearch(blank=BLANK, beam_size=1000)
+    search = PrefixSearch(blank=BLANK, beam_size=1000, settled_share=1.0)
     search.push(log_probs)
     found = dict(search.prefixes())
     for length in range(1, 5):
@@ -47,7 +47,7 @@ def test_what_is_settled_never_changes_and_the_rest_does_settle():
     search, settled = PrefixSearch(blank=BLANK, beam_size=6), ()
     for row in log_probs_of(200, sharpness=3.0):
         search.push(row[None])
-        now = search.settled()
+        now = search.settled
         assert now[: len(settled)] == settled and search.best.ids[: len(now)] == now
         assert all(prefix.ids[: len(now)] == now for prefix in search.prefixes())
         settled = now

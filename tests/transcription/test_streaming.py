@@ -99,7 +99,7 @@ def test_words_come_while_the_sentence_runs_and_settled_ones_stay(reader):
         for place, word in enumerate(update.words):
             if truth[place][0] == word:
                 first_seen_s.setdefault(place, update.read_s)
-    assert len(first_seen_s) == len(truth)
+    assert len(first_seen_s) == len(truth) and settled
     late = [first_seen_s[place] - end for place, (_, _, end) in enumerate(truth)]
     assert np.median(late) <= recognizer.latency_s + 0.2
 
