@@ -13,6 +13,7 @@ _PUBLIC = {  # public name -> module that defines it
     "E2E": "espnet_vivit.e2e_asr_conformer",
     "AVSRTask": "espnet_vivit.tasks.avsr",
     "Transcriber": "espnet_vivit.transcription.transcriber",
+    "StreamingRecognizer": "espnet_vivit.transcription.streaming",
     "register": "espnet_vivit.registration",
 }
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from espnet_vivit.frontend.vivit_encoder import vivit_encoder
     from espnet_vivit.registration import register
     from espnet_vivit.tasks.avsr import AVSRTask
+    from espnet_vivit.transcription.streaming import StreamingRecognizer
     from espnet_vivit.transcription.transcriber import Transcriber
 
 

@@ -4,7 +4,10 @@ Its CTC branch learns each frame's word, so that its word times are as exact as 
 decoder: it reads whatever clips are strung together, and that is what transcribing long recordings is tested with.
 """
 
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -38,9 +41,23 @@ CONFIG = {
     "decoder_conf": {},
     "preprocessor_conf": {"flip_prob": 0.0, "time_masks_per_s": 0.0},
 }
+LIVE_CONFIG = {  # the same in chunks, with sound that is normalised as it comes
+    **CONFIG,
+    "audio_encoder_conf": {**CONFIG["audio_encoder_conf"], "waveform_normalization": "running"},
+    "encoder_conf": {**CONFIG["encoder_conf"], "chunk_steps": [4, 8, 16, 0], "left_steps": 32},
+}
+_kept: list[TemporaryDirectory] = []  # until Python ends
 
 
-def write_reader(folder: Path) -> tuple[Path, list[Utterance]]:
+@cache
+def live_reader() -> tuple[Path, list[Utterance]]:
+    """`write_reader` with LIVE_CONFIG, trained once for all tests of a process, which do not change its files."""
+    folder = TemporaryDirectory()
+    _kept.append(folder)
+    return write_reader(Path(folder.name), LIVE_CONFIG)
+
+
+def write_reader(folder: Path, config: Mapping = CONFIG) -> tuple[Path, list[Utterance]]:
     """(experiment folder, the clips that it knows by heart)."""
     counts = {"num_train": CLIPS, "num_dev": 2, "num_test_seen": 2, "num_test_unseen": 2}
     directories = prepare(folder / "data", nj=1, progress=False, variation=0.0, **counts)
@@ -50,7 +67,7 @@ def write_reader(folder: Path) -> tuple[Path, list[Utterance]]:
         [f"{directories['train']}/{file}", name, kind]
         for file, name, kind in (("video.scp", "video", "video"), ("wav.scp", "speech", "sound"))
     ]
-    config = write_config(folder / "train.yaml", **CONFIG, train_data_path_and_name_and_type=lists)
+    config = write_config(folder / "train.yaml", **config, train_data_path_and_name_and_type=lists)
     args = AVSRTask.get_parser().parse_args(["--config", str(config)])
     args.token_list = ["<blank>", "<unk>", *words, "<sos/eos>"]
     torch.manual_seed(0)

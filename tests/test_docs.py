@@ -7,6 +7,7 @@ from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -16,6 +17,7 @@ from tests.experiments import write_experiment
 from tests.pages import DOCS, PAGES, ROOT, anchors, blocks, commands, links, name_of, paths
 from tests.talking_files import write_talking
 from tests.test_package import ORDER
+from tests.tiny_corpus import CONFIG as TINY
 
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 WRITTEN_BY_USERS = {"egs/my_corpus"}  # paths that a page tells its reader to make
@@ -108,6 +110,15 @@ def test_the_transcriber_of_the_page_prints(run_page, tmp_path, capsys):
     names["print_words"](str(video), str(write_experiment(tmp_path / "exp")))
     lines = capsys.readouterr().out.splitlines()
     assert lines and all(re.match(r"\w|\d+\.\d\d \d+\.\d\d ", line) for line in lines)
+
+
+def test_the_live_recognizer_of_the_page_prints(run_page, tmp_path, capsys):
+    names = run_page("live.md")
+    chunks = {"encoder_conf": {**TINY["encoder_conf"], "chunk_steps": [4, 8, 0], "left_steps": 8}}
+    model = write_experiment(tmp_path / "exp", audio_encoder=..., audio_encoder_conf=..., **chunks)
+    pictures = np.random.default_rng(0).integers(0, 256, (50, 48, 48), dtype=np.uint8)
+    names["print_live"](str(model), [(pictures[:20], None), (pictures[20:], None)])
+    assert "[" in capsys.readouterr().out
 
 
 def test_the_import_rule_of_the_page_is_the_one_that_is_tested(run_page):

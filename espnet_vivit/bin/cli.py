@@ -24,6 +24,7 @@ COMMANDS = {  # command -> what it does, in the order of the work, from a machin
     "check": "validate data against a configuration, then overfit one batch",
     "new-recipe": "write a training recipe (run.sh and its YAMLs) for a corpus or your own videos",
     "transcribe": "write text, subtitles and word times of video and sound files",
+    "live": "print words while somebody speaks, from a camera and a microphone or a file",
     "calibrate": "find the confidence threshold at which a given share of the words is correct",
     "page": "serve a local web page to try a model on",
     "plot": "report training curves and an error analysis as an HTML page",
@@ -45,6 +46,7 @@ EXAMPLES = """examples:
   espnet-vivit check tiny_both dump/raw/train --token_list tokens.txt
   espnet-vivit new-recipe folder my_recipe
   espnet-vivit transcribe talk.mp4 --model exp/avsr_train --output txt,srt
+  espnet-vivit live --model exp/avsr_live --source webcam
   espnet-vivit calibrate exp/avsr_train --ref dump/raw/dev/text --hyp DECODED/1best_recog --modality video
   espnet-vivit page --model exp/avsr_train
   espnet-vivit plot exp/avsr_train --data dump/raw

@@ -236,6 +236,13 @@ class Speech2Text(EspnetSpeech2Text):
         scores = scores if frame_head else replace(scores, frame=None)
         return words_with_times(tokens, ids, scores, tokens2text=self.tokenizer.tokens2text)
 
+    @torch.no_grad()
+    def transcript(self, states: torch.Tensor) -> Transcript:
+        """The best transcript of encoder states (1, T', D) that are there already, with word times."""
+        self._require_ctc_for_times()
+        with self._computing:
+            return self._transcripts(self._search([states])[0], self._step_scores(states))[0]
+
     def _transcripts(self, found: Sequence[tuple], scores: StepScores | None) -> list[Transcript]:
         transcripts = []
         for text, tokens, ids, hypothesis in found:

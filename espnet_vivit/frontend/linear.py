@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from espnet_vivit.errors import ConfigError, InputError
+from espnet_vivit.frontend.bounded_stream import BoundedStream
 from espnet_vivit.frontend.feature_rate import at_least_one, check_feature_rate, steps_at_rate
 from espnet_vivit.frontend.masking import check_video, zero_padding
 from espnet_vivit.frontend.presets import LINEAR_IMAGE_SIZE, linear_preset
@@ -59,6 +60,11 @@ class LinearFrontend(nn.Module):
         second = (first + 1).clamp(max=lengths[:, None] - 1).clamp(min=0)  # a clip's own last frame, not the padding
         patches = torch.stack([_take_frames(frames, first), _take_frames(frames, second)], dim=2)  # (B, T', 2, H*W)
         return zero_padding(self.projection(patches.flatten(2)), steps), steps
+
+    def stream(self) -> BoundedStream:
+        """A clip that arrives in pieces. At 25 Hz a step waits for the frame after its own, at 12.5 Hz for none."""
+        stride = FEATURE_RATES[self.feature_rate]
+        return BoundedStream(self, per_step=stride, before=0, behind=TUBELET_FRAMES - stride)
 
     def _first_frames(self, frames: int, device: torch.device) -> Tensor:
         """(T',) index of the first frame of each step's patch, for a batch padded to `frames`."""

@@ -14,17 +14,20 @@ import torchaudio
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from espnet_vivit.errors import ConfigError
+from espnet_vivit.errors import ConfigError, unknown_name
+from espnet_vivit.frontend.bounded_stream import BoundedStream, SoundStream
 from espnet_vivit.frontend.feature_rate import average_pairs, check_feature_rate, steps_at_rate
-from espnet_vivit.frontend.masking import MaskedBatchNorm1d, check_speech, length_mask, zero_padding
-from espnet_vivit.frontend.resnet1d import BasicBlock1d, normalize_utterances
-from espnet_vivit.units import AUDIO_RATE_HZ, SAMPLES_PER_FRAME
+from espnet_vivit.frontend.masking import MaskedBatchNorm1d, check_speech, length_mask
+from espnet_vivit.frontend.resnet1d import BasicBlock1d, normalize
+from espnet_vivit.frontend.running_normalization import WAVEFORM_NORMALIZATIONS
+from espnet_vivit.units import AUDIO_RATE_HZ, FEATURE_RATES, SAMPLES_PER_FRAME
 
 HOP = 160  # samples, 10 ms
 WINDOW = 400  # samples, 25 ms
 FFT_SIZE = 512
 LOWEST_HZ = 20.0  # Kaldi's
 STAGE_STRIDES = (1, 2, 2)  # of the residual blocks: 100, 50 and 25 steps per second
+REACH_FRAMES = 4  # to either side of a frame that what is computed for it depends on
 ENERGY_FLOOR = 1e-3  # of a signal of variance 1, whose energies lie about 10: below it is digital silence and noise
 
 
@@ -32,15 +35,25 @@ class LogMel(nn.Module):
     """`forward(speech (B, N), lengths) -> (features (B, N // 640, 4 * channels), lengths // 640)`.
 
     mel_bins: energies per 10 ms. channels: width of the first residual block; the others have twice and four times as
-    many. feature_rate: "frame" (25 Hz), or "tubelet": pairs averaged, 12.5 Hz.
+    many. feature_rate: "frame" (25 Hz), or "tubelet": pairs averaged, 12.5 Hz. waveform_normalization: as of resnet1d.
     Raises InputError, TooShortError (fewer than 640 samples); ConfigError for bad options.
     """
 
     filters: Tensor  # (257, mel_bins)
     window: Tensor  # (400,)
 
-    def __init__(self, *, feature_rate: str = "frame", mel_bins: int = 80, channels: int = 64):
+    def __init__(
+        self,
+        *,
+        feature_rate: str = "frame",
+        mel_bins: int = 80,
+        channels: int = 64,
+        waveform_normalization: str = "utterance",
+    ):
         super().__init__()
+        if waveform_normalization not in WAVEFORM_NORMALIZATIONS:
+            raise unknown_name("waveform_normalization", waveform_normalization, WAVEFORM_NORMALIZATIONS)
+        self.waveform_normalization = waveform_normalization
         for name, value in (("mel_bins", mel_bins), ("channels", channels)):
             if value < 1:
                 raise ConfigError(f"logmel with bad {name}", found=value, expected="at least 1")
@@ -81,10 +94,23 @@ class LogMel(nn.Module):
 
     def forward(self, speech: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         speech, lengths = check_speech(speech, lengths)
-        steps = lengths // SAMPLES_PER_FRAME
+        return self._features(*normalize(speech, lengths, self.waveform_normalization))
+
+    def stream(self) -> SoundStream:
+        """Sound that arrives in pieces, 0.16 s late. Raises ConfigError where the whole clip is normalised."""
+        frames = FEATURE_RATES[self.feature_rate]
+        # Windows and convolutions reach 1936 samples to either side of a frame: 3.03 frames.
+        reach = -(-REACH_FRAMES // frames)
+        per_step = frames * SAMPLES_PER_FRAME
+        bounded = BoundedStream(self, features=self._features_alone, per_step=per_step, before=reach, behind=reach)
+        return SoundStream(self.waveform_normalization, bounded)
+
+    def _features_alone(self, speech: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        return self._features(speech, lengths // SAMPLES_PER_FRAME)
+
+    def _features(self, speech: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised speech (B, 640 T), zero beyond its steps (B,) of 640 samples -> features and their lengths."""
         frames = speech.size(1) // SAMPLES_PER_FRAME
-        speech = normalize_utterances(speech, lengths)
-        speech = zero_padding(speech[:, : frames * SAMPLES_PER_FRAME], steps * SAMPLES_PER_FRAME)
         padded = bool((steps < frames).any())
 
         def mask(per_step: int) -> Tensor | None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from espnet_vivit.errors import ConfigError, unknown_name
+from espnet_vivit.frontend.bounded_stream import BoundedStream
 from espnet_vivit.frontend.feature_rate import average_pairs, check_feature_rate, steps_at_rate
 from espnet_vivit.frontend.masking import (
     FiniteBatchNorm2d,
@@ -23,8 +24,10 @@ from espnet_vivit.frontend.masking import (
     zero_padding,
 )
 from espnet_vivit.frontend.presets import RESNET_PRESET, VisualPreset
+from espnet_vivit.units import FEATURE_RATES
 
 ACTIVATIONS = ("silu", "prelu")
+REACH_FRAMES = 2  # to either side of a frame, by the convolution over five
 
 
 class ResNetFrontend(nn.Module):
@@ -78,6 +81,12 @@ class ResNetFrontend(nn.Module):
         if self.feature_rate == "tubelet":
             return average_pairs(features, lengths)
         return features, lengths
+
+    def stream(self) -> BoundedStream:
+        """A clip that arrives in pieces, two frames late, as the first convolution looks two frames ahead."""
+        stride = FEATURE_RATES[self.feature_rate]
+        reach = -(-REACH_FRAMES // stride)
+        return BoundedStream(self, per_step=stride, before=reach, behind=reach)
 
 
 def normalize_gray(video: Tensor, preset: VisualPreset, *, dtype: torch.dtype) -> Tensor:

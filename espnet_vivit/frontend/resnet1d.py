@@ -12,22 +12,27 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from espnet_vivit.errors import ConfigError, unknown_name
+from espnet_vivit.frontend.bounded_stream import BoundedStream, SoundStream
 from espnet_vivit.frontend.feature_rate import average_pairs, check_feature_rate, steps_at_rate
 from espnet_vivit.frontend.masking import MaskedBatchNorm1d, check_speech, length_mask, zero_padding
-from espnet_vivit.units import SAMPLES_PER_FRAME
+from espnet_vivit.frontend.running_normalization import (
+    NORMALIZATION_EPS,
+    WAVEFORM_NORMALIZATIONS,
+    RunningNormalization,
+)
+from espnet_vivit.units import FEATURE_RATES, SAMPLES_PER_FRAME
 
-WAVEFORM_NORMALIZATIONS = ("utterance", "none")
 STAGE_STRIDES = (1, 2, 2, 2)
 STEM_KERNEL = 80  # samples, 5 ms
 STEM_STRIDES = (4, 8, 16)  # samples per step after the first convolution; whatever it is, the pooling ends at 640
-NORMALIZATION_EPS = 1e-8  # Auto-AVSR's: silence stays silence instead of becoming amplified rounding noise
 
 
 class ResNet1d(nn.Module):
     """`forward(speech (B, N), lengths) -> (features (B, N // 640, 8 * channels), lengths // 640)`.
 
-    waveform_normalization: "utterance" brings every utterance to mean 0 and variance 1 over its valid samples;
-    "none" takes the samples as they are. feature_rate: "frame" (25 Hz), or "tubelet": pairs averaged, 12.5 Hz.
+    waveform_normalization: "utterance" brings every utterance to mean 0 and variance 1 over its valid samples,
+    "running" by the samples heard so far, for live use; "none" takes the samples as they are.
+    feature_rate: "frame" (25 Hz), or "tubelet": pairs averaged, 12.5 Hz.
     channels: width of the first layer; 64 is Auto-AVSR (3,848,576 parameters). stem_stride: 4 is Auto-AVSR; 8 and 16
     read the waveform in longer steps, for a half and a quarter of the cost with as many parameters.
     Raises InputError, TooShortError (fewer than 640 samples); ConfigError for bad options.
@@ -65,15 +70,36 @@ class ResNet1d(nn.Module):
 
     def forward(self, speech: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         speech, lengths = check_speech(speech, lengths)
-        if self.waveform_normalization == "utterance":
-            speech = normalize_utterances(speech, lengths)
-        steps = lengths // SAMPLES_PER_FRAME
-        whole = speech.size(1) // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME
-        speech = zero_padding(speech[:, :whole], steps * SAMPLES_PER_FRAME)  # a remainder is nobody's, like padding
+        return self._features(*normalize(speech, lengths, self.waveform_normalization))
+
+    def stream(self) -> SoundStream:
+        """Sound that arrives in pieces, one step late. Raises ConfigError where the whole clip is normalised."""
+        per_step = FEATURE_RATES[self.feature_rate] * SAMPLES_PER_FRAME
+        # Its convolutions reach 252 samples to either side of a step, at most.
+        bounded = BoundedStream(self, features=self._features_alone, per_step=per_step, before=1, behind=1)
+        return SoundStream(self.waveform_normalization, bounded)
+
+    def _features_alone(self, speech: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        return self._features(speech, lengths // SAMPLES_PER_FRAME)
+
+    def _features(self, speech: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised speech (B, 640 T), zero beyond its steps (B,) of 640 samples -> features and their lengths."""
         features = self.trunk(speech.to(self.trunk.conv1.weight.dtype), steps)
         if self.feature_rate == "tubelet":
             return average_pairs(features, steps)
         return features, steps
+
+
+def normalize(speech: Tensor, lengths: Tensor, how: str) -> tuple[Tensor, Tensor]:
+    """(B, N), lengths -> (B, 640 T), zero beyond whole steps: a remainder is nobody's, like padding; and the steps."""
+    if how == "utterance":
+        speech = normalize_utterances(speech, lengths)
+    steps = lengths // SAMPLES_PER_FRAME
+    whole = speech.size(1) // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME
+    speech = speech[:, :whole]
+    if how == "running":
+        speech = RunningNormalization()(speech)
+    return zero_padding(speech, steps * SAMPLES_PER_FRAME), steps
 
 
 def normalize_utterances(speech: Tensor, lengths: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ the parameter names of its `ConformerEncoder` (macaron, `rel_pos_type: latest`, 
 does not give the padding mask to the convolution module, so an utterance's encoding depends on its neighbours in the
 batch and padding enters BatchNorm; ours zeroes padded steps before the depthwise convolution and takes the statistics
 over valid steps. The activations of feed-forward and convolution are set apart, as Auto-AVSR needs (ReLU and SiLU).
+With `chunk_steps` it also encodes clips that are still arriving (chunks.py, conformer_stream.py).
 """
 
 from collections.abc import Sequence
@@ -15,19 +16,13 @@ import torch
 from espnet2.asr.ctc import CTC
 from espnet2.asr.encoder.abs_encoder import AbsEncoder
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from espnet_vivit.base.option_types import check_values
 from espnet_vivit.errors import ConfigError, InputError, unknown_name
-from espnet_vivit.espnet_compat import (
-    LayerNorm,
-    PositionwiseFeedForward,
-    RelPositionalEncoding,
-    RelPositionMultiHeadedAttention,
-)
-from espnet_vivit.frontend.masking import MaskedBatchNorm1d, check_lengths, length_mask, zero_padding
-
-ACTIVATIONS = {"relu": nn.ReLU, "swish": nn.SiLU, "gelu": nn.GELU, "tanh": nn.Tanh}
+from espnet_vivit.espnet_compat import LayerNorm, RelPositionalEncoding, RelPositionMultiHeadedAttention
+from espnet_vivit.frontend.masking import check_lengths, length_mask, zero_padding
+from espnet_vivit.model.chunks import WHOLE_CLIP, Chunks, check_chunks
+from espnet_vivit.model.conformer_layer import ACTIVATIONS, ConformerLayer, MaskedConvolution, feed_forward
 
 
 class RelativeEncoder(AbsEncoder):
@@ -69,9 +64,9 @@ class RelativeEncoder(AbsEncoder):
         xs_pad, lengths, mask = self._check_input(xs_pad, ilens)
         # In the weights' own precision: under autocast ESPnet's position table would be rounded to half for good.
         x, positions = self.embed(zero_padding(xs_pad, lengths).to(self.after_norm.weight.dtype))
-        intermediate = []
+        intermediate, options = [], self._layer_options(mask)
         for number, layer in enumerate(self.encoders, start=1):
-            x = layer(x, positions, mask)
+            x = layer(x, positions, mask, **options)
             if number in self.interctc_layer_idx:
                 output = zero_padding(self.after_norm(x), lengths)
                 intermediate.append((number, output))
@@ -80,6 +75,10 @@ class RelativeEncoder(AbsEncoder):
                     x = x + self.conditioning_layer(ctc.softmax(output))
         encoding = zero_padding(self.after_norm(x), lengths)
         return (encoding, intermediate) if intermediate else encoding, lengths, None
+
+    def _layer_options(self, mask: Tensor) -> dict:
+        """What the layers of one pass are given beside the mask."""
+        return {}
 
     def _check_input(self, xs_pad: Tensor, ilens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Features, lengths (B,) int64 and the mask (B, T) of valid steps, on one device."""
@@ -101,6 +100,8 @@ class Conformer(RelativeEncoder):
     It has no input layer: `input_size` must equal `output_size` (E2E projects the frontend's features). Defaults are
     Auto-AVSR's sizes (170,451,456 parameters). For `interctc_layer_idx` and `interctc_use_conditioning` see
     `RelativeEncoder`.
+    chunk_steps: sizes of chunks in steps, 0 for the whole clip, of which training draws one for each batch; in
+    evaluation it is the last one, or what `set_chunk` says. left_steps: steps before its chunk that a step sees.
     Raises ConfigError for contradictory sizes, InputError or TooShortError for bad input.
     """
 
@@ -121,7 +122,10 @@ class Conformer(RelativeEncoder):
         interctc_layer_idx: Sequence[int] = (),
         interctc_use_conditioning: bool = False,
         stochastic_depth_rate: float = 0.0,
+        chunk_steps: Sequence[int] = (),
+        left_steps: int | None = None,
     ):
+        check_chunks(chunk_steps, left_steps)
         check_encoder_sizes(input_size, output_size, attention_heads, num_blocks)
         checked = {"cnn_module_kernel": cnn_module_kernel, "stochastic_depth_rate": stochastic_depth_rate}
         check_values("part", checked, where="{name} of the encoder")
@@ -147,75 +151,30 @@ class Conformer(RelativeEncoder):
             interctc_layer_idx=interctc_layer_idx,
             interctc_use_conditioning=interctc_use_conditioning,
         )
+        self.chunk_steps, self.left_steps = tuple(chunk_steps), left_steps
+        self.chunk = self.chunk_steps[-1] if chunk_steps else WHOLE_CLIP
 
+    def set_chunk(self, steps: int) -> None:
+        """Let chunks have so many steps in evaluation, 0: the whole clip.
 
-class ConformerLayer(nn.Module):
-    """Half feed-forward, attention, convolution, half feed-forward, each pre-normalised and residual; a final norm."""
+        Raises ConfigError for an encoder that was not trained in chunks.
+        """
+        if steps < WHOLE_CLIP or (steps and self.left_steps is None):
+            raise ConfigError(
+                "this encoder does not read clips in chunks",
+                found=f"{steps} steps, of an encoder with chunk_steps={list(self.chunk_steps)}",
+                fix="Train with encoder_conf: {chunk_steps: [4, 8, 16, 0], left_steps: 64}.",
+            )
+        self.chunk = steps
 
-    def __init__(
-        self,
-        size: int,
-        *,
-        self_attn: nn.Module,
-        feed_forward: nn.Module,
-        feed_forward_macaron: nn.Module,
-        conv_module: nn.Module,
-        dropout_rate: float,
-        stochastic_depth_rate: float,
-    ):
-        super().__init__()
-        self.self_attn = self_attn
-        self.feed_forward = feed_forward
-        self.feed_forward_macaron = feed_forward_macaron
-        self.conv_module = conv_module
-        self.norm_ff = LayerNorm(size)
-        self.norm_mha = LayerNorm(size)
-        self.norm_ff_macaron = LayerNorm(size)
-        self.norm_conv = LayerNorm(size)
-        self.norm_final = LayerNorm(size)
-        self.dropout = nn.Dropout(dropout_rate)
-        self.stochastic_depth_rate = stochastic_depth_rate
-
-    def forward(self, x: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
-        """x (B, T, D), positions (1, 2T-1, D), mask (B, T) bool -> (B, T, D)."""
-        if not self.training or self.stochastic_depth_rate == 0:
-            return self._blocks(x, positions, mask, scale=1.0)
-        scale = 1 / (1 - self.stochastic_depth_rate)
-        out = self._blocks(x, positions, mask, scale=scale)
-        if torch.rand(()).item() < self.stochastic_depth_rate:
-            return x + 0 * out  # not skipped: parameters without a gradient break distributed training
-        return out
-
-    def _blocks(self, x: Tensor, positions: Tensor, mask: Tensor, *, scale: float) -> Tensor:
-        x = x + scale * 0.5 * self.dropout(self.feed_forward_macaron(self.norm_ff_macaron(x)))
-        normed = self.norm_mha(x)
-        x = x + scale * self.dropout(self.self_attn(normed, normed, normed, positions, mask[:, None, :]))
-        x = x + scale * self.dropout(self.conv_module(self.norm_conv(x), mask))
-        x = x + scale * 0.5 * self.dropout(self.feed_forward(self.norm_ff(x)))
-        return self.norm_final(x)
-
-
-class MaskedConvolution(nn.Module):
-    """Pointwise, GLU, depthwise, BatchNorm, activation, pointwise over time; padding neither read nor counted."""
-
-    def __init__(self, size: int, kernel_size: int, *, activation: str):
-        super().__init__()
-        self.pointwise_conv1 = nn.Conv1d(size, 2 * size, kernel_size=1)
-        self.depthwise_conv = nn.Conv1d(size, size, kernel_size, padding=kernel_size // 2, groups=size)
-        self.norm = MaskedBatchNorm1d(size)
-        self.pointwise_conv2 = nn.Conv1d(size, size, kernel_size=1)
-        self.activation = ACTIVATIONS[activation]()
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """x (B, T, D), mask (B, T) bool -> (B, T, D)."""
-        x = F.glu(self.pointwise_conv1(x.transpose(1, 2)), dim=1)  # (B, D, T)
-        x = self.depthwise_conv(x.masked_fill(~mask[:, None, :], 0))
-        x = self.activation(self.norm(x, mask))
-        return self.pointwise_conv2(x).transpose(1, 2)
-
-
-def feed_forward(size: int, units: int, dropout_rate: float, activation: str) -> PositionwiseFeedForward:
-    return PositionwiseFeedForward(size, units, dropout_rate, ACTIVATIONS[activation]())
+    def _layer_options(self, mask: Tensor) -> dict[str, Chunks]:
+        size = self.chunk
+        if self.training and self.chunk_steps:
+            size = self.chunk_steps[int(torch.randint(len(self.chunk_steps), ()))]
+        if size == WHOLE_CLIP:
+            return {}
+        assert self.left_steps is not None  # `check_chunks` saw to it
+        return {"chunks": Chunks.of(mask, size, self.left_steps)}
 
 
 def check_encoder_sizes(input_size: int, output_size: int, heads: int, num_blocks: int) -> None:

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from espnet_vivit.errors import unknown_name
 from espnet_vivit.espnet_compat import LayerNorm, RelPositionMultiHeadedAttention
 from espnet_vivit.frontend.masking import MaskedBatchNorm1d
-from espnet_vivit.model.conformer import RelativeEncoder, check_encoder_sizes, feed_forward
+from espnet_vivit.model.conformer import RelativeEncoder, check_encoder_sizes
+from espnet_vivit.model.conformer_layer import feed_forward
 
 NORMS = ("layer", "batch")
 LAYER_SCALE = 0.1  # what the scales start from, as RAVEn's and USR's

@@ -47,11 +47,17 @@ def shot_changes(frames: np.ndarray) -> list[int]:
 
 def activity(frames: np.ndarray | None, speech: np.ndarray | None) -> np.ndarray:
     """(T,) float32 in 0..1, smoothed: the mean over the streams that are given, cut to the shorter one."""
+    motion = None if frames is None else mouth_motion(frames)
+    return activity_of(motion, None if speech is None else sound_level_db(speech))
+
+
+def activity_of(motion: np.ndarray | None, level_db: np.ndarray | None) -> np.ndarray:
+    """`activity`, from what `mouth_motion` and `sound_level_db` measured."""
     parts = []
-    if frames is not None:
-        parts.append(_relative(mouth_motion(frames), _LEAST_MOTION))
-    if speech is not None:
-        parts.append(_relative(sound_level_db(speech), _LEAST_SOUND_DB))
+    if motion is not None:
+        parts.append(_relative(motion, _LEAST_MOTION))
+    if level_db is not None:
+        parts.append(_relative(level_db, _LEAST_SOUND_DB))
     shortest = min(map(len, parts))
     return np.asarray(np.mean([part[:shortest] for part in parts], axis=0, dtype=np.float32))
 

@@ -97,7 +97,7 @@ class Transcriber:
         from espnet_vivit.transcription.recognizer import PieceRecognizer
 
         files = open_model(model, weights=weights)
-        mouth_size, mouth_view = _mouth_pictures(mouth_size, mouth_view, files.facts)
+        mouth_size, mouth_view = mouth_pictures(mouth_size, mouth_view, files.facts)
         self.recognizer = PieceRecognizer(
             files,
             modality=None if modality == "auto" else modality,
@@ -193,7 +193,7 @@ def _check_numbers(min_confidence: float | None, mouth_size: int | None, longest
         raise ConfigError("longest_piece_s", found=longest_piece_s, expected="seconds above 0")
 
 
-def _mouth_pictures(size: int | None, view: int | None, facts: "TrainingFacts") -> tuple[int, int | None]:
+def mouth_pictures(size: int | None, view: int | None, facts: "TrainingFacts") -> tuple[int, int | None]:
     """(mouth_size, mouth_view) as given, or else as the model was trained. Raises ConfigError for a view too small."""
     size = facts.mouth_size or MOUTH_SIZE if size is None else size
     view = facts.mouth_view if view is None else view

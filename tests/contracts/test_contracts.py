@@ -196,9 +196,11 @@ SUBJECTS = [
     Subject("resnet1d-frame", without_dropout(ResNet1d, channels=2), waveform, bad_inputs=BAD_SPEECH),
     Subject("resnet1d-tubelet", without_dropout(ResNet1d, channels=2, feature_rate="tubelet"), waveform, tubelet_steps),
     Subject("resnet1d-as-is", without_dropout(ResNet1d, channels=2, waveform_normalization="none"), waveform),
+    Subject("resnet1d-running", without_dropout(ResNet1d, channels=2, waveform_normalization="running"), waveform),
     Subject("resnet1d-coarse-stem", without_dropout(ResNet1d, channels=2, stem_stride=16), waveform),
     Subject("logmel-frame", without_dropout(LogMel, channels=2), waveform, bad_inputs=BAD_SPEECH),
     Subject("logmel-tubelet", without_dropout(LogMel, channels=2, feature_rate="tubelet"), waveform, tubelet_steps),
+    Subject("logmel-running", without_dropout(LogMel, channels=2, waveform_normalization="running"), waveform),
     Subject("vivit-sample", SAMPLED, gray_clip, tubelet_steps, bad_inputs=BAD_VIDEO),
     Subject("vivit-sample-frame", partial(SAMPLED, feature_rate="frame", output_dim=4), gray_clip),
     Subject("vivit-sample-raw", SAMPLED, raw_clip, tubelet_steps, longest=20),
@@ -300,6 +302,7 @@ SUBJECTS = [
     Subject("relative-transformer", small_transformer, feature_steps, bad_inputs=BAD_FEATURES),
     Subject("relative-transformer-batch-norm", partial(small_transformer, ff_norm="batch"), feature_steps),
     Subject("conformer", small_conformer, feature_steps, bad_inputs=BAD_FEATURES),
+    Subject("conformer-chunks", partial(small_conformer, chunk_steps=[4], left_steps=6), feature_steps),
     Subject("conformer-depth", partial(small_conformer, stochastic_depth_rate=0.5), feature_steps),
 ]
 

@@ -7,8 +7,8 @@
 
 The steps are those that `encoder(clip)` gives for the whole clip. Their latency is one tubelet: with two frames, a step
 is there 40 ms after its first frame. The state is bounded where `left_context` is finite: for each temporal block the
-rotated keys and values of so many steps, and fewer frames than a tubelet has. Only the frontend streams; a Conformer
-behind it attends to the whole clip.
+rotated keys and values of so many steps, and fewer frames than a tubelet has. A Conformer behind it streams where it
+was trained in chunks (decode/model_stream.py).
 """
 
 import torch

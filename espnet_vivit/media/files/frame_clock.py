@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from espnet_vivit.errors import MediaError
 from espnet_vivit.units import VIDEO_RATE_HZ
@@ -43,29 +43,53 @@ def at_video_rate(
     timed: (time_s, duration_s, picture), times not falling; `first` is not before the first one's tick.
     Raises PauseError where a picture would have to be held for longer than MAX_HOLD_S, with the span after its tick.
     """
-    latest: tuple[float, float, Picture] | None = None
-    best: tuple[int, float, Picture] | None = None  # the nearest picture of a tick: the tick, its distance
-    tick, least = first, 1
+    clock: FrameClock[Picture] = FrameClock(first=first, end=end)
     for time_s, duration_s, picture in timed:
+        yield from clock.push(time_s, duration_s, picture)
+        if clock.ended:
+            return
+    yield from clock.finish()
+
+
+class FrameClock(Generic[Picture]):
+    """`at_video_rate` for pictures that are pushed: `push` yields the ticks before the new one, `finish` the rest.
+
+    `tick` is the next one to be yielded.
+    """
+
+    def __init__(self, *, first: int = 0, end: int | None = None):
+        self.tick, self._end, self._least = first, end, 1
+        self._latest: tuple[float, float, Picture] | None = None
+        self._best: tuple[int, float, Picture] | None = None  # the nearest picture of a tick: the tick, its distance
+
+    @property
+    def ended(self) -> bool:
+        return self.tick == self._end
+
+    def push(self, time_s: float, duration_s: float, picture: Picture) -> Iterator[Picture]:
         begins = tick_of(time_s)
-        if latest is None:
-            least = begins + 1  # one picture is a clip
-        while latest is not None and best is not None and tick < begins:
-            if tick == end:
+        if self._latest is None:
+            self._least = begins + 1  # one picture is a clip
+        while self._latest is not None and self._best is not None and self.tick < begins:
+            if self.ended:
                 return
-            if begins - tick > MAX_HOLD_S * VIDEO_RATE_HZ and tick > best[0]:
-                raise _paused(tick, begins)
-            yield best[2] if best[0] == tick else latest[2]
-            tick += 1
+            if begins - self.tick > MAX_HOLD_S * VIDEO_RATE_HZ and self.tick > self._best[0]:
+                raise _paused(self.tick, begins)
+            self.tick += 1
+            yield self._best[2] if self._best[0] == self.tick - 1 else self._latest[2]
         distance_s = abs(time_s - begins / VIDEO_RATE_HZ)
-        if best is None or best[0] != begins or distance_s < best[1]:
-            best = (begins, distance_s, picture)
-        latest = (time_s, duration_s, picture)
-    if latest is None or best is None:
-        return
-    last = max(least, round((latest[0] + min(latest[1], MAX_HOLD_S)) * VIDEO_RATE_HZ))
-    for left in range(tick, last if end is None else min(last, end)):
-        yield best[2] if best[0] == left else latest[2]
+        if self._best is None or self._best[0] != begins or distance_s < self._best[1]:
+            self._best = (begins, distance_s, picture)
+        self._latest = (time_s, duration_s, picture)
+
+    def finish(self) -> Iterator[Picture]:
+        """Up to the end of the last picture."""
+        if self._latest is None or self._best is None:
+            return
+        last = max(self._least, round((self._latest[0] + min(self._latest[1], MAX_HOLD_S)) * VIDEO_RATE_HZ))
+        while self.tick < (last if self._end is None else min(last, self._end)):
+            self.tick += 1
+            yield self._best[2] if self._best[0] == self.tick - 1 else self._latest[2]
 
 
 def _paused(tick: int, begins: int) -> PauseError:
