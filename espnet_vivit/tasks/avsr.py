@@ -30,7 +30,7 @@ from espnet_vivit.espnet_compat import (
 from espnet_vivit.frontend.presets import trained_preset
 from espnet_vivit.model import parts
 from espnet_vivit.model.adapters.report import tower_table
-from espnet_vivit.model.options import STARTS, decoder_sizes
+from espnet_vivit.model.options import decoder_sizes
 from espnet_vivit.model.precision import precision_for_inference
 from espnet_vivit.tasks.launch import is_writer, with_deepspeed
 from espnet_vivit.tasks.loading.augmentation import Augmentation, check_preprocessor_conf
@@ -46,8 +46,10 @@ from espnet_vivit.tasks.model_config import (
     load_strictly,
     model_conf_defaults,
     model_module,
+    note_tower,
     read_token_list,
     start_from_parts,
+    stored_tower_conf,
 )
 from espnet_vivit.tasks.model_options import add_model_arguments
 from espnet_vivit.tasks.optim.muon import NAME as MUON
@@ -287,9 +289,7 @@ class AVSRTask(ASRTask):
             amp_dtype=getattr(args, "amp_dtype", None),
             **args.model_conf,
         )
-        tower = getattr(model.vision_encoder, "vivit", None)
-        if tower is not None:  # so that decoding needs neither the hub nor its cache
-            args.vision_tower = tower.config.to_diff_dict()
+        note_tower(args, model.vision_encoder)
         adapters = {name: f"{config.type}, r={config.r}" for name, config in model.tower_adapters.items()}
         logging.info("towers:\n%s", tower_table(model.towers(), adapters))
         start_from_parts(args, model)
@@ -318,11 +318,9 @@ class AVSRTask(ASRTask):
             config_file = Path(model_file).parent / "config.yaml"
         args = argparse.Namespace(**check_built_from(read_config(config_file), config_file))
         conf = args.vision_encoder_conf
-        tower = getattr(args, "vision_tower", None)
         base_elsewhere = "vision_encoder" in (getattr(args, "tower_adapters", None) or {})
-        if tower is not None and not (base_elsewhere and conf.get("pretrained", True)):
-            kept = {name: value for name, value in conf.items() if name not in STARTS}
-            args.vision_encoder_conf = {**kept, "pretrained": False, "config": tower}
+        if not (base_elsewhere and conf.get("pretrained", True)):
+            args.vision_encoder_conf = stored_tower_conf(args)
         init_parts, args.init_parts = getattr(args, "init_parts", {}), None  # all weights come from `model_file`
         model = cls.build_model(args)
         args.vision_encoder_conf, args.init_parts = conf, init_parts

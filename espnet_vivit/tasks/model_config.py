@@ -18,7 +18,7 @@ from espnet_vivit.errors import ConfigError, DataError, WeightsError, unknown_na
 from espnet_vivit.espnet_compat import get_default_kwargs
 from espnet_vivit.model.adapters.config import read_tower_adapters
 from espnet_vivit.model.init_parts import load_parts, weights_table
-from espnet_vivit.model.options import check_loss_weights, modality_of, weight_sources
+from espnet_vivit.model.options import STARTS, check_loss_weights, modality_of, weight_sources
 from espnet_vivit.model.stored_tokens import differing
 from espnet_vivit.tasks.init_param import check_init_param
 from espnet_vivit.tasks.options import refused
@@ -129,6 +129,22 @@ def load_strictly(model: torch.nn.Module, model_file: str | Path) -> None:
             expected="exactly the model's weights",
             fix="Is it the config.yaml of the same experiment and the same version of the package?",
         )
+
+
+def note_tower(args: argparse.Namespace, vision_encoder: torch.nn.Module | None) -> None:
+    """Note a ViViT's sizes in `args`, and so in config.yaml, so that loading needs neither the hub nor its cache."""
+    tower = getattr(vision_encoder, "vivit", None)
+    if tower is not None:
+        args.vision_tower = tower.config.to_diff_dict()
+
+
+def stored_tower_conf(args: argparse.Namespace) -> dict:
+    """`vision_encoder_conf` to build the noted tower without weights, which are those of the checkpoint."""
+    tower = getattr(args, "vision_tower", None)
+    if tower is None:
+        return args.vision_encoder_conf
+    kept = {name: value for name, value in args.vision_encoder_conf.items() if name not in STARTS}
+    return {**kept, "pretrained": False, "config": tower}
 
 
 def start_from_parts(args: argparse.Namespace, model: torch.nn.Module) -> None:
