@@ -18,7 +18,7 @@ from espnet_vivit.model.labels import check_labels
 from espnet_vivit.model.nonfinite import NonFiniteLosses
 from espnet_vivit.model.precision import Precision
 
-FIRST_WORD = 2  # of a token list: before it stand <blank> and <unk>, behind the words <sos/eos>
+FIRST_WORD = 2  # of a token list (data/token_list.py): behind <blank> and <unk>; the last is <sos/eos>
 MOST = 5  # guesses of top-5 accuracy, which says nothing of five classes or fewer
 
 

@@ -14,7 +14,9 @@ from typing import Any
 import torch
 
 from espnet_vivit.base.config_file import read_config
-from espnet_vivit.errors import ConfigError
+from espnet_vivit.data.token_list import FIRST
+from espnet_vivit.data.transcripts import read_transcripts
+from espnet_vivit.errors import ConfigError, DataError
 from espnet_vivit.espnet_compat import ClassChoices, NestedDictAction, get_default_kwargs, str_or_none
 from espnet_vivit.model.parts import VISION_ENCODERS, build_checked, build_part
 from espnet_vivit.model.precision import AMP_DTYPES, precision_for_inference
@@ -27,7 +29,6 @@ from espnet_vivit.tasks.optim.muon import mark_hidden_matrices
 from espnet_vivit.tasks.options import PartChoices, add_choice
 from espnet_vivit.tasks.preflight.feature_cache import check_feature_cache
 from espnet_vivit.tasks.preflight.lists import check_training_data
-from espnet_vivit.tasks.preflight.tokens import check_known_tokens
 from espnet_vivit.tasks.training.recompute import checkpoint_towers
 from espnet_vivit.tasks.training.trainer import check_precision
 from espnet_vivit.tasks.training_options import add_training_arguments, check_training_options
@@ -87,7 +88,7 @@ class WordsTask(AVSRTask):
         if args.train_data_path_and_name_and_type or args.valid_data_path_and_name_and_type:
             check_feature_cache(args)
             check_training_data(args)
-            check_known_tokens(args)
+            check_words(args)
 
     @classmethod
     def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
@@ -133,6 +134,23 @@ class WordsTask(AVSRTask):
             load_strictly(model, model_file)
         model.precision = precision_for_inference(args.amp_dtype, torch.device(device))
         return model.to(device), args
+
+
+def check_words(args: argparse.Namespace) -> None:
+    """Raise DataError for a clip, of training or validation, whose text is not one word of the token list."""
+    words = set(read_token_list(args.token_list)[FIRST:-1])
+    for split in ("train", "valid"):
+        for path, name, _ in getattr(args, f"{split}_data_path_and_name_and_type"):
+            odd = (
+                {utt: text for utt, text in read_transcripts(path).items() if text not in words}
+                if name == "text"
+                else {}
+            )
+            if odd:
+                utt_id, text = next(iter(odd.items()))
+                found = f"{len(odd)} others, such as {text!r} of utterance {utt_id!r}"
+                fix = "Make the list of the training set, whose words must be those of the validation set"
+                raise DataError(f"{path}: texts", found=found, expected="one word of the token list each", fix=fix)
 
 
 def _model_class() -> Callable:

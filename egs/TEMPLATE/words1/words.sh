@@ -15,12 +15,16 @@ train_set=train valid_set=dev test_sets=test corpus="" corpus_root="" prepare_op
 configs="" train_args="" model=valid.acc.ave.pth views=1
 nj=$(nproc) num_threads=$(nproc) ngpu=0 run_command=./run.sh
 
+recipe_head() { # what the recipe's run.sh says of itself: its first comment
+    [ ! -f "${recipe_dir}/run.sh" ] || sed -n '2,${/^#/!q; s/^# \{0,1\}//p}' "${recipe_dir}/run.sh"
+}
+
 usage() {
     cat << END
 Usage: run.sh [--name value | --name=value]...
 Relative paths count from the recipe's folder.
 
-$(sed -n '2,${/^#/!q; s/^# \{0,1\}//p}' "${recipe_dir}/run.sh")
+$(recipe_head)
 
 Stages: 1 data, 2 clips of words and their list, 3 train, 4 evaluate, 5 results
     --stage        first stage to run (${stage})
@@ -99,7 +103,8 @@ for config in "${yamls[@]}"; do
         # shellcheck disable=SC2086  # train_cmd is a list of words
         OMP_NUM_THREADS=${num_threads} ${train_cmd} "${PYTHON}" -m espnet_vivit.bin.words_train --config "${config}" \
             --output_dir "${exp}" --resume true --ngpu "${ngpu}" --token_list "${tokens}" "${data[@]}" "${words[@]}" \
-            2>&1 | tee -a "${exp}/train.log" | "${PYTHON}" -m espnet_vivit.bin.avsr_progress
+            2>&1 | tee -a "${exp}/train.log" | "${PYTHON}" -m espnet_vivit.bin.avsr_progress ||
+            fail "training failed. Last lines of ${exp}/train.log:"$'\n'"$(tail -n 12 "${exp}/train.log")"
     fi
     for name in "${tests[@]}"; do
         if in_stages 4 "evaluate: ${exp}/evaluated/${name}"; then
