@@ -308,3 +308,43 @@ def test_a_towers_configuration_builds_it_again():
     again = vivit_encoder(pretrained=False, config=encoder.vivit.config.to_diff_dict(), **options)
     again.load_state_dict(encoder.state_dict())
     assert again.vivit.config == encoder.vivit.config
+
+
+# what joint attention has, too ----------------------------------------------------------------------------------------
+
+EITHER = {**EXPORTED, "self-attention, window": lambda: family("factorised_self_attention", **WINDOWS)}
+
+
+@pytest.mark.parametrize(
+    "variant", [*list(EITHER)[:1], *(pytest.param(name, marks=pytest.mark.slow) for name in list(EITHER)[1:])]
+)
+def test_compiled_as_one_graph_it_answers_as_before(variant):
+    torch._dynamo.reset()  # it counts the compilations of all tests together
+    encoder = EITHER[variant]()
+    compiled = torch.compile(encoder, backend="eager", fullgraph=True)
+    for frames in ((19, 12), (31, 2)):
+        video, lengths = torch.stack([raw_clip(max(frames)) for _ in frames]), torch.tensor(frames)
+        expected, counts = encoder(video, lengths)
+        found, steps = compiled(video, lengths)
+        assert steps.tolist() == counts.tolist()
+        torch.testing.assert_close(found[:, : expected.size(1)], expected, atol=2e-5, rtol=1e-4)
+
+
+@EVERY
+def test_what_belongs_to_joint_attention_alone_is_refused_by_name(attention):
+    encoder = whole(attention)
+    with pytest.raises(ConfigError, match=attention):
+        encoder.pack_weights()
+    with pytest.raises(ConfigError, match=r"torch\.compile"):
+        encoder.compile_tower()
+
+
+@EVERY
+def test_every_variant_has_its_features_in_the_cache(attention, tmp_path):
+    clips, lengths = torch.stack([raw_clip(9), raw_clip(9)]), torch.tensor([9, 4])
+    encoder = whole(attention, frozen=True, feature_cache=str(tmp_path))
+    first, _ = encoder(clips, lengths)
+    again = whole(attention, frozen=True, feature_cache=str(tmp_path))
+    again.load_state_dict(encoder.state_dict())
+    assert torch.equal(again(clips, lengths)[0], first)
+    assert (encoder.feature_cache.misses, again.feature_cache.hits) == (2, 2)
