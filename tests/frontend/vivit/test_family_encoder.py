@@ -9,7 +9,7 @@ from espnet_vivit import vivit_encoder
 from espnet_vivit.errors import ConfigError
 from espnet_vivit.frontend.vivit.blocks import DropPath, depth_rates
 from espnet_vivit.frontend.vivit.family_encoder import FamilyEncoder
-from espnet_vivit.frontend.vivit.family_weights import resize_family
+from espnet_vivit.frontend.vivit.family_weights import resize_family, save_tower
 from espnet_vivit.frontend.vivit.frame_adjust import Tower, window_steps
 from espnet_vivit.frontend.vivit.gaussian_pooling import GaussianPooling
 from tests.tiny import CONFIG, WINDOW, gray_clip, randomize, raw_clip
@@ -268,6 +268,7 @@ CONTRADICTIONS = {
         "gaussian",
     ),
     "the convolutional stem": (dict(attention="causal", stem="conv"), "stem"),
+    "an overlap of no windows": (dict(attention="causal", window_overlap=4), "window_overlap"),
     "eager attention": (dict(attention="causal", attn_implementation="eager"), "sdpa"),
 }
 
@@ -279,6 +280,16 @@ def test_a_contradiction_is_named(what):
     config = {**sizes, **options.pop("config", {})}
     with pytest.raises(ConfigError, match=words):
         vivit_encoder(pretrained=False, config=config, **options)
+
+
+def test_a_frozen_tower_has_no_masks_that_nobody_has_trained(tmp_path):
+    """Beside weights without masks they would stay random; those of a folder of ours have been trained."""
+    for pooling in ("mean", "gaussian"):
+        save_tower(whole("causal", temporal_pooling=pooling).vivit, tmp_path / pooling)
+    with pytest.raises(ConfigError, match="masks of gaussian pooling are new"):
+        vivit_encoder(str(tmp_path / "mean"), temporal_pooling="gaussian", frozen=True)
+    assert vivit_encoder(str(tmp_path / "mean"), temporal_pooling="gaussian").vivit.config.pooling == "gaussian"
+    assert vivit_encoder(str(tmp_path / "gaussian"), frozen=True).frozen
 
 
 def test_no_pretrained_causal_vivit_is_promised():
