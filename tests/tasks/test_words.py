@@ -1,5 +1,7 @@
 """WordsTask: the loss of one word a clip, what is refused, and a training that ends in a model that can be loaded."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -18,6 +20,7 @@ from tests import tiny
 from tests.tiny_corpus import WORDS as TINY_WORDS
 from tests.tiny_corpus import write_tiny_corpus
 
+ROOT = Path(__file__).resolve().parents[2]
 TOKENS = ["<blank>", "<unk>", *"abcdefg", "<sos/eos>"]
 VIVIT = {"pretrained": False, "config": tiny.CONFIG, "num_frames": tiny.WINDOW, "window_overlap": 2}
 ENCODERS = {
@@ -169,3 +172,17 @@ def test_a_word_that_the_list_lacks_ends_a_training_before_it_begins(words, tmp_
 
 def test_the_model_and_the_token_list_agree_where_words_begin():
     assert FIRST_WORD == FIRST and in_espnet_order(["a"])[FIRST] == "a"
+
+
+@pytest.mark.parametrize(
+    "path", sorted(ROOT.glob("egs/*/words1/conf/*.yaml")), ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_every_configuration_of_a_recipe_builds(path, tmp_path):
+    (tmp_path / "tokens.txt").write_text("\n".join(TOKENS))
+    options = ["--config", str(path), "--token_list", str(tmp_path / "tokens.txt"), "--output_dir", str(tmp_path)]
+    args = WordsTask.get_parser().parse_args(options)
+    WordsTask.check_required_command_args(args)
+    model = WordsTask.build_model(args).eval()
+    side = model.classifier.encoder.preset.crop_size(52 if "grid" in path.parts else 96)
+    video = torch.zeros(1, 17, side, side, dtype=torch.uint8)
+    assert model.classifier(video).tolist() == [[0.0] * 7], "a fresh head says the same of every word"

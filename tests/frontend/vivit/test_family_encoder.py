@@ -1,12 +1,16 @@
 """Factorised ViViTs around clips of any length: windows, whole clips, contradictions, and what trains around them."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from espnet_vivit import vivit_encoder
+from espnet_vivit.bin.avsr_cost import count_gmacs
 from espnet_vivit.errors import ConfigError
+from espnet_vivit.frontend.resnet import ResNetFrontend
 from espnet_vivit.frontend.vivit.blocks import DropPath, depth_rates
 from espnet_vivit.frontend.vivit.family_encoder import FamilyEncoder
 from espnet_vivit.frontend.vivit.family_weights import resize_family, save_tower
@@ -359,3 +363,22 @@ def test_every_variant_has_its_features_in_the_cache(attention, tmp_path):
     again.load_state_dict(encoder.state_dict())
     assert torch.equal(again(clips, lengths)[0], first)
     assert (encoder.feature_cache.misses, again.feature_cache.hits) == (2, 2)
+
+
+# cost -----------------------------------------------------------------------------------------------------------------
+
+
+def gmacs_per_frame(encoder, pixels: int, frames: int = 100) -> float:
+    clip, lengths = torch.zeros(1, frames, pixels, pixels, dtype=torch.uint8), torch.tensor([frames])
+    with torch.no_grad():
+        return count_gmacs(lambda: encoder.eval()(clip, lengths))["Global"] / frames
+
+
+@pytest.mark.parametrize("name", ["train_avsr_vivit_factorised", "train_avsr_vivit_causal"])
+def test_the_configurations_from_scratch_cost_at_most_half_more_than_a_resnet(name):
+    text = (Path(__file__).resolve().parents[3] / f"conf/{name}.yaml").read_text()
+    conf = yaml.safe_load(text)["vision_encoder_conf"]
+    encoder, resnet = vivit_encoder(**conf), gmacs_per_frame(ResNetFrontend(), 88)
+    assert encoder.vivit.config.tubelet_size == (2, 8, 8) and resnet == pytest.approx(0.316, abs=1e-3)
+    cost = gmacs_per_frame(encoder, 96)
+    assert cost <= 1.5 * resnet and f"{cost:.2f} billion" in text
