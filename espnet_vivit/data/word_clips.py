@@ -7,7 +7,7 @@ task. Sound is left out.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def cut_words(
     *,
     num_frames: int,
     clips: str | os.PathLike,
-    progress: Callable[[list[Utterance]], list[Utterance]] = list,
+    progress: Callable[[list[Utterance]], Iterable[Utterance]] = list,
 ) -> list[Utterance]:
     """Write the data directory `out`, with a .npy file (num_frames, H, W) for each word in `clips`.
 

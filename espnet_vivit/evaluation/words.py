@@ -73,7 +73,10 @@ def read_predictions(path: Path) -> Answers:
     header = [field.name for field in fields(Prediction)]
     if len(rows) < 3 or rows[0][0] != "#words" or rows[1] != header:
         raise DataError(f"{path} holds no predictions", found=rows[:2], expected=f"#words, then {' '.join(header)}")
-    predictions = tuple(Prediction(*row[:4], float(row[4]), int(row[5])) for row in rows[2:])
+    predictions = tuple(
+        Prediction(utt_id, speaker, word, guess, float(probability), int(rank))
+        for utt_id, speaker, word, guess, probability, rank in rows[2:]
+    )
     return Answers(path.parent.name, predictions, int(rows[0][1]))
 
 

@@ -69,8 +69,8 @@ class KeysAndValues:
     def empty(cls, left_context: int | None, keys: torch.Tensor, values: torch.Tensor) -> "KeysAndValues":
         """The state before the first step; keys and values (rows, heads, n, d) say the sizes."""
         absent = left_context or 0
-        nothing = [x.new_zeros(*x.shape[:2], absent, x.size(-1)) for x in (keys, values)]
-        return cls(*nothing, left_context, absent)
+        no_keys, no_values = (x.new_zeros(*x.shape[:2], absent, x.size(-1)) for x in (keys, values))
+        return cls(no_keys, no_values, left_context, absent)
 
     def with_new(self, keys: torch.Tensor, values: torch.Tensor) -> "KeysAndValues":
         """The state behind further steps."""

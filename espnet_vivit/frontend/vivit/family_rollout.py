@@ -10,6 +10,7 @@ values that name their own token, which holds for windows, masks, rotary positio
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -102,12 +103,11 @@ def recording(tower: FamilyTower) -> Iterator[list[Weights]]:
     attentions = [(name, part) for name, part in tower.named_modules() if isinstance(part, Attention)]
     hooks = []
     for name, attention in attentions:
-        read = readers[_kind(tower, name)]
-        hooks.append(
-            attention.register_forward_pre_hook(
-                lambda part, given, read=read: seen.append(_weights(read, part, *given))
-            )
-        )
+
+        def look(part: Any, given: tuple, read: Callable = readers[_kind(tower, name)]) -> None:
+            seen.append(_weights(read, part, *given))
+
+        hooks.append(attention.register_forward_pre_hook(look))
     training = tower.training
     tower.eval()
     try:
