@@ -103,8 +103,9 @@ def recording(tower: FamilyTower) -> Iterator[list[Weights]]:
     attentions = [(name, part) for name, part in tower.named_modules() if isinstance(part, Attention)]
     hooks = []
     for name, attention in attentions:
+        of_kind = readers[_kind(tower, name)]
 
-        def look(part: Any, given: tuple, read: Callable = readers[_kind(tower, name)]) -> None:
+        def look(part: Any, given: tuple, read: Callable = of_kind) -> None:
             seen.append(_weights(read, part, *given))
 
         hooks.append(attention.register_forward_pre_hook(look))
