@@ -9,7 +9,7 @@ is said and is not counted; how long all of it takes is in the `timing` that dec
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,8 +29,6 @@ def cost_of(model: "E2E", *, video_size: tuple[int, int] | None) -> dict:
     the decoder counts as parameters only.
     """
     import torch
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-    from torch.utils.flop_counter import FlopCounterMode
 
     from espnet_vivit.units import SAMPLES_PER_FRAME
 
@@ -43,18 +41,25 @@ def cost_of(model: "E2E", *, video_size: tuple[int, int] | None) -> dict:
             "speech": torch.zeros(1, FRAMES * SAMPLES_PER_FRAME),
             "speech_lengths": lengths * SAMPLES_PER_FRAME,
         }
+    gmacs = count_gmacs(lambda: model.encode(**batch, utt_id=None))
+    towers = {name: tower for name, tower in model.towers().items() if tower is not None}
+    parts = {"all": gmacs["Global"], **{name: gmacs.get(type(tower).__name__, 0.0) for name, tower in towers.items()}}
+    return {
+        "parameters": {"all": _parameters(model), **{name: _parameters(tower) for name, tower in towers.items()}},
+        "gmacs_per_frame": {name: number / FRAMES for name, number in parts.items() if number},
+    }
+
+
+def count_gmacs(run: Callable[[], object]) -> dict[str, float]:
+    """Multiply-accumulates of one call in billions: "Global" for all of it, and for each class of module in it."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
     counter = FlopCounterMode(display=False)
     # the CPU's fused attention is unknown to the counter; its plain form is two products
     with counter, sdpa_kernel(SDPBackend.MATH):
-        model.encode(**batch, utt_id=None)
-    counts = counter.get_flop_counts()
-    towers = {name: tower for name, tower in model.towers().items() if tower is not None}
-    operations = {name: sum(counts.get(type(tower).__name__, {}).values()) for name, tower in towers.items()}
-    operations = {"all": sum(counts["Global"].values()), **{name: n for name, n in operations.items() if n}}
-    return {
-        "parameters": {"all": _parameters(model), **{name: _parameters(tower) for name, tower in towers.items()}},
-        "gmacs_per_frame": {name: number / 2 / FRAMES / 1e9 for name, number in operations.items()},
-    }
+        run()
+    return {name: sum(counts.values()) / 2 / 1e9 for name, counts in counter.get_flop_counts().items()}
 
 
 def _parameters(module) -> int:

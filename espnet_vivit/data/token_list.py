@@ -22,6 +22,7 @@ from espnet_vivit.errors import ConfigError, DataError, unknown_name
 TOKEN_TYPES = ("bpe", "char", "word")
 SPACE = "<space>"  # how ESPnet writes the blank between words as a character token
 BLANK, UNKNOWN, END = "<blank>", "<unk>", "<sos/eos>"
+FIRST = 2  # index of the first token of a list that is not one of these
 MAX_UNKNOWN = 0.5  # share of tokens that a list lacks, above which it is the list of another corpus
 BPE_CONTROL = (UNKNOWN, "<s>", "</s>")  # sentencepiece's own symbols; ESPnet has its own for them
 

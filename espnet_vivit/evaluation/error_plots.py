@@ -51,9 +51,9 @@ def plot_by_class(rates: Mapping[str, Mapping[str, Rate]], path: Path) -> None:
     _finish(figure, axes, path)
 
 
-def plot_viseme_confusions(names: Sequence[str], counts: np.ndarray, path: Path) -> None:
-    """Draw (V, V) counts as a matrix: a row is a reference viseme, gray is the share of the row, the counts are
-    written in.
+def plot_confusions(names: Sequence[str], counts: np.ndarray, path: Path, *, title: str, said: str, read: str) -> None:
+    """Draw (V, V) counts as a matrix: a row is what was said, a column what was read for it, gray is the share of the
+    row, the counts are written in. said, read: labels of the axes.
     """
     figure = new_figure(1.6 + 0.42 * len(names), 1.2 + 0.42 * len(names))
     axes = figure.add_subplot()
@@ -64,9 +64,9 @@ def plot_viseme_confusions(names: Sequence[str], counts: np.ndarray, path: Path)
         axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=7, color=color)
     axes.set_xticks(range(len(names)), names, rotation=60)
     axes.set_yticks(range(len(names)), names)
-    axes.set_title("lip shapes; – is nothing: left out, or put in", fontsize=12)
-    axes.set_xlabel("lip shape read")
-    axes.set_ylabel("lip shape said")
+    axes.set_title(title, fontsize=12)
+    axes.set_xlabel(read)
+    axes.set_ylabel(said)
     figure.tight_layout()
     save_png(figure, path)
 

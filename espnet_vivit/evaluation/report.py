@@ -18,7 +18,7 @@ from espnet_vivit.data.scp import read_scp
 from espnet_vivit.errors import DataError, EspnetVivitError
 from espnet_vivit.evaluation.decoded import CLEAN, Result
 from espnet_vivit.evaluation.error_breakdown import by_class, by_length, by_noise, confused_words, viseme_confusions
-from espnet_vivit.evaluation.error_plots import plot_by_class, plot_by_length, plot_by_noise, plot_viseme_confusions
+from espnet_vivit.evaluation.error_plots import plot_by_class, plot_by_length, plot_by_noise, plot_confusions
 from espnet_vivit.evaluation.error_rates import Score
 
 PAGE = "report.html"
@@ -109,4 +109,5 @@ def _draw_visemes(score: Score, path: Path) -> None:
     confusions = viseme_confusions(score)
     if confusions is None:
         raise DataError("espeak-ng's phonemes are needed", fix="Type: pip install 'espnet-vivit[mini_av]'")
-    plot_viseme_confusions(*confusions, path)
+    title = "lip shapes; – is nothing: left out, or put in"
+    plot_confusions(*confusions, path, title=title, said="lip shape said", read="lip shape read")

@@ -18,10 +18,11 @@ from espnet_vivit.frontend.vivit.encoder import VivitEncoder, check_options
 from espnet_vivit.frontend.vivit.family_encoder import FamilyEncoder, default_adjust
 from espnet_vivit.frontend.vivit.family_tower import FamilyTower
 from espnet_vivit.frontend.vivit.tower import recompute_layers
-from espnet_vivit.frontend.vivit.tower_choice import TowerRequest, choose_tower
+from espnet_vivit.frontend.vivit.tower_choice import TowerRequest, check_trained_pooling, choose_tower
 from espnet_vivit.frontend.vivit.weights import dtype_named
 
 STEMS = ("tubelet", "conv")
+WINDOW_OVERLAP = 8  # frames
 
 
 def vivit_encoder(
@@ -33,7 +34,7 @@ def vivit_encoder(
     temporal_pooling: str | None = None,
     spatial_pooling: str | None = None,
     frame_adjust: str | None = None,
-    window_overlap: int = 8,
+    window_overlap: int | None = None,
     max_windows: int | None = None,
     feature_rate: str = "tubelet",
     image_size: int | None = None,
@@ -79,7 +80,7 @@ def vivit_encoder(
         spatial_pooling: another name of `temporal_pooling`; give one of the two.
         frame_adjust: how clips meet the tower's length: "sample" (default) samples every clip to `num_frames` frames,
             "window" cuts it into overlapping windows, "whole" (default with rotary positions) takes it as it is.
-        window_overlap: frames shared by neighboring windows, an even number.
+        window_overlap: frames shared by neighboring windows, an even number (default: 8).
         max_windows: windows computed in one pass; None is 8 in inference (4 on a CPU) and unlimited in training.
         feature_rate: "tubelet" (12.5 Hz, max(1, T // 2) steps) or "frame" (25 Hz, T steps).
         image_size: height and width in pixels; the checkpoint's position table is resized to it.
@@ -172,6 +173,8 @@ def vivit_encoder(
         "feature_cache": feature_cache,
         "patch_dropout": patch_dropout,
     }
+    if frozen and isinstance(tower, FamilyTower):
+        check_trained_pooling(request, tower.config)
     return _encoder_of(tower, stem, pooling=pooling, frame_adjust=frame_adjust, around=around)
 
 
@@ -200,11 +203,17 @@ def _encoder_of(
     tower: VivitModel | FamilyTower, stem: str, *, pooling: str | None, frame_adjust: str | None, around: dict[str, Any]
 ) -> VivitEncoder:
     """The encoder around a tower; `around` has the options that both kinds of encoders take."""
+    overlap = around["window_overlap"]
+    around = around | {"window_overlap": WINDOW_OVERLAP if overlap is None else overlap}
     if isinstance(tower, FamilyTower):
         if stem == "conv":
             fix = "Leave stem out"
             raise ConfigError("the convolutional stem is for joint attention", found=tower.config.attention, fix=fix)
-        return FamilyEncoder(tower, frame_adjust=frame_adjust or default_adjust(tower.config), **around)
+        frame_adjust = frame_adjust or default_adjust(tower.config)
+        if frame_adjust == "whole" and overlap is not None:
+            found, fix = f"window_overlap={overlap}", "Leave window_overlap out"
+            raise ConfigError("clips that go through whole have no windows to overlap", found=found, fix=fix)
+        return FamilyEncoder(tower, frame_adjust=frame_adjust, **around)
     if stem == "conv":
         _, height, width = tower.config.tubelet_size
         conv_stem: Any = ConvStem(tower.config.hidden_size, (height, width))  # stands where a linear layer did

@@ -29,7 +29,6 @@ from espnet_vivit.espnet_compat import (
 )
 from espnet_vivit.frontend.presets import trained_preset
 from espnet_vivit.model import parts
-from espnet_vivit.model.adapters.attach import base_of
 from espnet_vivit.model.adapters.report import tower_table
 from espnet_vivit.model.nonfinite import NonFiniteLosses
 from espnet_vivit.model.options import TOWER_CONFIGS, built_again, decoder_sizes
@@ -48,6 +47,7 @@ from espnet_vivit.tasks.model_config import (
     load_strictly,
     model_conf_defaults,
     model_module,
+    note_towers,
     read_token_list,
     start_from_parts,
 )
@@ -297,11 +297,7 @@ class AVSRTask(ASRTask):
             amp_dtype=getattr(args, "amp_dtype", None),
             **args.model_conf,
         )
-        for part, key in TOWER_CONFIGS.items():  # so that decoding needs neither the hub nor its cache
-            tower = getattr(model, part)
-            config = None if tower is None else getattr(base_of(tower), "config", None)
-            if config is not None:
-                setattr(args, key, config.to_diff_dict())
+        note_towers(args, model.towers())
         adapters = {name: f"{config.type}, r={config.r}" for name, config in model.tower_adapters.items()}
         logging.info("towers:\n%s", tower_table(model.towers(), adapters))
         start_from_parts(args, model)

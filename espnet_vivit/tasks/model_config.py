@@ -16,9 +16,10 @@ from espnet_vivit.base.torch_file import check_numbers, read_tensors
 from espnet_vivit.data.token_list import BLANK, END, UNKNOWN
 from espnet_vivit.errors import ConfigError, DataError, WeightsError, unknown_name
 from espnet_vivit.espnet_compat import get_default_kwargs
+from espnet_vivit.model.adapters.attach import base_of
 from espnet_vivit.model.adapters.config import read_tower_adapters
 from espnet_vivit.model.init_parts import load_parts, weights_table
-from espnet_vivit.model.options import check_model_conf, modality_of, weight_sources
+from espnet_vivit.model.options import TOWER_CONFIGS, check_model_conf, modality_of, weight_sources
 from espnet_vivit.model.stored_tokens import differing
 from espnet_vivit.tasks.init_param import check_init_param
 from espnet_vivit.tasks.options import refused
@@ -129,6 +130,15 @@ def load_strictly(model: torch.nn.Module, model_file: str | Path) -> None:
             expected="exactly the model's weights",
             fix="Is it the config.yaml of the same experiment and the same version of the package?",
         )
+
+
+def note_towers(args: argparse.Namespace, towers: Mapping[str, torch.nn.Module | None]) -> None:
+    """Note the towers' own sizes in `args`, and so in config.yaml: loading needs neither the hub nor its cache."""
+    for part, key in TOWER_CONFIGS.items():
+        tower = towers.get(part)
+        config = None if tower is None else getattr(base_of(tower), "config", None)
+        if config is not None:
+            setattr(args, key, config.to_diff_dict())
 
 
 def start_from_parts(args: argparse.Namespace, model: torch.nn.Module) -> None:

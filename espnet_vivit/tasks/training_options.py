@@ -4,6 +4,7 @@ In: a parser, or parsed arguments. Out: the options added, or checked as a whole
 """
 
 import argparse
+from collections.abc import Sequence
 
 from espnet_vivit.base.option_types import check_values
 from espnet_vivit.errors import ConfigError, unknown_name
@@ -30,8 +31,11 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def check_training_options(args: argparse.Namespace) -> None:
-    """Raise ConfigError for what cannot be meant; adapts `args` to whoever has started this process."""
+def check_training_options(args: argparse.Namespace, *, names: Sequence[str] | None = None) -> None:
+    """Raise ConfigError for what cannot be meant; adapts `args` to whoever has started this process.
+
+    names: as for `check_criteria`.
+    """
     check_values("training", vars(args), where="{name}")
     check_tower_names(args.gradient_checkpointing)
     if args.on_out_of_memory not in WAYS:
@@ -41,5 +45,5 @@ def check_training_options(args: argparse.Namespace) -> None:
             "multiple_iterator reads each epoch from lists cut into pieces, which checks and curriculum do not know",
             fix="Leave it out: lists of a whole corpus fit into memory, and clips are read when they are needed",
         )
-    check_criteria(args)
+    check_criteria(args, names=names)
     adapt_launch(args)

@@ -95,9 +95,7 @@ class StreamingRecognizer:
         self.recognizer = PieceRecognizer(
             files,
             modality=modality,
-            search="beam",
-            beam_size=beam_size,
-            ctc_weight=ctc_weight,
+            search=SearchOptions(search="beam", beam_size=beam_size, ctc_weight=ctc_weight),
             lm_weight=0,
             ngram_weight=0,
             nbest=1,

@@ -18,7 +18,11 @@ CAUSAL = {"pretrained": False, "config": SIZES, "attention": "causal", "temporal
 SELF_ATTENTION = {"pretrained": False, "config": SIZES, "attention": "factorised_self_attention"}
 SELF_ATTENTION |= {"num_frames": 8, "frame_adjust": "window", "window_overlap": 4}
 LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "fc1", "fc2")
-EVERY = pytest.mark.parametrize("conf", [CAUSAL, SELF_ATTENTION], ids=["causal", "self-attention"])
+ENCODER = {"pretrained": False, "config": SIZES, "attention": "factorised_encoder", "temporal_layers": 2}
+DOT_PRODUCT = {**SELF_ATTENTION, "attention": "factorised_dot_product"}
+BLOCKS = {"causal": 4, "factorised_encoder": 4, "factorised_self_attention": 2, "factorised_dot_product": 2}
+VARIANTS = [CAUSAL, ENCODER, SELF_ATTENTION, DOT_PRODUCT]
+EVERY = pytest.mark.parametrize("conf", VARIANTS, ids=lambda conf: conf["attention"])
 
 
 def model_with(conf: dict, **options):
@@ -54,11 +58,11 @@ def test_a_step_of_training_reaches_every_weight_of_the_tower(conf):
 def test_recomputing_all_blocks_changes_no_gradient(conf):
     kept, recomputing = model_with(conf), model_with(conf)
     blocks = checkpoint_towers(recomputing.towers(), ["vision_encoder"])
-    assert blocks == (4 if conf is CAUSAL else 2)
+    assert blocks == BLOCKS[conf["attention"]]
     expected = gradients_of(kept)
     runs = []
     vivit = recomputing.vision_encoder.vivit
-    last = vivit.temporal.layers[1] if conf is CAUSAL else vivit.layers[1]
+    last = vivit.temporal.layers[1] if "temporal_layers" in conf else vivit.layers[1]
     last.mlp.fc1.register_forward_pre_hook(lambda *_: runs.append(1))
     for name, gradient in gradients_of(recomputing).items():
         torch.testing.assert_close(gradient, expected[name], msg=name)
@@ -71,7 +75,8 @@ def test_adapters_find_every_linear_layer_of_every_block(conf):
     names = target_names("vision_encoder", vivit, AdapterConfig(type="lora"))
     blocks = {name.rsplit(".", 2)[0] for name in names}
     assert {name.rsplit(".", 1)[1] for name in names} == set(LAYERS)
-    assert len(names) == (4 * 6 if conf is CAUSAL else 2 * 10) and len(blocks) == (4 if conf is CAUSAL else 2)
+    of_block = 10 if conf is SELF_ATTENTION else 6  # it has two attentions
+    assert len(blocks) == BLOCKS[conf["attention"]] and len(names) == of_block * len(blocks)
 
 
 @EVERY

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -89,12 +90,16 @@ def test_a_handful_of_long_videos_trains_with_the_folders_own_preset(egs, tmp_pa
     assert f"total_steps: {steps}\n" in (exp / "config.yaml").read_text() and 1 < steps < 7
 
 
-def write_grid_crops(root: Path, *, train: int = 7) -> None:
-    """Crops of 96x96 with a manifest: one speaker's training sentences, and one clip of each other set."""
+def write_grid_crops(root: Path, *, train: int = 7, codes: Sequence[str] | None = None) -> None:
+    """Crops of 96x96 with a manifest: one speaker's training sentences, and one clip of each other set, the last three.
+
+    codes: the sentences, in place of `train` that differ in one word.
+    """
     root.mkdir()
     rng, rows, times = np.random.default_rng(0), [], []
-    codes = [f"bbaf{digit}n" for digit in range(1, train + 1)] + ["lgiz9s", "prwazp", "swbv7a"]
-    for code, split in zip(codes, ["train"] * train + ["dev", "test_seen", "test_unseen"], strict=True):
+    codes = codes or [f"bbaf{digit}n" for digit in range(1, train + 1)] + ["lgiz9s", "prwazp", "swbv7a"]
+    splits = ["train"] * (len(codes) - 3) + ["dev", "test_seen", "test_unseen"]
+    for code, split in zip(codes, splits, strict=True):
         utt_id = f"{'s2' if split == 'test_unseen' else 's1'}_{code}"
         write_gray_video(root / f"{utt_id}.mkv", rng.integers(0, 256, (75, 96, 96), dtype=np.uint8))
         soundfile.write(root / f"{utt_id}.flac", 0.1 * rng.standard_normal(47648), 16000)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from espnet_vivit import vivit_encoder
 from espnet_vivit.bin import cli
 from espnet_vivit.errors import ConfigError, MissingDependencyError
 from espnet_vivit.frontend.huggingface_vision import HuggingFaceVision
@@ -23,7 +24,7 @@ from espnet_vivit.tasks.avsr import AVSRTask
 from espnet_vivit.tasks.training_facts import TrainingFacts
 from tests.experiments import VIVIT, write_experiment
 from tests.frontend.hub import towers
-from tests.tiny import PIXELS, randomize, raw_clip, tiny_e2e, tiny_vivit
+from tests.tiny import CONFIG, PIXELS, randomize, raw_clip, tiny_e2e, tiny_vivit
 
 TOLERANCE = 1e-5
 ONE_LAYER = {"num_hidden_layers": 1}  # tracing takes its time
@@ -100,6 +101,35 @@ def test_one_file_of_a_frontend_serves_every_length_and_batch(mode, tmp_path):
             expected, expected_steps = encoder(video, lengths)
         assert torch.equal(steps, expected_steps) and features.shape == expected.shape
         torch.testing.assert_close(features, expected, atol=TOLERANCE, rtol=TOLERANCE)
+
+
+FAMILY = [
+    {"attention": "causal", "left_context": 3, "temporal_layers": 1, "feature_rate": "frame"},
+    *(
+        pytest.param(mode, marks=pytest.mark.slow)
+        for mode in (
+            {"attention": "causal", "temporal_layers": 1, "temporal_tokens": "places", "temporal_pooling": "gaussian"},
+            {"attention": "factorised_encoder", "temporal_layers": 1, "registers": 2, "temporal_pooling": "cls"},
+            {"attention": "factorised_self_attention", "temporal_positions": "rope"},
+            {"attention": "factorised_self_attention", "frame_adjust": "window", "num_frames": 8, "window_overlap": 4},
+            {"attention": "factorised_dot_product", "temporal_positions": "rope"},
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("mode", FAMILY, ids=lambda mode: "-".join(str(value) for value in mode.values()))
+def test_one_file_of_a_factorised_frontend_serves_every_length_and_batch(mode, tmp_path):
+    config = {name: value for name, value in CONFIG.items() if name != "num_frames"} | ONE_LAYER
+    encoder = randomize(vivit_encoder(pretrained=False, config=config, **mode)).eval()
+    path = export_frontend(encoder, tmp_path / "frontend.onnx")
+    for frames in BATCHES:
+        video, lengths = batch_of(frames)
+        features, steps = run(path, video, lengths)
+        with torch.no_grad():
+            expected, expected_steps = encoder(video, lengths)
+        assert torch.equal(steps, expected_steps) and features.shape == expected.shape
+        torch.testing.assert_close(features, expected, atol=2e-5, rtol=1e-4)
 
 
 @pytest.mark.slow

@@ -30,6 +30,7 @@ CORPORA = {
     "grid": "GRID: original videos (--download fetches them), or mouth crops with manifest.tsv",
     "lrs2": "LRS2 as the BBC distributes it",
     "lrs3": "LRS3 as it is distributed",
+    "lrw": "LRW, isolated words, as the BBC distributes it",
     "auto-avsr": "mouth crops prepared by Auto-AVSR, with its CSV lists",
     "av-hubert": "mouth crops prepared by AV-HuBERT, with its TSV lists",
 }
@@ -38,6 +39,7 @@ EXAMPLES = {
     "grid": "espnet-vivit prepare grid grid_videos out --download --protocol unseen --nj 8",
     "lrs2": "espnet-vivit prepare lrs2 LRS2-BBC out --nj 32",
     "lrs3": "espnet-vivit prepare lrs3 lrs3 out --dask-scheduler tcp://head:8786",
+    "lrw": "espnet-vivit prepare lrw LRW out --modality video --nj 32",
     "auto-avsr": "espnet-vivit prepare auto-avsr ROOT out --list train=train.csv --list dev=dev.csv --units units.txt",
     "av-hubert": "espnet-vivit prepare av-hubert ROOT out --list train=train.tsv --list dev=valid.tsv",
 }
@@ -167,6 +169,7 @@ _OWN_OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "grid": _grid_options,
     "lrs2": _lrs_options,
     "lrs3": _lrs_options,
+    "lrw": lambda parser: None,  # nothing but what all corpora have
     "auto-avsr": _auto_avsr_options,
     "av-hubert": _list_options,
 }
@@ -194,6 +197,10 @@ def clips_of(options: argparse.Namespace) -> Iterable:
 
         clips = lrs2_clips if options.corpus == "lrs2" else lrs3_clips
         return clips(root, pretrain=not options.no_pretrain, max_s=options.max_cut_s)
+    if options.corpus == "lrw":
+        from espnet_vivit.corpora.lrw import lrw_clips
+
+        return lrw_clips(root)
     from espnet_vivit.corpora.manifests import auto_avsr_clips, av_hubert_clips
     from espnet_vivit.data.token_list import read_units
 

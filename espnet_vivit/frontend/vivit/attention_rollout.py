@@ -6,7 +6,8 @@ all layers. Row q, column k then says how much of the input at token k has reach
 over its h x w tokens, so their rows are averaged (for "cls" the row is CLS's, one for all steps of a window); columns
 of one place are summed over the window's tubelets. What a map lacks to the sum 1 has come from CLS.
 
-The attention is computed openly for this (`attn_implementation="eager"`), whatever the encoder otherwise uses.
+Joint attention is computed openly for this (`attn_implementation="eager"`), whatever the encoder otherwise uses; for
+the other variants see `family_rollout`.
 """
 
 import contextlib
@@ -17,11 +18,14 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from espnet_vivit.errors import ConfigError, InputError
+from espnet_vivit.errors import InputError
 from espnet_vivit.frontend.masking import check_video
 from espnet_vivit.frontend.vivit.encoder import VivitEncoder
-from espnet_vivit.frontend.vivit.family_tower import FamilyTower
+from espnet_vivit.frontend.vivit.family_config import FamilyConfig
+from espnet_vivit.frontend.vivit.family_encoder import FamilyEncoder, cut_steps
+from espnet_vivit.frontend.vivit.family_rollout import family_maps
 from espnet_vivit.frontend.vivit.frame_adjust import Tower, sampled_steps, window_steps
+from espnet_vivit.frontend.vivit.step_layout import StepLayout
 from espnet_vivit.frontend.vivit.tower import check_picture_size, tower_tokens
 from espnet_vivit.frontend.vivit.weights import grid_of, pair
 from espnet_vivit.units import TUBELET_FRAMES, VIDEO_RATE_HZ, tubelet_steps
@@ -36,12 +40,12 @@ def attention_rollout(encoder: VivitEncoder, video: torch.Tensor) -> torch.Tenso
 
     Raises InputError, TooShortError: as `VivitEncoder.forward`.
     """
-    if isinstance(encoder.vivit, FamilyTower):
-        found = f"attention={encoder.vivit.config.attention}"
-        raise ConfigError("rollout multiplies attention over all tokens of a window", found=found, expected="joint")
     clips, lengths = check_video(video[None], None, channels=(1, encoder.vivit.config.num_channels))
     check_picture_size(clips, pair(encoder.vivit.config.image_size))
-    frames, (_, h, w) = int(lengths[0]), grid_of(encoder.vivit.config)
+    if isinstance(encoder, FamilyEncoder) and encoder.frame_adjust == "whole":
+        return _whole_clip_maps(encoder, clips)
+    frames, config = int(lengths[0]), encoder.vivit.config
+    grid = config.grid if isinstance(config, FamilyConfig) else grid_of(config)[1:]
     count = tubelet_steps(frames) if encoder.upsample is None else (frames + 1) // TUBELET_FRAMES
     tower = Tower(
         encode=lambda windows: _window_maps(encoder, windows).flatten(2),
@@ -49,18 +53,40 @@ def attention_rollout(encoder: VivitEncoder, video: torch.Tensor) -> torch.Tenso
         num_frames=encoder.num_frames,
         at_once=_WINDOWS_PER_PASS,
     )
-    with _open_attention(encoder), torch.no_grad():
+    with torch.no_grad():
         if encoder.frame_adjust == "window":
             maps = window_steps(clips, [frames], [count], tower, overlap=encoder.window_overlap)[0]
         else:
             maps = sampled_steps(clips, [frames], [count], tower, pixel_affine=encoder.pixel_affine)[0]
     if encoder.upsample is not None:
         maps = maps.repeat_interleave(TUBELET_FRAMES, dim=0)[:frames]
-    return maps.unflatten(1, (h, w)).float()
+    return maps.unflatten(1, grid).float()
+
+
+def _whole_clip_maps(encoder: FamilyEncoder, clips: torch.Tensor) -> torch.Tensor:
+    """The maps (T', h, w) of one clip (1, C, T, H, W) that goes through whole."""
+    config, frames = encoder.vivit.config, clips.size(2)
+    count = frames if encoder.stride == 1 else tubelet_steps(frames)
+    if encoder.upsample is not None:
+        count = (frames + 1) // TUBELET_FRAMES
+    layout, lengths = StepLayout.of([count], clips.device), torch.tensor([frames], device=clips.device)
+    steps = cut_steps(clips, lengths, layout, config, encoder.pixel_affine)
+    with torch.no_grad():
+        maps = family_maps(encoder.vivit, steps, encoder.pixel_affine).unflatten(1, config.grid)
+    return maps if encoder.upsample is None else maps.repeat_interleave(TUBELET_FRAMES, dim=0)[:frames]
 
 
 def _window_maps(encoder: VivitEncoder, windows: torch.Tensor) -> torch.Tensor:
     """Windows (W, C, n, H, W') -> maps (W, n / 2, h, w)."""
+    if isinstance(encoder, FamilyEncoder):
+        steps = windows.unflatten(2, (-1, TUBELET_FRAMES)).transpose(1, 2)  # (W, n / 2, C, 2, H, W')
+        maps = torch.stack([family_maps(encoder.vivit, each, encoder.pixel_affine) for each in steps])
+        return maps.unflatten(2, encoder.vivit.config.grid)
+    with _open_attention(encoder):
+        return _joint_maps(encoder, windows)
+
+
+def _joint_maps(encoder: VivitEncoder, windows: torch.Tensor) -> torch.Tensor:
     _, h, w = grid_of(encoder.vivit.config)
     attention = []
     hooks = [

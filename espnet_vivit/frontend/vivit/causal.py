@@ -32,7 +32,7 @@ def causal_attend(
             return everywhere(q, k, v, rotary=rotary, causal=True)
         if exact and not torch.compiler.is_compiling():
             assert rotary is not None  # FamilyConfig
-            past = KeysAndValues.empty(left_context, k)
+            past = KeysAndValues.empty(left_context, k, v)
             return look_back(rotate(q, rotary), rotate(k, rotary), v, past)
         ages = torch.arange(q.size(-2), device=q.device)
         ages = ages[:, None] - ages  # of key j, seen from query i
@@ -48,7 +48,7 @@ def remembering_attend(
 
     def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         q, k = rotate(q, rotary), rotate(k, rotary)
-        before = past if past is not None else KeysAndValues.empty(left_context, k)
+        before = past if past is not None else KeysAndValues.empty(left_context, k, v)
         remembered.append(before.with_new(k, v))
         return look_back(q, k, v, before)
 
@@ -66,10 +66,11 @@ class KeysAndValues:
         self.keys, self.values, self.left_context, self.absent = keys, values, left_context, absent
 
     @classmethod
-    def empty(cls, left_context: int | None, like: torch.Tensor) -> "KeysAndValues":
-        rows, heads, _, width = like.shape
-        nothing = like.new_zeros(rows, heads, left_context or 0, width)
-        return cls(nothing, nothing, left_context, left_context or 0)
+    def empty(cls, left_context: int | None, keys: torch.Tensor, values: torch.Tensor) -> "KeysAndValues":
+        """The state before the first step; keys and values (rows, heads, n, d) say the sizes."""
+        absent = left_context or 0
+        no_keys, no_values = (x.new_zeros(*x.shape[:2], absent, x.size(-1)) for x in (keys, values))
+        return cls(no_keys, no_values, left_context, absent)
 
     def with_new(self, keys: torch.Tensor, values: torch.Tensor) -> "KeysAndValues":
         """The state behind further steps."""

@@ -91,7 +91,7 @@ class TemporalTransformer(nn.Module):
     def _with_learned_positions(self, x: torch.Tensor) -> torch.Tensor:
         assert self.position_embeddings is not None
         if self.cls_token is not None:
-            x = torch.cat([self.cls_token.expand(len(x), -1, -1).to(x.dtype), x], dim=1)
+            x = torch.cat([self.cls_token.expand(x.size(0), -1, -1).to(x.dtype), x], dim=1)
         return x + self.position_embeddings[:, : x.size(1)]
 
     def _attend(self, layout: StepLayout, tracks: int) -> Attend:

@@ -71,9 +71,9 @@ class StepEmbedding(nn.Module):
         if self.steps_in_table > 1:
             table = table.unflatten(1, (self.steps_in_table, -1))[:, : layout.size]  # (1, n, h*w, D)
             return tokens + layout.to_steps(table.expand(layout.clips, -1, -1, -1))
-        front = [] if self.register_tokens is None else [self.register_tokens.expand(len(tokens), -1, -1)]
+        front = [] if self.register_tokens is None else [self.register_tokens.expand(tokens.size(0), -1, -1)]
         if self.cls_token is not None:
-            tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1).to(tokens.dtype), tokens], dim=1)
+            tokens = torch.cat([self.cls_token.expand(tokens.size(0), -1, -1).to(tokens.dtype), tokens], dim=1)
         return torch.cat([*front, tokens + table], dim=1)
 
     def split(self, tokens: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor]:

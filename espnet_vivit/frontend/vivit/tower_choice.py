@@ -100,6 +100,20 @@ def choose_tower(request: TowerRequest) -> VivitModel | FamilyTower:
     return tower if dtype is None else tower.to(dtype)  # pyright: ignore[reportArgumentType]  hidden that it is bound
 
 
+def check_trained_pooling(request: TowerRequest, config: FamilyConfig) -> None:
+    """Raise `ConfigError` for a frozen tower whose Gaussian masks would stay as they were drawn."""
+    random = not request.pretrained and request.weights is None and request.image_weights is None
+    stored = (
+        folder_config(request.model_name) or {} if request.weights is None and request.image_weights is None else {}
+    )
+    if config.pooling == "gaussian" and not random and stored.get("pooling") != "gaussian":
+        raise ConfigError(
+            "the masks of gaussian pooling are new, and a frozen tower does not train them",
+            found="frozen=True, temporal_pooling=gaussian, and weights that have no masks",
+            fix="Pool by mean or max, or set frozen: false",
+        )
+
+
 def _described(request: TowerRequest) -> dict:
     """What name, folder or `config` say of the tower, and the options; contradictions are errors, presets give way."""
     preset = {} if request.pretrained else PRESETS.get(request.model_name, {})

@@ -1,15 +1,19 @@
 """Factorised ViViTs around clips of any length: windows, whole clips, contradictions, and what trains around them."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from espnet_vivit import vivit_encoder
+from espnet_vivit.bin.avsr_cost import count_gmacs
 from espnet_vivit.errors import ConfigError
+from espnet_vivit.frontend.resnet import ResNetFrontend
 from espnet_vivit.frontend.vivit.blocks import DropPath, depth_rates
 from espnet_vivit.frontend.vivit.family_encoder import FamilyEncoder
-from espnet_vivit.frontend.vivit.family_weights import resize_family
+from espnet_vivit.frontend.vivit.family_weights import resize_family, save_tower
 from espnet_vivit.frontend.vivit.frame_adjust import Tower, window_steps
 from espnet_vivit.frontend.vivit.gaussian_pooling import GaussianPooling
 from tests.tiny import CONFIG, WINDOW, gray_clip, randomize, raw_clip
@@ -268,6 +272,7 @@ CONTRADICTIONS = {
         "gaussian",
     ),
     "the convolutional stem": (dict(attention="causal", stem="conv"), "stem"),
+    "an overlap of no windows": (dict(attention="causal", window_overlap=4), "window_overlap"),
     "eager attention": (dict(attention="causal", attn_implementation="eager"), "sdpa"),
 }
 
@@ -279,6 +284,16 @@ def test_a_contradiction_is_named(what):
     config = {**sizes, **options.pop("config", {})}
     with pytest.raises(ConfigError, match=words):
         vivit_encoder(pretrained=False, config=config, **options)
+
+
+def test_a_frozen_tower_has_no_masks_that_nobody_has_trained(tmp_path):
+    """Beside weights without masks they would stay random; those of a folder of ours have been trained."""
+    for pooling in ("mean", "gaussian"):
+        save_tower(whole("causal", temporal_pooling=pooling).vivit, tmp_path / pooling)
+    with pytest.raises(ConfigError, match="masks of gaussian pooling are new"):
+        vivit_encoder(str(tmp_path / "mean"), temporal_pooling="gaussian", frozen=True)
+    assert vivit_encoder(str(tmp_path / "mean"), temporal_pooling="gaussian").vivit.config.pooling == "gaussian"
+    assert vivit_encoder(str(tmp_path / "gaussian"), frozen=True).frozen
 
 
 def test_no_pretrained_causal_vivit_is_promised():
@@ -308,3 +323,62 @@ def test_a_towers_configuration_builds_it_again():
     again = vivit_encoder(pretrained=False, config=encoder.vivit.config.to_diff_dict(), **options)
     again.load_state_dict(encoder.state_dict())
     assert again.vivit.config == encoder.vivit.config
+
+
+# what joint attention has, too ----------------------------------------------------------------------------------------
+
+EITHER = {**EXPORTED, "self-attention, window": lambda: family("factorised_self_attention", **WINDOWS)}
+
+
+@pytest.mark.parametrize(
+    "variant", [*list(EITHER)[:1], *(pytest.param(name, marks=pytest.mark.slow) for name in list(EITHER)[1:])]
+)
+def test_compiled_as_one_graph_it_answers_as_before(variant):
+    torch._dynamo.reset()  # it counts the compilations of all tests together
+    encoder = EITHER[variant]()
+    compiled = torch.compile(encoder, backend="eager", fullgraph=True)
+    for frames in ((19, 12), (31, 2)):
+        video, lengths = torch.stack([raw_clip(max(frames)) for _ in frames]), torch.tensor(frames)
+        expected, counts = encoder(video, lengths)
+        found, steps = compiled(video, lengths)
+        assert steps.tolist() == counts.tolist()
+        torch.testing.assert_close(found[:, : expected.size(1)], expected, atol=2e-5, rtol=1e-4)
+
+
+@EVERY
+def test_what_belongs_to_joint_attention_alone_is_refused_by_name(attention):
+    encoder = whole(attention)
+    with pytest.raises(ConfigError, match=attention):
+        encoder.pack_weights()
+    with pytest.raises(ConfigError, match=r"torch\.compile"):
+        encoder.compile_tower()
+
+
+@EVERY
+def test_every_variant_has_its_features_in_the_cache(attention, tmp_path):
+    clips, lengths = torch.stack([raw_clip(9), raw_clip(9)]), torch.tensor([9, 4])
+    encoder = whole(attention, frozen=True, feature_cache=str(tmp_path))
+    first, _ = encoder(clips, lengths)
+    again = whole(attention, frozen=True, feature_cache=str(tmp_path))
+    again.load_state_dict(encoder.state_dict())
+    assert torch.equal(again(clips, lengths)[0], first)
+    assert (encoder.feature_cache.misses, again.feature_cache.hits) == (2, 2)
+
+
+# cost -----------------------------------------------------------------------------------------------------------------
+
+
+def gmacs_per_frame(encoder, pixels: int, frames: int = 100) -> float:
+    clip, lengths = torch.zeros(1, frames, pixels, pixels, dtype=torch.uint8), torch.tensor([frames])
+    with torch.no_grad():
+        return count_gmacs(lambda: encoder.eval()(clip, lengths))["Global"] / frames
+
+
+@pytest.mark.parametrize("name", ["train_avsr_vivit_factorised", "train_avsr_vivit_causal"])
+def test_the_configurations_from_scratch_cost_at_most_half_more_than_a_resnet(name):
+    text = (Path(__file__).resolve().parents[3] / f"conf/{name}.yaml").read_text()
+    conf = yaml.safe_load(text)["vision_encoder_conf"]
+    encoder, resnet = vivit_encoder(**conf), gmacs_per_frame(ResNetFrontend(), 88)
+    assert encoder.vivit.config.tubelet_size == (2, 8, 8) and resnet == pytest.approx(0.316, abs=1e-3)
+    cost = gmacs_per_frame(encoder, 96)
+    assert cost <= 1.5 * resnet and f"{cost:.2f} billion" in text
