@@ -21,6 +21,7 @@ from torch import Tensor
 from espnet_vivit.base.config_file import read_config
 from espnet_vivit.decode.model_files import ModelFiles, open_model
 from espnet_vivit.decode.model_stream import ModelStream
+from espnet_vivit.decode.options import SearchOptions
 from espnet_vivit.decode.speech2text import check_modality
 from espnet_vivit.errors import ConfigError, InputError
 from espnet_vivit.evaluation.calibration import MIN_CONFIDENCE
