@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 SHIPPED = (  # what recipes are made of; the data and experiments that runs leave beside it are not
     "conf/*.yaml",
     *(f"egs/*/avsr1/{name}" for name in ("*.sh", "README.md", "conf/*.yaml", "local/*.sh")),
+    *(f"egs/*/words1/{name}" for name in ("*.sh", "README.md", "conf/*.yaml")),
     *(f"egs3/*/avsr/{name}" for name in ("*.py", "README.md", "conf/*.yaml", "dataset/*.py")),
 )
 

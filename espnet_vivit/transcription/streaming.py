@@ -27,6 +27,7 @@ from espnet_vivit.errors import ConfigError, InputError
 from espnet_vivit.evaluation.calibration import MIN_CONFIDENCE
 from espnet_vivit.model.conformer import Conformer
 from espnet_vivit.tasks.streams import configured_modality
+from espnet_vivit.transcription.doubts import doubts, mean_confidence
 from espnet_vivit.transcription.end_point import PAUSE_S, SILENT_MODEL_S, Stillness
 from espnet_vivit.transcription.recognizer import PieceRecognizer
 from espnet_vivit.transcription.result import OK, UNCLEAR, Hypothesis, Piece
@@ -211,13 +212,13 @@ class StreamingRecognizer:
             return []
         begin_s, end_s = self._seconds(sentence.begin), self._seconds(sentence.end)
         words = tuple(replace(w, start_s=w.start_s + begin_s, end_s=w.end_s + begin_s) for w in transcript.words)
-        confidence = sum(word.confidence for word in words) / len(words)
+        confidence = mean_confidence(transcript)
         nbest = (Hypothesis(transcript.text, transcript.score, words),)
-        needed = self.recognizer.needed_confidence(self.modality)
-        if confidence >= needed:
-            return [Piece(begin_s, end_s, OK, (), confidence, self.modality, words, nbest)]
-        reason = f"confidence {confidence:.2f} is below {needed:.2f}"
-        return [Piece(begin_s, end_s, UNCLEAR, (reason,), confidence, self.modality, (), nbest)]
+        recognizer = self.recognizer
+        bounds = {"min_confidence": recognizer.needed_confidence(self.modality), "bounds": recognizer.files.facts.texts}
+        if reasons := tuple(doubts(transcript, duration_s=end_s - begin_s, **bounds)):
+            return [Piece(begin_s, end_s, UNCLEAR, reasons, confidence, self.modality, (), nbest)]
+        return [Piece(begin_s, end_s, OK, (), confidence, self.modality, words, nbest)]
 
     def _seconds(self, step: int) -> float:
         """The time of a step of the running stream."""

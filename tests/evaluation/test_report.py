@@ -52,7 +52,7 @@ def test_what_cannot_be_shown_is_named(prepared, capsys):
 def test_lip_shapes_are_compared_for_the_words_of_the_synthetic_corpus_alone(prepared, monkeypatch):
     drawn = []
     monkeypatch.setattr(report, "viseme_confusions", lambda score: (["p"], np.ones((1, 1), int)))
-    monkeypatch.setattr(report, "plot_viseme_confusions", lambda names, counts, path: drawn.append(names))
+    monkeypatch.setattr(report, "plot_confusions", lambda names, counts, path, **labels: drawn.append(names))
     said = {"u1": "lay red by b nine soon"}
     report._draw_visemes(score(said, {"u1": "lay red by q nine soon"}), prepared / "x.png")
     with pytest.raises(DataError, match="other words are not compared: found bin; expected those of the synthetic"):

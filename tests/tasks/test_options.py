@@ -154,7 +154,7 @@ def test_print_config_shows_every_option_with_the_value_it_has_if_nothing_is_sai
     out = io.StringIO()
     AVSRTask.print_config(out)
     config = yaml.safe_load(out.getvalue())
-    assert config["vision_encoder_conf"]["window_overlap"] == 8
+    assert config["vision_encoder_conf"]["pretrained"] is True
     assert config["encoder_conf"]["output_size"] == 768 and config["decoder_conf"]["attention_heads"] == 12
     assert config["decoder_conf"]["num_blocks"] == 3
     assert config["model_conf"]["ctc_weight"] == 0.1 and config["model_conf"]["frame_loss_weight"] == 0.0
@@ -170,7 +170,7 @@ def test_help_is_for_people():
         parse("--help")
     assert end.value.code == 0
     assert (
-        "--vision_encoder {vivit,resnet,linear,avhubert,avhubert_video,None}" in out.getvalue()
+        "--vision_encoder {vivit,resnet,linear,avhubert,avhubert_video,huggingface,None}" in out.getvalue()
         and "--use_adapter" not in out.getvalue()
     )
 

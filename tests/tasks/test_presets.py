@@ -15,7 +15,9 @@ SIZED = {f"{size}_{streams}" for size in ("tiny", "base", "large") for streams i
 
 
 def test_each_training_configuration_has_a_name_and_that_of_the_language_model_has_none():
-    compared = {"avsr_vivit", "avsr_vivit_qlora", "avsr_resnet", "avsr_linear"}
+    compared = {"avsr_resnet", "avsr_linear"} | {
+        f"avsr_vivit{kind}" for kind in ("", "_qlora", "_causal", "_factorised")
+    }
     of_the_hub = {"dinov2_video", "dinov2_both", "whisper_audio", "whisper_both"}
     assert set(presets()) == SIZED | compared | of_the_hub
     assert configuration_file("tiny_both") == ROOT / "conf/train_tiny_both.yaml"

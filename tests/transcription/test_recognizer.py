@@ -39,5 +39,6 @@ def test_words_as_sure_as_is_asked_for_are_believed(confidence, status):
     one._transcripts = lambda streams, warnings: [transcript]
     one._one_at_a_time, one.speech2text = threading.Lock(), SimpleNamespace()
     one.needed_confidence = lambda modality: 0.5
+    one.files = SimpleNamespace(facts=SimpleNamespace(texts=None))
     piece = one.recognize(Cut(Stretch(0, None, None), 0.0, 0.4), {})
     assert (piece.status, [word.text for word in piece.words]) == (status, ["bin"] if status == "ok" else [])
