@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from espnet_vivit.errors import MediaError
+from espnet_vivit.media import live_source
 from espnet_vivit.media.files.source import open_source, read_speech
 from espnet_vivit.media.live_source import WAITING_PICTURES, Picture, Sound, open_live
 from tests.talking_files import write_talking
@@ -43,7 +44,8 @@ def test_a_file_is_read_at_its_own_pace_unless_it_may_go_fast(tmp_path):
     assert took_s[0] >= 0.55 and took_s[1] < took_s[0]
 
 
-def test_a_camera_and_a_microphone_run_side_by_side():
+def test_a_camera_and_a_microphone_run_side_by_side(monkeypatch):
+    monkeypatch.setattr(live_source, "WAITING_PICTURES", 100)  # none is missed, however busy the machine
     with open_live(CAMERA, microphone=MICROPHONE) as source:
         assert source.streams == {"video", "audio"} and (source.info.height, source.info.width) == (48, 64)
         events = list(source.events())
@@ -65,7 +67,7 @@ def test_a_reader_that_is_too_slow_misses_pictures_and_no_sound():
             events.append(event)
     assert len(of_kind(events, Picture)) <= WAITING_PICTURES + 2
     assert sum(len(event.samples) for event in of_kind(events, Sound)) == pytest.approx(16_000, abs=100)
-    assert of_kind(events, Picture)[-1].time_s - of_kind(events, Picture)[0].time_s > 0.9, "the newest are kept"
+    assert of_kind(events, Picture)[-1].time_s > 0.9, "the newest are kept"
 
 
 @pytest.mark.parametrize(
