@@ -1,4 +1,4 @@
-"""What a GPU gives: ViViT's forward pass, the search, and transcribing a recording; training.py measures its training.
+"""Measure ViViT's forward pass, the beam search and transcription on a GPU; training.py measures training steps.
 
     python benchmarks/cuda.py                                   on the first GPU
     python benchmarks/cuda.py --device cpu --small              the same in small, to see that it works

@@ -1,4 +1,4 @@
-"""How time and memory grow with the length of clips, the size of batches, the lines of lists, and the threads.
+"""Measure how time and memory grow with clip length, batch size, number of list lines and number of threads.
 
     python benchmarks/growth.py                          the tables
     python benchmarks/growth.py --plot growth.png        and a picture of them

@@ -1,4 +1,4 @@
-"""How well and how soon a model reads while somebody speaks, against the same model offline.
+"""Measure the error rate and the latency of live recognition against the same model offline.
 
     python benchmarks/live.py --grid_root DIR --model egs/grid/avsr1/exp/avsr_live [--split test_seen] [--limit 20]
 
@@ -40,7 +40,7 @@ HEAD = "| chunk | WER | latency s | first s | final s | revised | real time |\n|
 
 @dataclass
 class Reading:
-    """What live reading of several clips gave."""
+    """The results of live recognition over several clips."""
 
     texts: dict[str, str] = field(default_factory=dict)
     first_s: list[float] = field(default_factory=list)  # after the true end of a right word

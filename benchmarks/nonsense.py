@@ -1,4 +1,4 @@
-"""How often a lip reader answers with confidence what nobody said, to speakers whom it knows and whom it does not know.
+"""Measure how often a lip reader accepts a wrong transcript, for speakers in and outside its training set.
 
     python benchmarks/nonsense.py --model exp/avsr_train --manifests grid/manifest.tsv grid_more/manifest.tsv \
         --splits dev test_seen test_unseen

@@ -1,4 +1,4 @@
-"""Where a training step goes: seconds of each part of a model, of preprocessing and of the optimizer.
+"""Measure the seconds of each part of a training step: preprocessing, model parts and optimizer.
 
     python benchmarks/step.py                                               the recipe of GRID's lip reader
     python benchmarks/step.py --config conf/train_tiny_both.yaml --frames 75 --batch 8

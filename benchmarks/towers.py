@@ -1,4 +1,4 @@
-"""What each tower of the hub takes: parameters, bytes of weights, adapters, and what a training step keeps of a clip.
+"""Count parameters, weight bytes, adapter parameters and activation bytes per clip of each tower of the hub.
 
     python benchmarks/towers.py
 
@@ -94,7 +94,7 @@ def run(encoder: HuggingFaceVision | HuggingFaceAudio) -> None:
 
 
 def kept_bytes(encoder: HuggingFaceVision | HuggingFaceAudio) -> int:
-    """What autograd saves in one forward pass, each storage once, parameters not counted."""
+    """The bytes that autograd saves in one forward pass: each storage once, without parameters."""
     own = {parameter.untyped_storage()._cdata for parameter in encoder.parameters()}
     kept: dict[int, torch.UntypedStorage] = {}  # held, so that no other takes its place
 

@@ -83,7 +83,9 @@ def test_the_table_has_every_row_and_equal_features():
     done = subprocess.run([*command, "--only", "window", "resnet"], capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     rows = dict(re.findall(r"^\| (vivit_encoder.*?) \| .*? \| .*? \| (.*?) \|", done.stdout, flags=re.MULTILINE))
-    assert list(rows) == [f"vivit_encoder{kind}" for kind in ("", ", packed", ", bfloat16", ", bfloat16, packed")]
+    kinds = ("", ", packed", ", bfloat16", ", bfloat16, packed", ", int8, packed")
+    assert list(rows) == [f"vivit_encoder{kind}" for kind in kinds]
+    assert 0 < float(rows["vivit_encoder, int8, packed"]) <= 0.2
     assert all(float(rows[f"vivit_encoder{kind}"]) <= 5e-5 for kind in ("", ", packed"))
     assert all(float(rows[name].removesuffix(" relative")) <= 1.5e-2 for name in rows if "bfloat16" in name)
     costs = re.findall(r"^\| (\S*ViT\S* .*?) \| .*? \| (.*?) \|", done.stdout, flags=re.MULTILINE)
